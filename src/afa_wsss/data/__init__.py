@@ -1,0 +1,1 @@
+"""Data sets of photos with image labels, and what turns them into batches."""

@@ -1,0 +1,126 @@
+"""The contract of every data set: photo, image labels, mask or none, name, class names, palette."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from afa_wsss.types import IGNORE_INDEX, UserError
+
+Photo = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+
+
+class Sample(NamedTuple):
+    """One photo as it is on disk.
+
+    Attributes:
+        image: (H, W, 3) RGB.
+        image_labels: (k,) multi-hot.
+        mask: (H, W) classes, background 0, 255 ignored; None where there is none or it is not wanted.
+        name: Without folder or ending.
+    """
+
+    image: Photo
+    image_labels: NDArray[np.float32]
+    mask: Mask | None
+    name: str
+
+
+class SegmentationDataset(Protocol):
+    """What a data set has to offer; see ``docs/architecture.md`` for how to add one.
+
+    Attributes:
+        class_names: Foreground classes in the order of their mask values from 1.
+        palette: (k + 1, 3) colours, background first.
+        names: Of the photos.
+        image_labels: (N, k) multi-hot.
+    """
+
+    class_names: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    names: Sequence[str]
+    image_labels: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of photos."""
+
+    def sample(self, index: int) -> Sample:
+        """Reads one photo."""
+
+    def check_files(self) -> None:
+        """Raises UserError where a listed file is missing; reads none."""
+
+
+def read_photo(path: Path) -> Photo:
+    """Reads a photo as upright RGB, whatever its mode and EXIF rotation.
+
+    Raises:
+        UserError: Where the file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list") from error
+
+
+def read_mask(path: Path, classes: int) -> Mask:
+    """Reads the class of every pixel from a palette or greyscale PNG.
+
+    Args:
+        path: The file.
+        classes: Number of classes with background; other values than these and 255 are refused.
+
+    Raises:
+        UserError: Where the file is missing, cannot be decoded, is a colour picture or holds another value.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, mask = image.mode, np.asarray(image)
+    except FileNotFoundError as error:
+        raise UserError(f"need a mask at {path}, found none; mend the list or the folder") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"need a mask that can be decoded, {path} cannot ({error})") from error
+    if mode not in ("P", "L"):
+        raise UserError(f"need a palette or greyscale mask with one class id a pixel, {path} has mode {mode}")
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    wrong = [int(value) for value in values if value >= classes and value != IGNORE_INDEX]
+    if wrong:
+        raise UserError(f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {wrong}")
+    return mask.astype(np.uint8, copy=False)
+
+
+def check_sizes(sample_name: str, image: Photo, mask: Mask) -> None:
+    """Raises UserError unless the mask has the photo's height and width."""
+    if image.shape[:2] != mask.shape:
+        photo, labels = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, mask.shape))
+        raise UserError(f"need a mask of its photo's size, {sample_name} has a photo of {photo} and a mask of {labels}")
+
+
+def check_inside(name: str) -> str:
+    """A name from a list, unless it would leave the folder that it belongs to.
+
+    Raises:
+        UserError: For an absolute name, or one with ``..`` in it.
+    """
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute() or "\\" in name:
+        raise UserError(f"need names of photos inside their folder, the list holds {name!r}")
+    return name
+
+
+def list_missing(paths: Sequence[Path], *, kind: str, source: Path) -> None:
+    """Raises UserError naming the first of ``paths`` that are not there."""
+    present = {folder: {entry.name for entry in folder.iterdir()} for folder in {p.parent for p in paths} if folder.is_dir()}
+    missing = [path for path in paths if path.name not in present.get(path.parent, set())]
+    if missing:
+        named = ", ".join(str(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(f"need every {kind} that {source} lists, {len(missing)} of {len(paths)} missing: {named}")

@@ -1,0 +1,85 @@
+"""Torch data sets over a ``SegmentationDataset``, and the batches that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from afa_wsss.data.base import Mask, Photo, SegmentationDataset
+from afa_wsss.data.transforms import PADDING, Box, TrainTransform
+from afa_wsss.types import IGNORE_INDEX, Batch
+
+
+class Item(NamedTuple):
+    """One photo, ready to be stacked."""
+
+    image: Photo
+    image_labels: NDArray[np.float32]
+    box: Box
+    name: str
+    mask: Mask | None
+
+
+class TrainSet(Dataset[Item]):
+    """Random crops without masks. The crop of (seed, epoch, index) is one and the same in every process and run."""
+
+    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int) -> None:
+        """Crops of ``dataset`` by ``transform``."""
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __len__(self) -> int:
+        """Number of photos."""
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        """The crop for ``(epoch, index)``; samplers give both, so workers need not be told of a new epoch."""
+        epoch, index = key
+        sample = self.dataset.sample(index)
+        seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
+        crop, box = self.transform(sample.image, seed)
+        return Item(crop, sample.image_labels, box, sample.name, None)
+
+
+class EvalSet(Dataset[Item]):
+    """Whole photos, with their masks where the data set has them."""
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        """Photos of ``dataset``."""
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of photos."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Item:
+        """The whole photo."""
+        sample = self.dataset.sample(index)
+        height, width = sample.image.shape[:2]
+        return Item(sample.image, sample.image_labels, (0, height, 0, width), sample.name, sample.mask)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stacks items, each at the top left of a frame that the largest fits; the rest is padding."""
+    height, width = (max(item.image.shape[axis] for item in items) for axis in (0, 1))
+    images = np.empty((len(items), height, width, 3), dtype=np.uint8)
+    images[:] = PADDING
+    masks = None
+    if all(item.mask is not None for item in items):
+        masks = np.full((len(items), height, width), IGNORE_INDEX, dtype=np.uint8)
+    for row, item in enumerate(items):
+        h, w = item.image.shape[:2]
+        images[row, :h, :w] = item.image
+        if masks is not None and item.mask is not None:
+            masks[row, :h, :w] = item.mask
+    return Batch(
+        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        image_labels=torch.from_numpy(np.stack([item.image_labels for item in items])),
+        boxes=torch.tensor([item.box for item in items]),
+        names=tuple(item.name for item in items),
+        masks=None if masks is None else torch.from_numpy(masks),
+    )

@@ -1,0 +1,25 @@
+"""The class branch's loss (AFA, equation 1)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from afa_wsss.losses.term import LossTerm
+from afa_wsss.types import AFAOutput, Targets
+
+
+def multilabel_soft_margin(
+    class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """-mean over classes of y log sigmoid(p) + (1 - y) log sigmoid(-p); the paper prints it without the minus sign."""
+    return F.multilabel_soft_margin_loss(class_logits.float(), image_labels)
+
+
+class ClassificationLoss(LossTerm):
+    """``multilabel_soft_margin`` of the class logits."""
+
+    def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
+        """The loss, not yet weighted."""
+        return multilabel_soft_margin(output.class_logits, targets.image_labels)

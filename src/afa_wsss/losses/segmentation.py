@@ -1,0 +1,42 @@
+"""The segmentation branch's loss (AFA, section 3.5)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from afa_wsss.losses.term import LossTerm
+from afa_wsss.ops.image import resize
+from afa_wsss.types import IGNORE_INDEX, AFAOutput, Targets
+
+
+def balanced_cross_entropy(
+    logits: Float[Tensor, "b c h w"], labels: Shaped[Tensor, "b H W"]
+) -> Float[Tensor, ""]:
+    """Half the mean cross entropy over background pixels, and half that over foreground pixels.
+
+    Args:
+        logits: Background first; resized bilinearly where the labels have another size.
+        labels: Classes, 255 ignored.
+
+    Returns:
+        The loss; an empty set contributes 0, where the official code gives NaN.
+    """
+    logits, labels = resize(logits.float(), labels.shape[-2:]), labels.long()
+    entropy = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    background = labels == 0
+    foreground = ~background & (labels != IGNORE_INDEX)
+    means = [torch.where(chosen, entropy, 0).sum() / chosen.sum().clamp(min=1) for chosen in (background, foreground)]
+    return 0.5 * (means[0] + means[1])
+
+
+class SegmentationLoss(LossTerm):
+    """``balanced_cross_entropy`` of the segmentation logits and the pseudo label; 0 where there is no label yet."""
+
+    def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
+        """The loss, not yet weighted."""
+        if targets.pseudo_label is None:
+            return output.seg_logits.new_zeros(())
+        return balanced_cross_entropy(output.seg_logits, targets.pseudo_label)

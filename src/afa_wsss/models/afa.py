@@ -1,0 +1,118 @@
+"""The network of AFA: one encoder, and three branches that read it (AFA, figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from afa_wsss.models.affinity_head import AffinityHead
+from afa_wsss.models.mix_transformer import Grid, MixTransformer, mix_transformer
+from afa_wsss.models.segformer_head import SegFormerHead
+from afa_wsss.ops.cam import class_activation_map
+from afa_wsss.types import AFAOutput, UserError
+
+POOLINGS = {"max": nn.AdaptiveMaxPool2d, "average": nn.AdaptiveAvgPool2d}
+
+
+class AFA(nn.Module):
+    """Class branch, affinity branch and segmentation branch on one transformer.
+
+    Attributes:
+        num_classes: Foreground classes, k; the segmentation branch has one more, the background.
+    """
+
+    def __init__(
+        self,
+        encoder: MixTransformer,
+        num_classes: int,
+        *,
+        pooling: str = "max",
+        decoder_width: int = 256,
+        dropout: float = 0.1,
+    ) -> None:
+        """Puts freshly initialised branches on ``encoder``; see ``create_model`` for the arguments."""
+        super().__init__()
+        if num_classes < 1:
+            raise UserError(f"need at least one foreground class, got num_classes={num_classes}")
+        if pooling not in POOLINGS:
+            raise UserError(f"need pooling to be one of {', '.join(POOLINGS)}; got {pooling!r}")
+        self.num_classes = num_classes
+        self.encoder = encoder
+        self.pool = POOLINGS[pooling](1)
+        self.classifier = nn.Conv2d(encoder.widths[-1], num_classes, 1, bias=False)
+        self.affinity_head = AffinityHead(encoder.attention_channels)
+        self.segmentation_head = SegFormerHead(encoder.widths, num_classes + 1, width=decoder_width, dropout=dropout)
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> AFAOutput:
+        """Everything that training compares with its targets; ``images`` are normalised."""
+        features, attention = self.encoder(images, attention=True)
+        return AFAOutput(
+            class_logits=self.classifier(self.pool(features[-1])).flatten(1),
+            seg_logits=self.segmentation_head(features),
+            affinity=self.affinity_head(attention),
+            cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
+        )
+
+    @torch.no_grad()
+    def activate(
+        self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False
+    ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b n n"] | None]:
+        """The class activation maps, and the affinity where asked: no decoder, no gradient, no dropped paths."""
+        with _evaluating(self.encoder):
+            features, attention = self.encoder(images, attention=affinity)
+        cam = class_activation_map(features[-1], self.classifier.weight)
+        return cam, self.affinity_head(attention) if affinity else None
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Token grid of an image of ``height`` x ``width`` pixels."""
+        return self.encoder.grid(height, width)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def create_model(
+    backbone: str = "mit_b1",
+    num_classes: int = 20,
+    *,
+    pretrained: str | None = None,
+    pooling: str = "max",
+    decoder_width: int = 256,
+    dropout: float = 0.1,
+    drop_path_rate: float = 0.1,
+    strides: Sequence[int] | None = None,
+) -> AFA:
+    """Builds the network.
+
+    Args:
+        backbone: ``mit_b0`` to ``mit_b5``, or ``mit_nano``.
+        num_classes: Foreground classes.
+        pretrained: Weights of the backbone: ``"nano"`` for those that the package ships, or a path of a
+            ``.safetensors`` or ``.pth`` file; None for random weights.
+        pooling: ``"max"`` (the official choice) or ``"average"``, before the class logits.
+        decoder_width: Channels of the segmentation branch.
+        dropout: Rate before its last layer.
+        drop_path_rate: Rate at the backbone's last block.
+        strides: Of the four stages; None for the backbone's own ([4, 2, 2, 1], a grid at 1/16).
+
+    Raises:
+        UserError: For an unknown backbone or pooling, and for weights that do not fit.
+    """
+    encoder = mix_transformer(backbone, drop_path_rate=drop_path_rate, strides=strides)
+    if pretrained is not None:
+        from afa_wsss.models.weights import load_backbone
+
+        load_backbone(encoder, pretrained)
+    return AFA(encoder, num_classes, pooling=pooling, decoder_width=decoder_width, dropout=dropout)

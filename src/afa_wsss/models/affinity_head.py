@@ -1,0 +1,22 @@
+"""Affinity from attention (AFA, section 3.2, equation 4)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class AffinityHead(nn.Module):
+    """A = sigmoid(MLP(S + S^T)), the MLP being one 1x1 convolution from all heads' logits to one channel."""
+
+    def __init__(self, channels: int) -> None:
+        """``channels``: heads of all blocks that are read."""
+        super().__init__()
+        self.projection = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, attention: Float[Tensor, "b s n n"]) -> Float[Tensor, "b n n"]:
+        """Symmetric affinity in (0, 1). The map is linear, so S and S^T are added after it, on one channel."""
+        weights, bias = self.projection.weight.flatten(1), self.projection.bias
+        scores = torch.einsum("bsnm,os->bnm", attention, weights)
+        return torch.sigmoid(scores + scores.transpose(1, 2) + bias)

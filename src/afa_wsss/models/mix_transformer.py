@@ -1,0 +1,309 @@
+"""Mix transformer (MiT), the hierarchical backbone of SegFormer (Xie et al., NeurIPS 2021, section 3.1).
+
+Four stages, each an overlapping patch embedding and a few transformer blocks whose keys and values are taken from a
+coarser grid. AFA reads the attention logits of the last two blocks of the last stage, where the grid is not reduced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from afa_wsss.types import UserError
+
+READ_BLOCKS = 2
+"""Attention logits are read from this many blocks at the end of the last stage (AFA, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class MixTransformerConfig:
+    """Sizes of the four stages.
+
+    Attributes:
+        widths: Channels of a token.
+        depths: Number of blocks.
+        heads: Attention heads of a block.
+        strides: Of the patch embeddings; their product is the stride of the token grid.
+        reductions: Keys and values are taken from a grid this many times coarser.
+        mlp_ratio: Hidden over outer channels in the feed-forward layers.
+        convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
+            one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
+    """
+
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+    strides: tuple[int, int, int, int] = (4, 2, 2, 1)
+    reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
+    mlp_ratio: int = 4
+    convolutional_stem: bool = False
+
+
+_WIDE = (64, 128, 320, 512)
+MIX_TRANSFORMERS = {
+    "mit_nano": MixTransformerConfig(
+        (32, 64, 96, 128),
+        (1, 1, 2, 2),
+        heads=(1, 2, 3, 4),
+        strides=(4, 2, 1, 1),
+        reductions=(4, 2, 1, 1),
+        convolutional_stem=True,
+    ),
+    "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2)),
+    "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2)),
+    "mit_b2": MixTransformerConfig(_WIDE, (3, 4, 6, 3)),
+    "mit_b3": MixTransformerConfig(_WIDE, (3, 4, 18, 3)),
+    "mit_b4": MixTransformerConfig(_WIDE, (3, 8, 27, 3)),
+    "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3)),
+}
+"""SegFormer's sizes (its table 6) with AFA's strides, and a nano size whose grid is at 1/8, for small pictures."""
+
+
+class EncoderOutput(NamedTuple):
+    """Features of each stage, finest first, and the attention logits of the blocks that AFA reads.
+
+    Attributes:
+        features: (b, width, h, w) each.
+        attention: Logits q . k before scaling and softmax, every head of the read blocks; None unless asked for.
+    """
+
+    features: tuple[Float[Tensor, "b d h w"], ...]
+    attention: Float[Tensor, "b heads n n"] | None
+
+
+class Grid(NamedTuple):
+    """Height and width of a token grid."""
+
+    height: int
+    width: int
+
+
+def _to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
+    return tokens.transpose(1, 2).unflatten(2, grid)
+
+
+def _to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
+    return maps.flatten(2).transpose(1, 2)
+
+
+class DropPath(nn.Module):
+    """Skips a residual branch for a random part of the batch, and scales it up for the rest (Huang et al., 2016)."""
+
+    def __init__(self, rate: float) -> None:
+        """``rate`` is the chance of skipping."""
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Zeros whole rows of the batch in training; the identity otherwise."""
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+        return branch * branch.new_empty(shape).bernoulli_(keep).div_(keep)
+
+
+class PatchEmbedding(nn.Module):
+    """Overlapping patches: a strided convolution and a norm over channels."""
+
+    def __init__(self, projection: nn.Module, width: int) -> None:
+        """``projection`` maps to ``width`` channels."""
+        super().__init__()
+        self.projection = projection
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, maps: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b n e"], Grid]:
+        """Tokens and the grid that they lie on."""
+        maps = self.projection(maps)
+        return self.norm(_to_tokens(maps)), Grid(*maps.shape[-2:])
+
+
+def _patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2)
+
+
+def _convolutional_stem(width: int) -> nn.Sequential:
+    """Photo to ``width`` channels at a quarter of the size, in three 3x3 convolutions and a 1x1."""
+    narrow = 3 * width // 4
+
+    def convolution(channels: int, wide: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, wide, 3, stride, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+
+    layers = [*convolution(3, narrow, 2), *convolution(narrow, narrow, 1), *convolution(narrow, 2 * narrow, 2)]
+    return nn.Sequential(*layers, nn.Conv2d(2 * narrow, width, 1))
+
+
+class EfficientAttention(nn.Module):
+    """Self-attention whose keys and values come from a grid reduced by a strided convolution."""
+
+    def __init__(self, width: int, heads: int, reduction: int) -> None:
+        """``width`` is divided evenly among ``heads``."""
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.reduction = nn.Conv2d(width, width, reduction, reduction) if reduction > 1 else None
+        self.reduction_norm = nn.LayerNorm(width) if reduction > 1 else None
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
+        """Attended tokens; with ``logits``, also q . k of every head, unscaled and with gradient."""
+        source = tokens
+        if self.reduction is not None and self.reduction_norm is not None:
+            source = self.reduction_norm(_to_tokens(self.reduction(_to_map(tokens, grid))))
+        query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        key, value = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if not logits:
+            mixed, scores = F.scaled_dot_product_attention(query, key, value), None
+        else:
+            scores = query @ key.transpose(-2, -1)
+            mixed = (scores * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+        return self.output(mixed.transpose(1, 2).flatten(2)), scores
+
+
+class MixFeedForward(nn.Module):
+    """Two linear layers around a 3x3 depthwise convolution, which tells tokens where they are."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        """``hidden`` is the number of channels between the linear layers."""
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.contract = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Keeps the shape."""
+        mixed = self.depthwise(_to_map(self.expand(tokens), grid))
+        return self.contract(F.gelu(_to_tokens(mixed)))
+
+
+class MixBlock(nn.Module):
+    """Attention and feed-forward, each behind a norm and around a residual."""
+
+    def __init__(self, width: int, heads: int, reduction: int, hidden: int, drop_path: float) -> None:
+        """``drop_path`` is the chance of skipping a branch in training."""
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=1e-6)
+        self.attention = EfficientAttention(width, heads, reduction)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=1e-6)
+        self.feed_forward = MixFeedForward(width, hidden)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
+        """Tokens of the same shape; with ``logits``, also the attention logits."""
+        attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
+        tokens = tokens + self.drop_path(attended)
+        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), scores
+
+
+class MixStage(nn.Module):
+    """A patch embedding, its blocks and a norm."""
+
+    def __init__(self, embedding: PatchEmbedding, blocks: Sequence[MixBlock], width: int) -> None:
+        """``blocks`` work on the tokens of ``embedding``."""
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(
+        self, maps: Float[Tensor, "b d h w"], *, read: int = 0
+    ) -> tuple[Float[Tensor, "b e h2 w2"], list[Float[Tensor, "b heads n m"]]]:
+        """Feature map, and the attention logits of the last ``read`` blocks."""
+        tokens, grid = self.embedding(maps)
+        logits = []
+        for index, block in enumerate(self.blocks):
+            tokens, scores = block(tokens, grid, logits=index >= len(self.blocks) - read)
+            if scores is not None:
+                logits.append(scores)
+        return _to_map(self.norm(tokens), grid), logits
+
+
+class MixTransformer(nn.Module):
+    """The four stages.
+
+    Attributes:
+        widths: Channels of each stage's features.
+        attention_channels: Channels of the attention logits: read blocks times heads.
+    """
+
+    def __init__(self, config: MixTransformerConfig, *, drop_path_rate: float = 0.1) -> None:
+        """The chance of dropping a path grows linearly from 0 at the first block to ``drop_path_rate`` at the last."""
+        super().__init__()
+        self.config = config
+        self.widths = config.widths
+        self.attention_channels = READ_BLOCKS * config.heads[-1]
+        rates = iter(torch.linspace(0, drop_path_rate, sum(config.depths)).tolist())
+        stages, channels = [], 3
+        for index, width in enumerate(config.widths):
+            if index == 0 and config.convolutional_stem:
+                projection: nn.Module = _convolutional_stem(width)
+            else:
+                projection = _patches(channels, width, kernel=3 if index else 7, stride=config.strides[index])
+            heads, reduction, hidden = config.heads[index], config.reductions[index], config.mlp_ratio * width
+            blocks = [MixBlock(width, heads, reduction, hidden, next(rates)) for _ in range(config.depths[index])]
+            stages.append(MixStage(PatchEmbedding(projection, width), blocks, width))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+        self.apply(_initialise)
+
+    def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
+        """Features of all stages; the attention logits only where ``attention`` asks for them."""
+        features, logits, maps = [], [], images
+        for index, stage in enumerate(self.stages):
+            last = index == len(self.stages) - 1
+            maps, logits = stage(maps, read=READ_BLOCKS if last and attention else 0)
+            features.append(maps)
+        return EncoderOutput(tuple(features), torch.cat(logits, dim=1) if logits else None)
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Token grid of an image of ``height`` x ``width`` pixels: each embedding rounds up."""
+        for stride in self.config.strides:
+            height, width = math.ceil(height / stride), math.ceil(width / stride)
+        return Grid(height, width)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal for linear layers, fan-out normal for convolutions, as SegFormer starts."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def mix_transformer(
+    name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None
+) -> MixTransformer:
+    """Builds a MiT by name.
+
+    Args:
+        name: One of ``MIX_TRANSFORMERS``.
+        drop_path_rate: See ``MixTransformer``.
+        strides: Of the four patch embeddings; None for the size's own.
+
+    Raises:
+        UserError: For an unknown name or not four strides.
+    """
+    if name not in MIX_TRANSFORMERS:
+        raise UserError(f"need a backbone of {', '.join(MIX_TRANSFORMERS)}; got {name!r}")
+    config = MIX_TRANSFORMERS[name]
+    if strides is not None:
+        if len(strides) != 4 or min(strides) < 1:
+            raise UserError(f"need four strides of at least 1, as [4, 2, 2, 1]; got {list(strides)}")
+        config = replace(config, strides=(strides[0], strides[1], strides[2], strides[3]))
+    return MixTransformer(config, drop_path_rate=drop_path_rate)

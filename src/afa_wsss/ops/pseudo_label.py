@@ -1,0 +1,60 @@
+"""From scores of the classes that are in a photo to labels of its pixels (AFA, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from afa_wsss.ops.cam import zero_absent
+from afa_wsss.types import IGNORE_INDEX
+
+
+def background_scores(
+    cam: Float[Tensor, "b k h w"], image_labels: Float[Tensor, "b k"], background_score: float
+) -> Float[Tensor, "b c h w"]:
+    """Softmax over the background score and the maps of the classes present; 0 for absent classes.
+
+    Args:
+        cam: In [0, 1].
+        image_labels: Multi-hot.
+        background_score: Of every pixel, beside the maps.
+    """
+    scores = torch.cat([torch.full_like(cam[:, :1], background_score), cam], dim=1)
+    present = torch.cat([torch.ones_like(image_labels[:, :1]), image_labels], dim=1).bool()
+    return scores.masked_fill(~present[..., None, None], float("-inf")).softmax(dim=1)
+
+
+def read_cam(
+    cam: Float[Tensor, "b k H W"], image_labels: Float[Tensor, "b k"], background_score: float
+) -> UInt8[Tensor, "b H W"]:
+    """The present class of the highest activation, or 0 where none is above the background score."""
+    value, best = zero_absent(cam, image_labels).max(dim=1)
+    return torch.where(value > background_score, best + 1, 0).to(torch.uint8)
+
+
+def box_mask(boxes: Int[Tensor, "b 4"], height: int, width: int) -> Bool[Tensor, "b H W"]:
+    """Pixels inside (y0, y1, x0, x1)."""
+    top, bottom, left, right = (side.view(-1, 1, 1) for side in boxes.unbind(1))
+    rows = torch.arange(height, device=boxes.device).view(1, -1, 1)
+    columns = torch.arange(width, device=boxes.device).view(1, 1, -1)
+    return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+
+
+def combine(
+    label_low: Int[Tensor, "b H W"] | UInt8[Tensor, "b H W"],
+    label_high: Int[Tensor, "b H W"] | UInt8[Tensor, "b H W"],
+    boxes: Int[Tensor, "b 4"] | None = None,
+) -> UInt8[Tensor, "b H W"]:
+    """Reliable labels of two readings: the foreground of the strict one, the background of both, 255 elsewhere.
+
+    Args:
+        label_low: Read against the low background score, so it has much foreground.
+        label_high: Read against the high one.
+        boxes: Outside of (y0, y1, x0, x1) everything is 255.
+    """
+    label = label_high.to(torch.uint8)
+    label = label.masked_fill((label_high == 0) & (label_low != 0), IGNORE_INDEX)
+    if boxes is not None:
+        label = label.masked_fill(~box_mask(boxes, *label.shape[-2:]), IGNORE_INDEX)
+    return label

@@ -1,0 +1,82 @@
+"""Reliable labels of pixels, by two background scores: foreground where sure, background where sure, else unknown."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from afa_wsss.ops.pseudo_label import combine
+from afa_wsss.supervision.scores import PARSettings, cam_scores, refine_in_boxes, walk_scores
+
+
+@torch.no_grad()
+def labels_from_cam(
+    images: Float[Tensor, "b 3 H W"],
+    cam: Float[Tensor, "b k H W"],
+    image_labels: Float[Tensor, "b k"],
+    box: Int[Tensor, "b 4"],
+    *,
+    low: float,
+    high: float,
+    par: PARSettings | None = PARSettings(),
+) -> UInt8[Tensor, "b H W"]:
+    """Labels from class activation maps and PAR (AFA, section 3.2; DESIGN, step 6).
+
+    Args:
+        images: In [0, 1].
+        cam: In [0, 1], at the images' size.
+        image_labels: Multi-hot.
+        box: (y0, y1, x0, x1) of the photo inside the crop.
+        low: Background score beta_l: what stays background against it is background.
+        high: Background score beta_h: what is foreground against it is foreground.
+        par: How scores are refined; None to leave them.
+
+    Returns:
+        Classes, background 0, and 255 where the two disagree and outside of the box.
+    """
+    scores_low, scores_high = cam_scores(images, cam, image_labels, (low, high), par=par)
+    return combine(scores_low.argmax(dim=1), scores_high.argmax(dim=1), box)
+
+
+@torch.no_grad()
+def labels_from_walk(
+    images: Float[Tensor, "b 3 H W"],
+    cam: Float[Tensor, "b k H W"],
+    affinity: Float[Tensor, "b n n"],
+    image_labels: Float[Tensor, "b k"],
+    box: Int[Tensor, "b 4"],
+    *,
+    low: float,
+    high: float,
+    radius: int,
+    alpha: float,
+    affinity_grid: tuple[int, int],
+    walk_steps: int = 1,
+    par: PARSettings | None = PARSettings(),
+) -> UInt8[Tensor, "b H W"]:
+    """Labels from class activation maps spread by the random walk, then PAR (AFA, section 3.3; DESIGN, steps 9-10).
+
+    Args:
+        images: In [0, 1].
+        cam: In [0, 1], at the images' size.
+        affinity: In (0, 1), of every pair of tokens.
+        image_labels: Multi-hot.
+        box: (y0, y1, x0, x1) of the photo inside the crop; PAR sees nothing outside of it.
+        low: Background score beta_l.
+        high: Background score beta_h.
+        radius: Tokens farther apart (Chebyshev) exchange nothing.
+        alpha: Power of the affinity.
+        affinity_grid: Height and width of the token grid.
+        walk_steps: Of the random walk.
+        par: How scores are refined; None to leave them.
+
+    Returns:
+        As ``labels_from_cam``.
+    """
+    walk = {"grid": affinity_grid, "radius": radius, "alpha": alpha, "steps": walk_steps}
+    scores = torch.cat(walk_scores(cam, affinity, image_labels, (low, high), **walk), dim=1)
+    if par is not None:
+        scores = refine_in_boxes(images, scores, box, par=par)
+    scores_low, scores_high = scores.chunk(2, dim=1)
+    return combine(scores_low.argmax(dim=1), scores_high.argmax(dim=1), box)

@@ -1,0 +1,120 @@
+"""Refined scores of every class, before they become labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from afa_wsss.ops.affinity import locality_mask
+from afa_wsss.ops.image import resample, resize, source_coordinates
+from afa_wsss.ops.par import DILATIONS, apply_kernel, neighbour_kernel
+from afa_wsss.ops.pseudo_label import background_scores
+from afa_wsss.ops.random_walk import propagate, transition_matrix
+from afa_wsss.types import UserError
+
+
+@dataclass(frozen=True)
+class PARSettings:
+    """How pixels are refined; see ``ops.par.refine``."""
+
+    dilations: tuple[int, ...] = DILATIONS
+    steps: int = 10
+    w1: float = 0.3
+    w2: float = 0.3
+    w3: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Checks the settings once, where they enter."""
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        if not self.dilations or min(self.dilations) < 1 or self.steps < 0:
+            raise UserError(f"need dilations and steps of PAR of at least 1 and 0, got {self.dilations} and {self.steps}")
+        if min(self.w1, self.w2) <= 0 or self.w3 < 0:
+            raise UserError(f"need w1 and w2 of PAR above 0 and w3 of at least 0, got {self.w1}, {self.w2}, {self.w3}")
+
+    def refine(
+        self, images: Float[Tensor, "b 3 h w"], scores: Float[Tensor, "b c H W"], boxes: Int[Tensor, "b 4"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """PAR of ``scores``, which already have the size of ``images``."""
+        settings = {"dilations": self.dilations, "w1": self.w1, "w2": self.w2, "w3": self.w3}
+        return apply_kernel(neighbour_kernel(images, boxes=boxes, **settings), scores, steps=self.steps)
+
+
+def _half(maps: Tensor) -> Tensor:
+    return resize(maps, (maps.shape[-2] // 2, maps.shape[-1] // 2))
+
+
+def cam_scores(
+    images: Float[Tensor, "b 3 H W"],
+    cam: Float[Tensor, "b k H W"],
+    image_labels: Float[Tensor, "b k"],
+    thresholds: Sequence[float],
+    *,
+    par: PARSettings | None,
+) -> tuple[Float[Tensor, "b c H W"], ...]:
+    """Scores of [background, classes present] at each background score, refined at half resolution (DESIGN, step 6).
+
+    All thresholds share one kernel and one pass. Without PAR nothing is resized.
+    """
+    source = cam if par is None else _half(cam)
+    scores = torch.cat([background_scores(source, image_labels, threshold) for threshold in thresholds], dim=1)
+    if par is not None:
+        scores = resize(par.refine(_half(images), scores), images.shape[-2:])
+    return scores.chunk(len(thresholds), dim=1)
+
+
+def walk_scores(
+    cam: Float[Tensor, "b k H W"],
+    affinity: Float[Tensor, "b n n"],
+    image_labels: Float[Tensor, "b k"],
+    thresholds: Sequence[float],
+    *,
+    grid: tuple[int, int],
+    radius: int,
+    alpha: float,
+    steps: int = 1,
+) -> tuple[Float[Tensor, "b c H W"], ...]:
+    """Scores at each background score after the random walk on the token grid, at full size (DESIGN, step 9)."""
+    tokens = resize(cam, grid)
+    scores = torch.cat([background_scores(tokens, image_labels, threshold) for threshold in thresholds], dim=1)
+    window = locality_mask(*grid, radius=radius, device=cam.device)
+    walked = propagate(scores, transition_matrix(affinity, alpha=alpha, mask=window), steps=steps)
+    return resize(walked, cam.shape[-2:]).chunk(len(thresholds), dim=1)
+
+
+def refine_in_boxes(
+    images: Float[Tensor, "b 3 H W"],
+    scores: Float[Tensor, "b c H W"],
+    boxes: Int[Tensor, "b 4"],
+    *,
+    par: PARSettings,
+) -> Float[Tensor, "b c H W"]:
+    """PAR of each photo inside its own box alone, at half of the box's size, for the whole batch at once (step 10).
+
+    Every box is laid at the top left of a canvas of half the crop's size, refined there, and laid back. Outside of the
+    boxes the scores have no meaning.
+    """
+    height, width = images.shape[-2:]
+    top, bottom, left, right = boxes.unbind(1)
+    rows, columns = bottom - top, right - left
+    half_rows, half_columns = rows // 2, columns // 2
+    canvas = (height // 2, width // 2)
+
+    def shrink(maps: Tensor, *, align_corners: bool) -> Tensor:
+        down = source_coordinates(canvas[0], rows, half_rows, align_corners=align_corners) + top[:, None]
+        across = source_coordinates(canvas[1], columns, half_columns, align_corners=align_corners) + left[:, None]
+        return resample(maps, down, across)
+
+    inner = torch.stack([torch.zeros_like(rows), half_rows, torch.zeros_like(rows), half_columns], dim=1)
+    refined = par.refine(shrink(images, align_corners=False), shrink(scores, align_corners=True), inner)
+    return resample(refined, _back(height, half_rows, rows, top), _back(width, half_columns, columns, left))
+
+
+def _back(count: int, half: Tensor, full: Tensor, start: Tensor) -> Tensor:
+    """Where the pixels of a side lie on the canvas that ``half`` pixels of a box were laid on."""
+    places = torch.arange(count, device=half.device) - start[:, None]
+    coordinates = (places + 0.5) * (half / full)[:, None] - 0.5
+    return torch.minimum(coordinates.clamp(min=0), (half - 1)[:, None].float())

@@ -1,0 +1,144 @@
+"""What the targets of one training step are made with, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from afa_wsss.ops.affinity import affinity_labels
+from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
+from afa_wsss.supervision.scores import PARSettings
+from afa_wsss.supervision.stages import LabelStages, label_stages
+from afa_wsss.types import Targets, UserError
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Thresholds, walk, refinement, and the steps from which each kind of label counts (AFA, section 4.1).
+
+    Attributes:
+        low: Background score beta_l.
+        high: Background score beta_h.
+        background: The one score at which validation reads labels.
+        radius: Of the window of affinity labels and walk, in tokens (Chebyshev).
+        alpha: Power of the affinity.
+        walk_steps: Of the random walk.
+        first_step: From this training step on (from 0) there are labels from CAM; before it, class labels alone.
+        walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
+        affinity_from_walk: Whether it then also makes those for affinity (COCO).
+        par: Pixel-adaptive refinement; None to leave it out.
+    """
+
+    low: float = 0.35
+    high: float = 0.55
+    background: float = 0.45
+    radius: int = 8
+    alpha: float = 2.0
+    walk_steps: int = 1
+    first_step: int = 2001
+    walk_first_step: int | None = 6001
+    affinity_from_walk: bool = False
+    par: PARSettings | None = field(default_factory=PARSettings)
+
+    def __post_init__(self) -> None:
+        """Checks the settings once, where they enter."""
+        if not 0 <= self.low < self.high <= 1:
+            raise UserError(f"need 0 <= supervision.low < supervision.high <= 1, got low={self.low}, high={self.high}")
+        if not 0 <= self.background <= 1:
+            raise UserError(f"need 0 <= supervision.background <= 1, got {self.background}")
+        if self.radius < 1 or self.alpha <= 0 or self.walk_steps < 1:
+            raise UserError(
+                "need supervision.radius and walk_steps of at least 1 and alpha above 0, "
+                f"got radius={self.radius}, walk_steps={self.walk_steps}, alpha={self.alpha}"
+            )
+        if self.walk_first_step is not None and self.walk_first_step < self.first_step:
+            raise UserError(
+                "need supervision.first_step <= supervision.walk_first_step, "
+                f"got {self.first_step} and {self.walk_first_step}"
+            )
+
+    def targets(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        cam: Float[Tensor, "b k H W"],
+        affinity: Float[Tensor, "b n n"],
+        image_labels: Float[Tensor, "b k"],
+        boxes: Int[Tensor, "b 4"],
+        *,
+        grid: tuple[int, int],
+        affinity_grid: tuple[int, int],
+        step: int,
+    ) -> Targets:
+        """Labels of pixels and of pairs of tokens for a training step at or after ``first_step``.
+
+        Args:
+            images: In [0, 1].
+            cam: In [0, 1], at the images' size.
+            affinity: Of the largest scale.
+            image_labels: Multi-hot.
+            boxes: (y0, y1, x0, x1) of the photos inside the crops.
+            grid: Token grid of the training pass, for the affinity labels.
+            affinity_grid: Token grid of ``affinity``.
+            step: From 0.
+        """
+        walks = self.walk_first_step is not None and step >= self.walk_first_step
+        walk_label = self._from_walk(images, cam, affinity, image_labels, boxes, affinity_grid) if walks else None
+        if walk_label is not None and self.affinity_from_walk:
+            pseudo_label = pair_source = walk_label
+        else:
+            thresholds = {"low": self.low, "high": self.high}
+            pair_source = labels_from_cam(images, cam, image_labels, boxes, par=self.par, **thresholds)
+            pseudo_label = pair_source if walk_label is None else walk_label
+        pairs = affinity_labels(pair_source, grid=grid, radius=self.radius)
+        return Targets(image_labels, pseudo_label, pairs)
+
+    def _from_walk(
+        self,
+        images: Tensor,
+        cam: Tensor,
+        affinity: Tensor,
+        image_labels: Tensor,
+        boxes: Tensor,
+        grid: tuple[int, int],
+    ) -> Tensor:
+        return labels_from_walk(
+            images,
+            cam,
+            affinity,
+            image_labels,
+            boxes,
+            low=self.low,
+            high=self.high,
+            radius=self.radius,
+            alpha=self.alpha,
+            walk_steps=self.walk_steps,
+            affinity_grid=grid,
+            par=self.par,
+        )
+
+    def stages(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        cam: Float[Tensor, "b k H W"],
+        affinity: Float[Tensor, "b n n"],
+        image_labels: Float[Tensor, "b k"],
+        boxes: Int[Tensor, "b 4"],
+        *,
+        affinity_grid: tuple[int, int],
+    ) -> LabelStages:
+        """What each stage of the method adds, for validation: see ``label_stages``."""
+        return label_stages(
+            images,
+            cam,
+            affinity,
+            image_labels,
+            boxes,
+            background=self.background,
+            radius=self.radius,
+            alpha=self.alpha,
+            walk_steps=self.walk_steps,
+            affinity_grid=affinity_grid,
+            par=self.par,
+        )

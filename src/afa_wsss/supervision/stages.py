@@ -1,0 +1,61 @@
+"""The same maps read as labels after each stage of the method, to see what each adds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from afa_wsss.ops.pseudo_label import read_cam
+from afa_wsss.supervision.scores import PARSettings, cam_scores, refine_in_boxes, walk_scores
+
+
+class LabelStages(NamedTuple):
+    """Labels of every pixel, read at one background score, none ignored."""
+
+    cam: UInt8[Tensor, "b H W"]
+    cam_par: UInt8[Tensor, "b H W"]
+    walk: UInt8[Tensor, "b H W"]
+    walk_par: UInt8[Tensor, "b H W"]
+
+
+@torch.no_grad()
+def label_stages(
+    images: Float[Tensor, "b 3 H W"],
+    cam: Float[Tensor, "b k H W"],
+    affinity: Float[Tensor, "b n n"],
+    image_labels: Float[Tensor, "b k"],
+    boxes: Int[Tensor, "b 4"],
+    *,
+    background: float,
+    radius: int,
+    alpha: float,
+    affinity_grid: tuple[int, int],
+    walk_steps: int = 1,
+    par: PARSettings | None = PARSettings(),
+) -> LabelStages:
+    """Reads the class activation maps plain, after PAR, after the walk, and after both.
+
+    Args:
+        images: In [0, 1].
+        cam: In [0, 1], at the images' size.
+        affinity: In (0, 1), of every pair of tokens.
+        image_labels: Multi-hot.
+        boxes: (y0, y1, x0, x1) of the photos inside the batch's frame.
+        background: The one background score.
+        radius: Of the walk's window.
+        alpha: Power of the affinity.
+        affinity_grid: Height and width of the token grid.
+        walk_steps: Of the random walk.
+        par: How scores are refined; None to leave them, when the stages with and without PAR are equal.
+    """
+    (refined,) = cam_scores(images, cam, image_labels, (background,), par=par)
+    walk = {"grid": affinity_grid, "radius": radius, "alpha": alpha, "steps": walk_steps}
+    (walked,) = walk_scores(cam, affinity, image_labels, (background,), **walk)
+    both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par)
+    return LabelStages(
+        read_cam(cam, image_labels, background),
+        *(scores.argmax(dim=1).to(torch.uint8) for scores in (refined, walked, both)),
+    )

@@ -1,0 +1,77 @@
+"""AdamW with AFA's parameter groups, and its schedule (AFA, section 4.1)."""
+
+from __future__ import annotations
+
+from torch.nn import LayerNorm, Parameter
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from afa_wsss.models import AFA
+from afa_wsss.types import UserError
+
+
+def afa_optimizer(
+    network: AFA,
+    *,
+    lr: float = 6e-5,
+    head_lr_factor: float = 10.0,
+    norm_lr_factor: float = 0.0,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> AdamW:
+    """AdamW of three groups: backbone, backbone norms, heads.
+
+    Args:
+        network: What to optimise.
+        lr: Of the backbone.
+        head_lr_factor: The heads' rate over the backbone's.
+        norm_lr_factor: The backbone norms' rate over the backbone's; the official code leaves them at rate 0.
+        weight_decay: Of all but the norms.
+        betas: Of the moving averages.
+
+    Raises:
+        UserError: For a rate that is not above 0.
+    """
+    if lr <= 0:
+        raise UserError(f"need optimizer.lr above 0, got {lr}")
+    norms = [p for module in network.encoder.modules() if isinstance(module, LayerNorm) for p in module.parameters()]
+    taken = {id(parameter) for parameter in norms}
+    body = _without(network.encoder.parameters(), taken)
+    heads = _without(network.parameters(), taken | {id(parameter) for parameter in body})
+    groups = [
+        {"params": body, "lr": lr, "name": "backbone"},
+        {"params": norms, "lr": lr * norm_lr_factor, "weight_decay": 0.0, "name": "norms"},
+        {"params": heads, "lr": lr * head_lr_factor, "name": "heads"},
+    ]
+    return AdamW(groups, lr=lr, weight_decay=weight_decay, betas=tuple(betas))
+
+
+def _without(parameters: object, taken: set[int]) -> list[Parameter]:
+    return [parameter for parameter in parameters if id(parameter) not in taken]  # type: ignore[attr-defined]
+
+
+def warmup_poly(
+    optimizer: Optimizer,
+    *,
+    max_steps: int,
+    warmup_steps: int = 1500,
+    warmup_lr: float = 1e-6,
+    power: float = 1.0,
+) -> LambdaLR:
+    """Linear from ``warmup_lr`` over ``warmup_steps``, then rate * (1 - t / max_steps) ** power, t counted from 0.
+
+    Every group warms up in proportion to its own rate: ``warmup_lr`` is the first rate of the first group.
+
+    Raises:
+        UserError: For no steps at all.
+    """
+    if max_steps < 1 or warmup_steps < 0:
+        raise UserError(f"need max_steps of at least 1 and warmup_steps of at least 0, got {max_steps}, {warmup_steps}")
+    start = warmup_lr / optimizer.param_groups[0]["lr"]
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return start + (1 - start) * step / warmup_steps
+        return float(max(0.0, 1 - step / max_steps) ** power)
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,58 @@
+"""Batch norm over all processes on any device; torch's own refuses the CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed
+import torch.distributed.nn.functional
+from lightning.pytorch.plugins.layer_sync import LayerSync
+from torch import Tensor, nn
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """``BatchNorm2d`` whose moments are those of the batches of all processes, with their gradient."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Plain batch norm in evaluation and outside of a distributed run."""
+        alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+        if alone or not self.training:
+            return super().forward(maps)
+        values = maps.float()
+        local = torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+        count = values.new_full((1, local.shape[1]), values.numel() / local.shape[1])
+        total = torch.distributed.nn.functional.all_reduce(torch.cat([local, count]))
+        number = total[2]
+        mean = total[0] / number
+        variance = (total[1] / number - mean.square()).clamp(min=0)
+        self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
+        shape = (1, -1, 1, 1)
+        normalised = (values - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
+        return (normalised * self.weight.view(shape) + self.bias.view(shape)).to(maps.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Moves the running moments, as ``BatchNorm2d`` does, by the unbiased variance."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+class AnyDeviceSyncBatchNorm(LayerSync):
+    """Lightning plugin: puts ``SyncBatchNorm2d`` in place of every ``BatchNorm2d``; same parameters, same names."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Changes the class of the layers, so that optimizers and checkpoints see the same tensors."""
+        for module in model.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = SyncBatchNorm2d
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Changes it back."""
+        for module in model.modules():
+            if type(module) is SyncBatchNorm2d:
+                module.__class__ = nn.BatchNorm2d
+        return model

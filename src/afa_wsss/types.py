@@ -1,0 +1,66 @@
+"""The named tuples that the packages of ``afa_wsss`` hand to one another, and the errors that they raise."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+IGNORE_INDEX = 255
+"""Label of a pixel, or of a pair of tokens, that no loss and no score looks at."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave, told in one line: what was wanted, what came, what to do.
+
+    The commands print the line and exit with a code other than 0; no traceback is shown.
+    """
+
+
+class Batch(NamedTuple):
+    """Photos as they leave the loader: uint8, so that little travels to the device; normalised there.
+
+    Attributes:
+        images: RGB in 0-255.
+        image_labels: Multi-hot, 1 where the class is somewhere in the photo.
+        boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop, half open; the rest is padding.
+        names: The photos' names, without folder or ending.
+        masks: True classes, background 0, 255 ignored; None in training and where a data set has none.
+    """
+
+    images: UInt8[Tensor, "b 3 H W"]
+    image_labels: Float[Tensor, "b k"]
+    boxes: Int[Tensor, "b 4"]
+    names: tuple[str, ...]
+    masks: UInt8[Tensor, "b H W"] | None = None
+
+
+class AFAOutput(NamedTuple):
+    """What the network says of a batch; the token grid is h x w with n = h * w.
+
+    Attributes:
+        class_logits: One logit a foreground class.
+        seg_logits: Segmentation logits, background first, at a quarter of the input's size.
+        affinity: Symmetric, in (0, 1): how much two tokens belong to one class (AFA, eq. 4).
+        cam: The class weights on the last features, before ReLU and not normalised, without gradient.
+    """
+
+    class_logits: Float[Tensor, "b k"]
+    seg_logits: Float[Tensor, "b c H4 W4"]
+    affinity: Float[Tensor, "b n n"]
+    cam: Float[Tensor, "b k h w"]
+
+
+class Targets(NamedTuple):
+    """What the losses compare the network's output with.
+
+    Attributes:
+        image_labels: Multi-hot.
+        pseudo_label: Class of each pixel, background 0, 255 where it is not reliable; None in the first phase.
+        affinity_label: 1 where two tokens have one class, 0 where not, 255 unknown or far; None in the first phase.
+    """
+
+    image_labels: Float[Tensor, "b k"]
+    pseudo_label: UInt8[Tensor, "b H W"] | None = None
+    affinity_label: UInt8[Tensor, "b n n"] | None = None

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from afa_wsss.data.partshapes import (
+    PARTSHAPES_CLASSES,
+    PRETRAINING_CLASSES,
+    PartClass,
+    draw_scene,
+    write_partshapes,
+)
+from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
+from afa_wsss.types import UserError
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_equal_seeds_write_equal_files_and_other_seeds_do_not(tmp_path: Path) -> None:
+    first, again, other = (
+        _files(write_partshapes(tmp_path / name, train=3, val=2, size=48, seed=seed))
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
+    )
+    assert first == again
+    assert first["JPEGImages/train_000000.jpg"] != other["JPEGImages/train_000000.jpg"]
+
+
+def test_a_larger_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
+    small = write_partshapes(tmp_path / "small", train=2, val=1, size=48)
+    large = write_partshapes(tmp_path / "large", train=4, val=2, size=48)
+    for name in ("train_000001", "val_000000"):
+        file = f"JPEGImages/{name}.jpg"
+        assert (small / file).read_bytes() == (large / file).read_bytes()
+
+
+def test_training_and_held_out_pictures_differ(tmp_path: Path) -> None:
+    root = write_partshapes(tmp_path, train=1, val=1, size=48)
+    assert (root / "JPEGImages/train_000000.jpg").read_bytes() != (root / "JPEGImages/val_000000.jpg").read_bytes()
+
+
+def test_image_labels_are_the_classes_of_the_mask(tmp_path: Path) -> None:
+    root = write_partshapes(tmp_path, train=12, val=0, size=64, seed=3)
+    names = (root / "ImageSets/Segmentation/train.txt").read_text().split()
+    for index, kind in enumerate(PARTSHAPES_CLASSES):
+        rows = [row.split() for row in (root / f"ImageSets/Main/{kind.name}_train.txt").read_text().splitlines()]
+        assert [row[0] for row in rows] == names
+        for name, flag in rows:
+            mask = np.asarray(Image.open(root / "SegmentationClass" / f"{name}.png"))
+            assert ((mask == index + 1).any()) == (flag == "1")
+
+
+def test_description_names_classes_and_colours(tmp_path: Path) -> None:
+    root = write_partshapes(tmp_path, train=0, val=1, size=48)
+    description = json.loads((root / "classes.json").read_text())
+    assert description["classes"] == [kind.name for kind in PARTSHAPES_CLASSES]
+    assert np.asarray(description["palette"]).shape == (len(PARTSHAPES_CLASSES) + 1, 3)
+
+
+@pytest.mark.parametrize("size", [32, 75, 112])
+def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
+    scene = draw_scene(np.random.default_rng(0), size=size)
+    assert scene.image.shape == (size, size, 3)
+    assert scene.mask.shape == (size, size)
+    assert set(np.unique(scene.mask)) - {0} == {label + 1 for label in scene.labels}
+    assert scene.labels
+
+
+def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
+    scenes = [draw_scene(np.random.default_rng(seed), size=64) for seed in range(40)]
+    covered = np.mean([(scene.mask > 0).mean() for scene in scenes])
+    assert 0.08 < covered < 0.35
+
+
+def test_colour_says_nothing_of_the_class() -> None:
+    """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
+    scenes = [draw_scene(np.random.default_rng([9, i]), size=48) for i in range(160)]
+    pixels, labels = (np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
+                      for name in ("image", "mask"))
+    half = len(labels) // 2
+    centres = np.stack([pixels[:half][labels[:half] == k].mean(axis=0) for k in range(1, 6)])
+    nearest = np.abs(pixels[half:, None].astype(float) - centres).sum(axis=-1).argmin(axis=1) + 1
+    assert (nearest == labels[half:]).mean() < 0.35
+
+
+def test_pretraining_classes_share_no_part_with_the_demo() -> None:
+    parts = {part for kind in PARTSHAPES_CLASSES for part in (kind.silhouette, kind.emblem)}
+    others = {part for kind in PRETRAINING_CLASSES for part in (kind.silhouette, kind.emblem)} - {None}
+    assert not parts & others
+    assert parts | others == set(SILHOUETTES) | set(EMBLEMS)
+
+
+def test_classes_can_be_chosen(tmp_path: Path) -> None:
+    kinds = (PartClass("a heart", "heart", None), PartClass("plain ring", None, "ring"))
+    root = write_partshapes(tmp_path, train=2, val=0, size=48, classes=kinds)
+    assert (root / "ImageSets/Main/plain ring_train.txt").is_file()
+
+
+@pytest.mark.parametrize("settings", [{"train": -1}, {"size": 8}])
+def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="need counts of at least 0 and size of at least 32"):
+        write_partshapes(tmp_path, **settings)
