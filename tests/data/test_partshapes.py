@@ -80,8 +80,10 @@ def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
 def test_colour_says_nothing_of_the_class() -> None:
     """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
     scenes = [draw_scene(np.random.default_rng([9, i]), size=48) for i in range(160)]
-    pixels, labels = (np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
-                      for name in ("image", "mask"))
+    pixels, labels = (
+        np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
+        for name in ("image", "mask")
+    )
     half = len(labels) // 2
     centres = np.stack([pixels[:half][labels[:half] == k].mean(axis=0) for k in range(1, 6)])
     nearest = np.abs(pixels[half:, None].astype(float) - centres).sum(axis=-1).argmin(axis=1) + 1

@@ -69,7 +69,9 @@ def read_photo(path: Path) -> Photo:
     except FileNotFoundError as error:
         raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list") from error
+        raise UserError(
+            f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list"
+        ) from error
 
 
 def read_mask(path: Path, classes: int) -> Mask:
@@ -119,7 +121,9 @@ def check_inside(name: str) -> str:
 
 def list_missing(paths: Sequence[Path], *, kind: str, source: Path) -> None:
     """Raises UserError naming the first of ``paths`` that are not there."""
-    present = {folder: {entry.name for entry in folder.iterdir()} for folder in {p.parent for p in paths} if folder.is_dir()}
+    present = {
+        folder: {entry.name for entry in folder.iterdir()} for folder in {p.parent for p in paths} if folder.is_dir()
+    }
     missing = [path for path in paths if path.name not in present.get(path.parent, set())]
     if missing:
         named = ", ".join(str(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")

@@ -10,9 +10,7 @@ from afa_wsss.losses.term import LossTerm
 from afa_wsss.types import AFAOutput, Targets
 
 
-def multilabel_soft_margin(
-    class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]
-) -> Float[Tensor, ""]:
+def multilabel_soft_margin(class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     """-mean over classes of y log sigmoid(p) + (1 - y) log sigmoid(-p); the paper prints it without the minus sign."""
     return F.multilabel_soft_margin_loss(class_logits.float(), image_labels)
 

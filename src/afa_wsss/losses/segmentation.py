@@ -12,9 +12,7 @@ from afa_wsss.ops.image import resize
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, Targets
 
 
-def balanced_cross_entropy(
-    logits: Float[Tensor, "b c h w"], labels: Shaped[Tensor, "b H W"]
-) -> Float[Tensor, ""]:
+def balanced_cross_entropy(logits: Float[Tensor, "b c h w"], labels: Shaped[Tensor, "b H W"]) -> Float[Tensor, ""]:
     """Half the mean cross entropy over background pixels, and half that over foreground pixels.
 
     Args:

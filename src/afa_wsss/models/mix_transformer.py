@@ -286,9 +286,7 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def mix_transformer(
-    name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None
-) -> MixTransformer:
+def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None) -> MixTransformer:
     """Builds a MiT by name.
 
     Args:

@@ -73,7 +73,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"need a file of weights, found none at {path}; give model.pretrained=PATH, or null to start anew")
+        raise UserError(
+            f"need a file of weights, found none at {path}; give model.pretrained=PATH, or null to start anew"
+        )
     if path.suffix == ".safetensors":
         return load_file(path)
     try:

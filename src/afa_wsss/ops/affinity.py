@@ -10,9 +10,7 @@ from torch import Tensor
 from afa_wsss.types import IGNORE_INDEX
 
 
-def locality_mask(
-    height: int, width: int, *, radius: int, device: torch.device | None = None
-) -> Bool[Tensor, "n n"]:
+def locality_mask(height: int, width: int, *, radius: int, device: torch.device | None = None) -> Bool[Tensor, "n n"]:
     """Pairs of grid cells at most ``radius`` apart (Chebyshev); n = height * width."""
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     near_rows = (rows[:, None] - rows).abs() <= radius

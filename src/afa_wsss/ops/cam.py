@@ -23,8 +23,6 @@ def normalize_cam(cam: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
     return shifted / (shifted.amax(dim=(-2, -1), keepdim=True) + 1e-5)
 
 
-def zero_absent(
-    cam: Float[Tensor, "b k h w"], image_labels: Float[Tensor, "b k"]
-) -> Float[Tensor, "b k h w"]:
+def zero_absent(cam: Float[Tensor, "b k h w"], image_labels: Float[Tensor, "b k"]) -> Float[Tensor, "b k h w"]:
     """Zeroes the maps of the classes that are not in the photo."""
     return cam * image_labels[..., None, None].to(cam.dtype)

@@ -71,7 +71,7 @@ def neighbour_kernel(
     w3: float = 0.01,
     boxes: Int[Tensor, "b 4"] | None = None,
 ) -> PARKernel:
-    """kappa = softmax(-(|I_i - I_j| / (w1 sigma_rgb))^2) + w3 softmax(-(|P_i - P_j| / (w2 sigma_pos))^2).
+    """Kappa = softmax(-(|I_i - I_j| / (w1 sigma_rgb))^2) + w3 softmax(-(|P_i - P_j| / (w2 sigma_pos))^2).
 
     Args:
         images: In [0, 1].

@@ -31,12 +31,17 @@ class PARSettings:
         """Checks the settings once, where they enter."""
         object.__setattr__(self, "dilations", tuple(self.dilations))
         if not self.dilations or min(self.dilations) < 1 or self.steps < 0:
-            raise UserError(f"need dilations and steps of PAR of at least 1 and 0, got {self.dilations} and {self.steps}")
+            raise UserError(
+                f"need dilations and steps of PAR of at least 1 and 0, got {self.dilations} and {self.steps}"
+            )
         if min(self.w1, self.w2) <= 0 or self.w3 < 0:
             raise UserError(f"need w1 and w2 of PAR above 0 and w3 of at least 0, got {self.w1}, {self.w2}, {self.w3}")
 
     def refine(
-        self, images: Float[Tensor, "b 3 h w"], scores: Float[Tensor, "b c H W"], boxes: Int[Tensor, "b 4"] | None = None
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        scores: Float[Tensor, "b c H W"],
+        boxes: Int[Tensor, "b 4"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """PAR of ``scores``, which already have the size of ``images``."""
         settings = {"dilations": self.dilations, "w1": self.w1, "w2": self.w2, "w3": self.w3}

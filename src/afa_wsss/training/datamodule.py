@@ -156,7 +156,12 @@ class AFADataModule(lightning.LightningDataModule):
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
 
     def _loader(
-        self, dataset: TrainSet | EvalSet, batch_size: int, sampler: Sampler[int] | Sampler[tuple[int, int]], *, drop_last: bool
+        self,
+        dataset: TrainSet | EvalSet,
+        batch_size: int,
+        sampler: Sampler[int] | Sampler[tuple[int, int]],
+        *,
+        drop_last: bool,
     ) -> DataLoader[Item]:
         make: Callable[..., DataLoader[Item]] = DataLoader
         return make(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, **self.loading)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -91,6 +90,7 @@ class AFAModule(lightning.LightningModule):
         self.scores = nn.ModuleDict({name: SegmentationScores(classes) for name in (*STAGES, "segmentation")})
         self.sweep = BackgroundSweep(classes)
         self.class_scores = MultiLabelScores(len(self.class_names))
+        self.validated_step = -1
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """L = L_cls + lambda_1 L_seg + lambda_2 L_aff + ..., each term from its own first step on."""
@@ -155,7 +155,8 @@ class AFAModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs every score and starts anew; scores are summed over all processes by torchmetrics."""
-        self.log_dict(self.validation_scores(), rank_zero_only=False)
+        self.log_dict(self.validation_scores())
+        self.validated_step = self.global_step
         for metric in self.validation_metrics():
             metric.reset()
 

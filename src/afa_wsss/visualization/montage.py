@@ -3,87 +3,148 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
-from matplotlib import font_manager
-from numpy.typing import NDArray
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = NDArray[np.uint8]
-
-PAPER, INK = (250, 250, 248), (32, 34, 40)
+PAPER, INK, RIM = (250, 250, 248), (32, 34, 40), (160, 162, 168)
 GAP = 6
+SMALLEST_FONT, LARGEST_FONT = 10, 20
 
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that matplotlib brings along, so that pictures look alike everywhere."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
-
-
-def _fit(picture: Picture, cell: int) -> Image.Image:
-    """A picture scaled to fill a square cell without distortion, centred on paper."""
-    height, width = picture.shape[:2]
-    factor = cell / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    method = Image.Resampling.NEAREST if factor >= 1.5 else Image.Resampling.LANCZOS
-    frame = Image.new("RGB", (cell, cell), PAPER)
-    frame.paste(Image.fromarray(picture).resize(size, method), ((cell - size[0]) // 2, (cell - size[1]) // 2))
-    return frame
+Colour = Sequence[int]
+LegendEntry = tuple[str, Colour]
 
 
 def montage(
-    rows: Sequence[Sequence[Picture]],
+    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]],
     titles: Sequence[str],
     *,
     cell: int = 192,
-    legend: Sequence[tuple[str, Sequence[int]]] = (),
-) -> Picture:
-    """Lays out pictures.
+    legend: Sequence[LegendEntry] = (),
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Lays out pictures, each in its own proportions; a row is as high as its highest picture.
 
     Args:
-        rows: Pictures (H, W, 3) of any sizes, as many in a row as there are titles.
-        titles: Over the columns.
-        cell: Side of a cell in pixels.
-        legend: Names and colours, below the table.
+        rows: Pictures of any sizes, as many in a row as there are titles.
+        titles: Over the columns; a long one takes several lines.
+        cell: Longer side of each picture in the sheet, in pixels.
+        legend: Names and RGB colours, below the table, wrapped at its width.
 
     Returns:
-        One picture.
+        One picture, ``6 + len(titles) * (cell + 6)`` wide.
 
     Raises:
         ValueError: Where a row has another number of pictures than there are titles.
     """
     if any(len(row) != len(titles) for row in rows):
-        raise ValueError(f"expected {len(titles)} pictures a row, got {sorted({len(row) for row in rows})}")
-    font = _font(max(11, cell // 13))
-    line = int(font.size * 1.7)
-    width = GAP + len(titles) * (cell + GAP)
-    entries = _flow(legend, font, width)
-    height = line + len(rows) * (cell + GAP) + (GAP + line * (entries[-1][1] + 1) if entries else 0)
-    sheet = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        centre = GAP + column * (cell + GAP) + cell / 2
-        draw.text((centre, line / 2), title, INK, font, anchor="mm")
-        for index, row in enumerate(rows):
-            sheet.paste(_fit(row[column], cell), (GAP + column * (cell + GAP), line + index * (cell + GAP)))
-    top = line + len(rows) * (cell + GAP) + GAP
-    for (name, colour), (left, level) in zip(legend, entries, strict=True):
-        middle = top + level * line + line / 2 - GAP
-        side = font.size / 2
-        draw.rectangle((left, middle - side, left + 2 * side, middle + side), tuple(colour))
-        draw.text((left + 3 * side, middle), name, INK, font, anchor="lm")
+        raise ValueError(f"need {len(titles)} pictures a row, got {sorted({len(row) for row in rows})}")
+    parts = [
+        _titles(titles, cell),
+        *(_row(row, cell) for row in rows),
+        *([_legend(legend, cell, len(titles))] if legend else []),
+    ]
+    sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), PAPER)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
     return np.asarray(sheet)
 
 
-def _flow(
-    legend: Sequence[tuple[str, Sequence[int]]], font: ImageFont.FreeTypeFont, width: int
-) -> list[tuple[float, int]]:
+def _left(column: int, cell: int) -> int:
+    """Left edge of a column; with the number of columns, the width of the sheet."""
+    return GAP + column * (cell + GAP)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font that matplotlib brings along, so that pictures look alike everywhere."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+
+
+def _font_of(cell: int) -> ImageFont.FreeTypeFont:
+    """Letters that grow with the cells and stay readable in small ones."""
+    return _font(min(LARGEST_FONT, max(SMALLEST_FONT, cell // 12)))
+
+
+def _titles(titles: Sequence[str], cell: int) -> Image.Image:
+    """The line of titles, centred over their columns, standing on the first row of pictures."""
+    font = _font_of(cell)
+    wrapped = [_wrap(title, font, cell) for title in titles]
+    step = round(1.25 * font.size)
+    height = GAP + step * max((len(lines) for lines in wrapped), default=0) + GAP // 2
+    strip = Image.new("RGB", (_left(len(titles), cell), height), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for column, lines in enumerate(wrapped):
+        for index, line in enumerate(reversed(lines)):
+            place = (_left(column, cell) + cell / 2, height - GAP // 2 - (index + 0.5) * step)
+            draw.text(place, line, INK, font, anchor="mm")
+    return strip
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Words in as few lines as fit ``width``; a word that is longer than a line is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(_cut(word, font, width))
+    return lines
+
+
+def _cut(word: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The word, or as much of it as fits before an ellipsis."""
+    if font.getlength(word) <= width:
+        return word
+    fitting = (word[:end].rstrip() + "…" for end in range(len(word) - 1, 0, -1))
+    return next((short for short in fitting if font.getlength(short) <= width), "…")
+
+
+def _row(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], cell: int) -> Image.Image:
+    """One row, as high as its highest picture, and the gap below."""
+    fitted = [_fit(picture, cell) for picture in pictures]
+    height = max((picture.height for picture in fitted), default=0)
+    strip = Image.new("RGB", (_left(len(pictures), cell), height + GAP), PAPER)
+    for column, picture in enumerate(fitted):
+        strip.paste(picture, (_left(column, cell) + (cell - picture.width) // 2, (height - picture.height) // 2))
+    return strip
+
+
+def _fit(picture: UInt8[np.ndarray, "_ _ 3"], cell: int) -> Image.Image:
+    """A picture scaled to touch the sides of its cell; small ones keep their pixels sharp."""
+    height, width = picture.shape[:2]
+    factor = cell / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    method = Image.Resampling.NEAREST if factor >= 1.5 else Image.Resampling.LANCZOS
+    return Image.fromarray(picture).resize(size, method)
+
+
+def _legend(legend: Sequence[LegendEntry], cell: int, columns: int) -> Image.Image:
+    """Swatches and names in lines."""
+    font, width = _font_of(cell), _left(columns, cell)
+    names = [_cut(name, font, width - 2 * GAP - 1.5 * font.size) for name, _ in legend]
+    places = _flow(names, font, width)
+    step = round(1.7 * font.size)
+    strip = Image.new("RGB", (width, GAP + step * (places[-1][1] + 1)), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for name, (_, colour), (left, line) in zip(names, legend, places, strict=True):
+        middle, side = (line + 0.5) * step, font.size / 2
+        draw.rectangle((left, middle - side, left + 2 * side, middle + side), tuple(colour), RIM)
+        draw.text((left + 3 * side, middle), name, INK, font, anchor="lm")
+    return strip
+
+
+def _flow(names: Sequence[str], font: ImageFont.FreeTypeFont, width: int) -> list[tuple[float, int]]:
     """Left edge and line of each legend entry, wrapped at ``width``."""
-    places, left, level = [], float(2 * GAP), 0
-    for name, _ in legend:
-        needed = font.getlength(name) + 3.5 * font.size
-        if left + needed > width and left > 2 * GAP:
-            left, level = float(2 * GAP), level + 1
-        places.append((left, level))
-        left += needed
+    places: list[tuple[float, int]] = []
+    left, line = float(GAP), 0
+    for name in names:
+        needed = 1.5 * font.size + font.getlength(name)
+        if left + needed > width - GAP and left > GAP:
+            left, line = float(GAP), line + 1
+        places.append((left, line))
+        left += needed + 1.5 * font.size
     return places

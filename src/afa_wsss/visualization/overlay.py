@@ -2,46 +2,83 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
-from afa_wsss.types import IGNORE_INDEX
-
-Picture = NDArray[np.uint8]
-
-IGNORE_COLOUR = (255, 255, 255)
+from afa_wsss.visualization.palette import colorize
 
 
-def colorize(label: NDArray[np.integer], palette: Picture) -> Picture:
-    """Each pixel's class in its colour, 255 in white: (H, W) -> (H, W, 3)."""
-    colours = np.empty((256, 3), dtype=np.uint8)
-    colours[:] = IGNORE_COLOUR
-    colours[: len(palette)] = palette
-    return colours[label]
+def overlay(
+    image: UInt8[np.ndarray, "H W 3"],
+    label: Integer[np.ndarray, "H W"],
+    palette: UInt8[np.ndarray, "c 3"],
+    *,
+    opacity: float = 0.6,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A photo with its labelled objects in colour: background stays as it is, unknown pixels turn pale.
 
-
-def overlay(image: Picture, label: NDArray[np.integer], palette: Picture, *, opacity: float = 0.6) -> Picture:
-    """A photo with its labelled objects in colour; background stays as it is, unknown pixels turn pale."""
+    Args:
+        image: RGB.
+        label: Class of each pixel, background 0, 255 unknown.
+        palette: RGB of each class, background first.
+        opacity: 0 shows the photo alone, 1 the colours alone.
+    """
     strength = np.where(label == 0, 0.0, opacity)[..., None]
-    return (image * (1 - strength) + colorize(label, palette) * strength).round().astype(np.uint8)
+    return _mix(image, colorize(label, palette), strength)
 
 
-def heat_map(image: Picture, scores: NDArray[np.floating], *, opacity: float = 0.65) -> Picture:
-    """Scores in [0, 1], of any size, as a heat map over a darkened photo."""
+def heat_map(
+    image: UInt8[np.ndarray, "H W 3"], scores: Float[np.ndarray, "h w"], *, opacity: float = 0.65
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Scores over the photo in grey: dark violet is 0, light yellow is 1.
+
+    Args:
+        image: RGB.
+        scores: In [0, 1], values outside are clipped; of any size, resized bilinearly to the photo's.
+        opacity: 0 shows the photo alone, 1 the heat alone.
+    """
     height, width = image.shape[:2]
     grown = Image.fromarray(scores.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     heat = matplotlib.colormaps["inferno"](np.clip(np.asarray(grown), 0, 1))[..., :3] * 255
-    grey = np.broadcast_to(image.mean(axis=-1, keepdims=True), image.shape)
-    return (grey * (1 - opacity) + heat * opacity).round().astype(np.uint8)
+    return _mix(image.mean(axis=-1, keepdims=True), heat, opacity)
 
 
-def mark(image: Picture, row: int, column: int, *, arm: int = 4) -> Picture:
-    """A white cross with a dark rim at a point."""
-    marked = image.copy()
-    for reach, thick, colour in ((arm + 1, 1, 0), (arm, 0, 255)):
+def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int = 4) -> UInt8[np.ndarray, "H W 3"]:
+    """A white cross with a dark rim at a point.
+
+    Args:
+        image: RGB; it is not changed.
+        row: Of the centre.
+        column: Of the centre.
+        arm: Length of each arm in pixels, the rim not counted; the lines are a quarter as wide.
+    """
+    marked, half = image.copy(), arm // 8
+    for reach, thick, colour in ((arm + 1, half + 1, 0), (arm, half, 255)):
         top, left = max(0, row - reach), max(0, column - reach)
         marked[top : row + reach + 1, max(0, column - thick) : column + thick + 1] = colour
         marked[max(0, row - thick) : row + thick + 1, left : column + reach + 1] = colour
     return marked
+
+
+def _mix(
+    below: Float[np.ndarray, "H W _"] | UInt8[np.ndarray, "H W _"],
+    above: Float[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 3"],
+    opacity: float | Float[np.ndarray, "H W 1"],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """``above`` over ``below``."""
+    mixed: UInt8[np.ndarray, "H W 3"] = (below * (1 - opacity) + above * opacity).round().astype(np.uint8)
+    return mixed
+
+
+def save_mask(path: Path, label: NDArray[np.integer], palette: Picture) -> None:
+    """Writes labels as a palette PNG, as VOC's masks are: values are class ids, colours for looking at."""
+    picture = Image.fromarray(label.astype(np.uint8), mode="P")
+    colours = np.full((256, 3), IGNORE_COLOUR, dtype=np.uint8)
+    colours[: len(palette)] = palette
+    picture.putpalette(colours.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)

@@ -25,7 +25,12 @@ class Throughput(Callback):
         self.started = self.started or time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         """Counts, and logs where Lightning logs."""
         self.images += len(batch.names) * trainer.world_size

@@ -1,0 +1,66 @@
+# make help lists the targets. Each one makes .venv first where it is needed; nothing has to be installed by hand.
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --constraint constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format train eval pretrain-nano notebooks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## write the synthetic data set, train on its image labels, evaluate, report
+	$(BIN)/afa-data partshapes
+	$(BIN)/afa-train experiment=demo $(ARGS)
+
+test: $(DEV) ## run the tests and the notebooks
+	$(PYTEST) --numprocesses auto --dist worksteal $(ARGS)
+
+check: $(DEV) ## lint, format, types, layers; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(RUNTIME) ## train: make train ARGS="experiment=voc12_mit_b1 data.root=..."
+	$(BIN)/afa-train $(ARGS)
+
+eval: $(RUNTIME) ## evaluate a checkpoint: make eval ARGS="checkpoint=..."
+	$(BIN)/afa-eval $(ARGS)
+
+pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on class labels of other classes
+	$(BIN)/afa-train experiment=pretrain_nano $(ARGS)
+
+notebooks: $(DEV) ## run every notebook and keep its outputs
+	$(BIN)/pytest --nbmake --overwrite notebooks
+
+clean: ## remove .venv, caches and builds; outputs/ and data/ stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- .venv: made once, installed again only when pyproject.toml or constraints.txt change ---
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo "need Python 3.11 or later, got no '$(PYTHON)'; install it or run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "need Python 3.11 or later, got %d.%d (%s); run: make PYTHON=/path/to/python3.11" % (v[0], v[1], sys.executable))'
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { echo "need Python's venv and ensurepip modules, got a $(PYTHON) without them; install them (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(RUNTIME) $@

@@ -1,0 +1,144 @@
+"""From a composed configuration to objects; below this, everything takes plain arguments."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from afa_wsss.data.transforms import TrainTransform
+from afa_wsss.losses import LossTerm
+from afa_wsss.models import AFA, create_model
+from afa_wsss.supervision import PARSettings, Supervision
+from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
+from afa_wsss.types import UserError
+
+Plain = dict[str, Any]
+
+
+def plain(config: DictConfig) -> Plain:
+    """The configuration as nested dicts and lists, every reference resolved and the data root absolute.
+
+    Raises:
+        UserError: Naming settings that have no value yet.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        told = ", ".join(f"{key}=..." for key in missing)
+        raise UserError(f"need a value for {', '.join(missing)}, got none; add {told} to the command")
+    settings: Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    data = settings.get("data", {})
+    if data.get("root") is not None:
+        data["root"] = str(Path(data["root"]).expanduser().absolute())
+        if "dataset" in data:
+            data["dataset"] = {key: value for key, value in data["dataset"].items() if key != "root"}
+    return settings
+
+
+def make_supervision(settings: Plain) -> Supervision:
+    """Thresholds, walk and refinement."""
+    values = dict(settings)
+    par = values.pop("par")
+    return Supervision(**values, par=None if par is None else PARSettings(**par))
+
+
+def make_losses(settings: Plain) -> dict[str, LossTerm]:
+    """The table of loss terms."""
+    return {name: instantiate(term, _convert_="all") for name, term in settings.items()}
+
+
+def make_data(settings: Plain, *, seed: int, train: bool = True, pin_memory: bool = False) -> AFADataModule:
+    """Opens and checks the splits; without ``train`` the validation split alone."""
+    dataset = instantiate({**settings["dataset"], "_partial_": True}, root=settings["root"])
+    crop = {key: settings[key] for key in ("crop_size", "scale", "mirror", "jitter")}
+    sizes = {key: settings[key] for key in ("batch_size", "eval_batch_size", "num_workers", "val_split")}
+    train_split = settings["train_split"] if train else None
+    transform = TrainTransform(**crop) if train else None
+    return AFADataModule(
+        dataset, train_split=train_split, transform=transform, seed=seed, pin_memory=pin_memory, **sizes
+    )
+
+
+def make_module(settings: Plain, network: AFA, data: AFADataModule) -> AFAModule:
+    """The LightningModule around a network."""
+    inference = settings["inference"]
+    return AFAModule(
+        network,
+        make_supervision(settings["supervision"]),
+        make_losses(settings["loss"]),
+        partial(afa_optimizer, **settings["optimizer"]),
+        partial(warmup_poly, **settings["scheduler"]),
+        class_names=data.class_names,
+        palette=data.dataset.palette,
+        cam_scales=inference["cam_scales"],
+        eval_scales=inference["scales"],
+        eval_mirror=inference["mirror"],
+    )
+
+
+def make_trainer(settings: Plain, **arguments: Any) -> lightning.Trainer:
+    """A Trainer with our own samplers and batch norm.
+
+    Raises:
+        UserError: Where a GPU is asked for and there is none.
+    """
+    values = {key: value for key, value in settings.items() if key not in ("compile", "sync_batchnorm")}
+    if values["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"need a GPU for trainer.accelerator={values['accelerator']}, torch {torch.__version__} sees none; "
+            "use trainer.accelerator=cpu or install a torch that fits your driver"
+        )
+    plugins = [AnyDeviceSyncBatchNorm()] if settings.get("sync_batchnorm") else None
+    return lightning.Trainer(**values, plugins=plugins, use_distributed_sampler=False, **arguments)
+
+
+def make_network(settings: Plain, num_classes: int) -> AFA:
+    """The model with its pretrained backbone."""
+    return create_model(num_classes=num_classes, **settings)
+
+
+def load_checkpoint(path: str) -> tuple[Plain, dict[str, torch.Tensor]]:
+    """The configuration and the weights of a checkpoint that ``afa-train`` wrote.
+
+    Raises:
+        UserError: Where there is no such file, or it is not one of ours.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"need a checkpoint of afa-train, found none at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"need a checkpoint of afa-train, {path} cannot be read ({type(error).__name__})") from error
+    if not isinstance(content, dict) or CONFIG_KEY not in content or "state_dict" not in content:
+        raise UserError(f"need a checkpoint of afa-train, {path} holds no configuration")
+    prefix = "network."
+    weights = content["state_dict"].items()
+    network = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
+    return content[CONFIG_KEY], network
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` for a GPU where there is one; else the device of that name.
+
+    Raises:
+        UserError: For a GPU where there is none, or an unknown name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"need a device of auto, cpu, cuda or cuda:N; got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"need a GPU for device={name}, torch {torch.__version__} sees none; use device=cpu")
+    return device

@@ -1,0 +1,74 @@
+"""``afa-predict``: labels every pixel of one's own photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from afa_wsss.cli import build
+from afa_wsss.cli.evaluate import override
+from afa_wsss.cli.shell import run
+from afa_wsss.data.base import read_photo
+from afa_wsss.evaluation.tables import files_table
+from afa_wsss.inference import multi_scale_logits
+from afa_wsss.models.weights import load_strictly
+from afa_wsss.ops.image import normalize
+from afa_wsss.types import UserError
+from afa_wsss.visualization import overlay, save_mask
+
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def list_photos(source: Path) -> list[Path]:
+    """A photo itself, or the photos of a folder and of the folders in it.
+
+    Raises:
+        UserError: Where there are none.
+    """
+    if source.is_file():
+        return [source]
+    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
+    if not photos:
+        raise UserError(f"need a photo or a folder of photos for input, found none at {source}")
+    return photos
+
+
+def predict(config: DictConfig) -> None:
+    """Writes a palette PNG and an overlay for each photo."""
+    folder, given = Path(HydraConfig.get().runtime.output_dir), build.plain(config)
+    settings, weights = build.load_checkpoint(given["checkpoint"])
+    inference = override(settings["inference"], given["inference"])
+    network = build.make_network({**settings["model"], "pretrained": None}, weights["classifier.weight"].shape[0])
+    load_strictly(network, weights, source=given["checkpoint"])
+    device = build.find_device(given["device"])
+    network.eval().to(device)
+    palette = np.asarray(settings["palette"], dtype=np.uint8)
+    source = Path(given["input"])
+    for path in track(list_photos(source), description="predict"):
+        photo = read_photo(path)
+        images = normalize(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(device))
+        with torch.inference_mode():
+            logits = multi_scale_logits(network, images, scales=inference["scales"], mirror=inference["mirror"])
+        label = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        name = Path(path.name) if source.is_file() else path.relative_to(source)
+        save_mask(folder / "masks" / name.with_suffix(".png"), label, palette)
+        picture = folder / "overlays" / name.with_suffix(".jpg")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(overlay(photo, label, palette)).save(picture, quality=92)
+    Console().print(files_table({"masks": folder / "masks", "overlays": folder / "overlays"}))
+
+
+def main() -> None:
+    """Entry point of ``afa-predict``."""
+    run(predict, "predict")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Types of every setting: a key that is not here, or a value of another type, is refused when Hydra composes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class ModelConfig:
+    """See ``afa_wsss.models.create_model``."""
+
+    backbone: str = MISSING
+    pretrained: str | None = None
+    pooling: str = "max"
+    decoder_width: int = 256
+    dropout: float = 0.1
+    drop_path_rate: float = 0.1
+    strides: list[int] | None = None
+
+
+@dataclass
+class DataConfig:
+    """Which photos, and how they are cropped and batched."""
+
+    name: str = MISSING
+    dataset: dict[str, Any] = MISSING
+    root: str = MISSING
+    train_split: str | None = MISSING
+    val_split: str | None = MISSING
+    crop_size: int = 512
+    scale: list[float] = field(default_factory=lambda: [0.5, 2.0])
+    mirror: float = 0.5
+    jitter: float = 0.0
+    batch_size: int = 8
+    eval_batch_size: int = 1
+    num_workers: int = 4
+
+
+@dataclass
+class PARConfig:
+    """See ``afa_wsss.supervision.PARSettings``."""
+
+    dilations: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 12, 24])
+    steps: int = 10
+    w1: float = 0.3
+    w2: float = 0.3
+    w3: float = 0.01
+
+
+@dataclass
+class SupervisionConfig:
+    """See ``afa_wsss.supervision.Supervision``."""
+
+    low: float = 0.35
+    high: float = 0.55
+    background: float = 0.45
+    radius: int = 8
+    alpha: float = 2.0
+    walk_steps: int = 1
+    first_step: int = 2001
+    walk_first_step: int | None = 6001
+    affinity_from_walk: bool = False
+    par: PARConfig | None = field(default_factory=PARConfig)
+
+
+@dataclass
+class LossConfig:
+    """A term of the loss: what it is, its weight, and the step from which it counts."""
+
+    _target_: str = MISSING
+    weight: float = 1.0
+    first_step: int = 0
+
+
+@dataclass
+class OptimizerConfig:
+    """See ``afa_wsss.training.optim.afa_optimizer``."""
+
+    lr: float = 6e-5
+    head_lr_factor: float = 10.0
+    norm_lr_factor: float = 0.0
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+
+
+@dataclass
+class SchedulerConfig:
+    """See ``afa_wsss.training.optim.warmup_poly``."""
+
+    max_steps: int = MISSING
+    warmup_steps: int = 1500
+    warmup_lr: float = 1e-6
+    power: float = 1.0
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of ``lightning.Trainer``, and ``compile`` for ``torch.compile``."""
+
+    max_steps: int = 20000
+    accelerator: str = "auto"
+    devices: Any = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    sync_batchnorm: bool = True
+    val_check_interval: int = 2000
+    log_every_n_steps: int = 50
+    limit_val_batches: Any = 1.0
+    num_sanity_val_steps: int = 0
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    benchmark: bool = False
+    compile: bool = False
+
+
+@dataclass
+class InferenceConfig:
+    """Scales of the class activation maps; scales and mirror of the segmentation logits."""
+
+    cam_scales: list[float] = field(default_factory=lambda: [1.0, 0.5, 1.5])
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    mirror: bool = False
+
+
+@dataclass
+class TrainConfig:
+    """Everything that a training run is made of."""
+
+    name: str = "${data.name}_${model.backbone}"
+    seed: int = 0
+    output_dir: str = "outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    supervision: SupervisionConfig = field(default_factory=SupervisionConfig)
+    loss: dict[str, LossConfig] = field(default_factory=dict)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class EvalDataConfig:
+    """What to read instead of the data that the checkpoint was trained with; null for the same."""
+
+    root: str | None = None
+    val_split: str | None = None
+    eval_batch_size: int | None = None
+    num_workers: int | None = None
+
+
+@dataclass
+class EvalInferenceConfig:
+    """Scales and mirror instead of the checkpoint's; null for the same."""
+
+    cam_scales: list[float] | None = None
+    scales: list[float] | None = None
+    mirror: bool | None = None
+
+
+@dataclass
+class DeviceConfig:
+    """Where to run."""
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    precision: str = "32-true"
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything that an evaluation needs beside the checkpoint."""
+
+    checkpoint: str = MISSING
+    output_dir: str = "outputs/eval/${now:%Y-%m-%d_%H-%M-%S}"
+    data: EvalDataConfig = field(default_factory=EvalDataConfig)
+    inference: EvalInferenceConfig = field(default_factory=EvalInferenceConfig)
+    trainer: DeviceConfig = field(default_factory=DeviceConfig)
+    write_masks: bool = True
+    pictures: int = 12
+
+
+@dataclass
+class PredictConfig:
+    """Photos to label with a checkpoint."""
+
+    checkpoint: str = MISSING
+    input: str = MISSING
+    output_dir: str = "outputs/predict/${now:%Y-%m-%d_%H-%M-%S}"
+    inference: EvalInferenceConfig = field(default_factory=EvalInferenceConfig)
+    device: str = "auto"
+
+
+@dataclass
+class PseudoLabelConfig:
+    """Photos with image labels to make pseudo labels of."""
+
+    checkpoint: str = MISSING
+    output_dir: str = "outputs/pseudo_labels/${now:%Y-%m-%d_%H-%M-%S}"
+    data: EvalDataConfig = field(default_factory=EvalDataConfig)
+    inference: EvalInferenceConfig = field(default_factory=EvalInferenceConfig)
+    trainer: DeviceConfig = field(default_factory=DeviceConfig)
+
+
+@dataclass
+class PartShapesConfig:
+    """See ``afa_wsss.data.partshapes.write_partshapes``."""
+
+    root: str = "datasets/partshapes"
+    train: int = 1000
+    val: int = 200
+    size: int = 112
+    seed: int = 0
+    pretraining: bool = False
+    overwrite: bool = False
+
+
+def register() -> None:
+    """Puts the schemas where the YAML files look for them."""
+    store = ConfigStore.instance()
+    schemas = {
+        "train_schema": TrainConfig,
+        "evaluate_schema": EvaluateConfig,
+        "predict_schema": PredictConfig,
+        "pseudo_label_schema": PseudoLabelConfig,
+        "data_partshapes_schema": PartShapesConfig,
+    }
+    for name, node in schemas.items():
+        store.store(name=name, node=node)

@@ -1,0 +1,41 @@
+"""Writes what a checkpoint says of each photo as a palette PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+
+from afa_wsss.training.module import AFAModule, Inspection
+from afa_wsss.types import Batch, UserError
+from afa_wsss.visualization import save_mask
+
+
+class MaskWriter(Callback):
+    """Writes ``<folder>/<name>.png`` for every validated photo, from all processes."""
+
+    def __init__(self, folder: str, *, reading: str = "segmentation") -> None:
+        """``reading``: "segmentation" for the segmentation branch, "pseudo_label" for walk and PAR by image labels."""
+        if reading not in ("segmentation", "pseudo_label"):
+            raise UserError(f"need a reading of segmentation or pseudo_label, got {reading!r}")
+        self.folder, self.reading = Path(folder), reading
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Called by Lightning."""
+        if not isinstance(outputs, Inspection) or not isinstance(pl_module, AFAModule):
+            return
+        labels = outputs.prediction if self.reading == "segmentation" else outputs.stages.walk_par
+        for label, name, box in zip(labels.cpu().numpy(), batch.names, batch.boxes.tolist(), strict=True):
+            y0, y1, x0, x1 = box
+            save_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)

@@ -1,0 +1,44 @@
+"""What all tests share: shapes checked at run time, the sample photos, the golden data, one seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Before any test module imports the package: every annotated shape is checked at each call. Users never pay for this.
+# As for Python's type checkers, an int passes where a float is wanted (the "tower").
+install_import_hook("afa_wsss", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+TESTS = Path(__file__).parent
+VOC_MINI = TESTS.parents[1] / "shared" / "voc_mini" / "VOC2012"
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Each test starts from the same random numbers, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Mapping[str, Any]]:
+    """``golden("par")`` reads ``tests/golden/par.npz``."""
+    return lambda name: np.load(TESTS / "golden" / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def voc_mini() -> Path:
+    """Root of the sample photos of PASCAL VOC; the test skips where they are absent."""
+    if not VOC_MINI.is_dir():
+        pytest.skip("the sample photos of ../shared/voc_mini are not here")
+    return VOC_MINI
