@@ -15,13 +15,13 @@ from rich.progress import track
 from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
 from afa_wsss.cli.shell import run
-from afa_wsss.data.base import read_photo
+from afa_wsss.data.base import read_photo, write_mask
 from afa_wsss.evaluation.tables import files_table
 from afa_wsss.inference import multi_scale_logits
 from afa_wsss.models.weights import load_strictly
 from afa_wsss.ops.image import normalize
 from afa_wsss.types import UserError
-from afa_wsss.visualization import overlay, save_mask
+from afa_wsss.visualization import overlay
 
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -58,7 +58,7 @@ def predict(config: DictConfig) -> None:
             logits = multi_scale_logits(network, images, scales=inference["scales"], mirror=inference["mirror"])
         label = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
         name = Path(path.name) if source.is_file() else path.relative_to(source)
-        save_mask(folder / "masks" / name.with_suffix(".png"), label, palette)
+        write_mask(folder / "masks" / name.with_suffix(".png"), label, palette)
         picture = folder / "overlays" / name.with_suffix(".jpg")
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay(photo, label, palette)).save(picture, quality=92)

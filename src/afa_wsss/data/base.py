@@ -100,6 +100,16 @@ def read_mask(path: Path, classes: int) -> Mask:
     return mask.astype(np.uint8, copy=False)
 
 
+def write_mask(path: Path, label: Mask, palette: NDArray[np.uint8]) -> None:
+    """Writes classes as a palette PNG, as VOC's masks are: values are class ids, colours are for looking at."""
+    picture = Image.fromarray(label, mode="P")
+    colours = np.full((256, 3), 255, dtype=np.uint8)
+    colours[: len(palette)] = palette
+    picture.putpalette(colours.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
 def check_sizes(sample_name: str, image: Photo, mask: Mask) -> None:
     """Raises UserError unless the mask has the photo's height and width."""
     if image.shape[:2] != mask.shape:

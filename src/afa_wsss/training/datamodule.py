@@ -20,7 +20,7 @@ from afa_wsss.types import UserError
 class OpensDataset(Protocol):
     """Opens a split of a data set."""
 
-    def __call__(self, split: str, *, with_masks: bool) -> SegmentationDataset:
+    def __call__(self, *, split: str, with_masks: bool) -> SegmentationDataset:
         """``with_masks`` for validation; training never looks at masks."""
 
 
@@ -169,7 +169,7 @@ class AFADataModule(lightning.LightningDataModule):
 
 def _checked(dataset: OpensDataset, split: str, *, with_masks: bool) -> SegmentationDataset:
     """The split, with its files there and its labels readable."""
-    opened = dataset(split, with_masks=with_masks)
+    opened = dataset(split=split, with_masks=with_masks)
     opened.check_files()
     _ = opened.image_labels
     return opened

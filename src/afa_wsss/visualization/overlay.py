@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -72,13 +70,3 @@ def _mix(
     """``above`` over ``below``."""
     mixed: UInt8[np.ndarray, "H W 3"] = (below * (1 - opacity) + above * opacity).round().astype(np.uint8)
     return mixed
-
-
-def save_mask(path: Path, label: NDArray[np.integer], palette: Picture) -> None:
-    """Writes labels as a palette PNG, as VOC's masks are: values are class ids, colours for looking at."""
-    picture = Image.fromarray(label.astype(np.uint8), mode="P")
-    colours = np.full((256, 3), IGNORE_COLOUR, dtype=np.uint8)
-    colours[: len(palette)] = palette
-    picture.putpalette(colours.ravel().tolist())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)

@@ -9,9 +9,9 @@ import lightning
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
+from afa_wsss.data.base import write_mask
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, UserError
-from afa_wsss.visualization import save_mask
 
 
 class MaskWriter(Callback):
@@ -38,4 +38,4 @@ class MaskWriter(Callback):
         labels = outputs.prediction if self.reading == "segmentation" else outputs.stages.walk_par
         for label, name, box in zip(labels.cpu().numpy(), batch.names, batch.boxes.tolist(), strict=True):
             y0, y1, x0, x1 = box
-            save_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)
+            write_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)
