@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def make_trainer(settings: Plain, **arguments: Any) -> lightning.Trainer:
             f"need a GPU for trainer.accelerator={values['accelerator']}, torch {torch.__version__} sees none; "
             "use trainer.accelerator=cpu or install a torch that fits your driver"
         )
-    plugins = [AnyDeviceSyncBatchNorm()] if settings.get("sync_batchnorm") else None
+    plugins: list[Any] = [AnyDeviceSyncBatchNorm()] if settings.get("sync_batchnorm") else []
     return lightning.Trainer(**values, plugins=plugins, use_distributed_sampler=False, **arguments)
 
 
@@ -113,7 +112,7 @@ def load_checkpoint(path: str) -> tuple[Plain, dict[str, torch.Tensor]]:
     Raises:
         UserError: Where there is no such file, or it is not one of ours.
     """
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise UserError(f"need a checkpoint of afa-train, found none at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -14,6 +14,8 @@ from afa_wsss.evaluation.results import write_results
 from afa_wsss.evaluation.tables import classes_table, files_table, stages_table
 from afa_wsss.models.weights import load_strictly
 from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.module import AFAModule
 from afa_wsss.types import UserError
 
 
@@ -22,7 +24,7 @@ def override(stored: build.Plain, given: build.Plain) -> build.Plain:
     return stored | {key: value for key, value in given.items() if value is not None}
 
 
-def restore(config: DictConfig) -> tuple[build.Plain, build.AFADataModule, build.AFAModule]:
+def restore(config: DictConfig) -> tuple[build.Plain, AFADataModule, AFAModule]:
     """The run's settings with the command's in their place, its validation data, and the module with its weights."""
     given = build.plain(config)
     settings, weights = build.load_checkpoint(given["checkpoint"])

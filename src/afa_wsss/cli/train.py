@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -17,7 +18,9 @@ from afa_wsss.cli import build
 from afa_wsss.cli.shell import run
 from afa_wsss.evaluation.results import write_results
 from afa_wsss.evaluation.tables import files_table, stages_table
+from afa_wsss.models import AFA
 from afa_wsss.training.callbacks import PlainConfig
+from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 
 
@@ -58,18 +61,12 @@ def train(config: DictConfig) -> float | None:
 
 def _trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the configuration, and those that every run has."""
-    monitor = {"monitor": "val/miou", "mode": "max"} if settings["data"]["val_split"] else {}
-    checkpoints = folder / "checkpoints"
+    monitor = "val/miou" if settings["data"]["val_split"] else None
+    keep = partial(ModelCheckpoint, dirpath=folder / "checkpoints", enable_version_counter=False)
     callbacks = [
-        ModelCheckpoint(
-            checkpoints, filename="best", enable_version_counter=False, save_on_train_epoch_end=False, **monitor
-        ),
-        ModelCheckpoint(
-            checkpoints,
-            filename="last",
-            enable_version_counter=False,
-            every_n_train_steps=settings["trainer"]["val_check_interval"],
-            save_on_train_epoch_end=True,
+        keep(filename="best", monitor=monitor, mode="max", save_on_train_epoch_end=False),
+        keep(
+            filename="last", every_n_train_steps=settings["trainer"]["val_check_interval"], save_on_train_epoch_end=True
         ),
         LearningRateMonitor("step"),
         PlainConfig(settings),
@@ -86,7 +83,7 @@ def _trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
     )
 
 
-def _announce(settings: build.Plain, data: build.AFADataModule, network: build.AFA, console: Console) -> None:
+def _announce(settings: build.Plain, data: AFADataModule, network: AFA, console: Console) -> None:
     """A few lines on what is about to be trained."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
     counts = [f"{len(s)} photos to {verb}" for s, verb in ((data.train_set, "train"), (data.val_set, "validate")) if s]
@@ -99,7 +96,7 @@ def _announce(settings: build.Plain, data: build.AFADataModule, network: build.A
         console.print("[yellow]model.pretrained is null: the backbone starts from random weights[/]")
 
 
-def _final_scores(trainer: lightning.Trainer, module: AFAModule, data: build.AFADataModule) -> dict[str, float]:
+def _final_scores(trainer: lightning.Trainer, module: AFAModule, data: AFADataModule) -> dict[str, float]:
     """Scores of the last weights; validated once more where the last step was not."""
     if data.val_set is None:
         return {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")}
@@ -108,9 +105,9 @@ def _final_scores(trainer: lightning.Trainer, module: AFAModule, data: build.AFA
     return {key: float(value) for key, value in trainer.callback_metrics.items()}
 
 
-def main() -> float | None:
+def main() -> None:
     """Entry point of ``afa-train``."""
-    return run(train, "train")
+    run(train, "train")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageOps
 
 from afa_wsss.types import IGNORE_INDEX, UserError
 
-Photo = NDArray[np.uint8]
-Mask = NDArray[np.uint8]
+Photo = UInt8[np.ndarray, "H W 3"]
+Mask = UInt8[np.ndarray, "H W"]
+Palette = UInt8[np.ndarray, "c 3"]
+Labels = Float32[np.ndarray, "N k"]
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is empty, cut off, of another format, or larger than its limit of pixels."""
 
 
 class Sample(NamedTuple):
@@ -27,7 +32,7 @@ class Sample(NamedTuple):
     """
 
     image: Photo
-    image_labels: NDArray[np.float32]
+    image_labels: Float32[np.ndarray, " k"]
     mask: Mask | None
     name: str
 
@@ -43,9 +48,9 @@ class SegmentationDataset(Protocol):
     """
 
     class_names: tuple[str, ...]
-    palette: NDArray[np.uint8]
+    palette: Palette
     names: Sequence[str]
-    image_labels: NDArray[np.float32]
+    image_labels: Labels
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -65,10 +70,12 @@ def read_photo(path: Path) -> Photo:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            # Pillow warns where transparency of a palette is dropped on the straight way to RGB.
+            return np.asarray((upright.convert("RGBA") if upright.mode == "P" else upright).convert("RGB"))
     except FileNotFoundError as error:
         raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list"
         ) from error
@@ -89,18 +96,23 @@ def read_mask(path: Path, classes: int) -> Mask:
             mode, mask = image.mode, np.asarray(image)
     except FileNotFoundError as error:
         raise UserError(f"need a mask at {path}, found none; mend the list or the folder") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"need a mask that can be decoded, {path} cannot ({error})") from error
+    except UNREADABLE as error:
+        raise UserError(f"need a mask that can be decoded, {path} cannot ({error}); replace it") from error
     if mode not in ("P", "L"):
-        raise UserError(f"need a palette or greyscale mask with one class id a pixel, {path} has mode {mode}")
+        raise UserError(
+            f"need a palette or greyscale mask with one class id a pixel, {path} has mode {mode}; save it as such"
+        )
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     wrong = [int(value) for value in values if value >= classes and value != IGNORE_INDEX]
     if wrong:
-        raise UserError(f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {wrong}")
+        raise UserError(
+            f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {wrong}; "
+            "mend the mask or the list of classes"
+        )
     return mask.astype(np.uint8, copy=False)
 
 
-def write_mask(path: Path, label: Mask, palette: NDArray[np.uint8]) -> None:
+def write_mask(path: Path, label: Mask, palette: Palette) -> None:
     """Writes classes as a palette PNG, as VOC's masks are: values are class ids, colours are for looking at."""
     picture = Image.fromarray(label, mode="P")
     colours = np.full((256, 3), 255, dtype=np.uint8)
@@ -110,11 +122,13 @@ def write_mask(path: Path, label: Mask, palette: NDArray[np.uint8]) -> None:
     picture.save(path)
 
 
-def check_sizes(sample_name: str, image: Photo, mask: Mask) -> None:
+def check_sizes(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"]) -> None:
     """Raises UserError unless the mask has the photo's height and width."""
     if image.shape[:2] != mask.shape:
         photo, labels = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, mask.shape))
-        raise UserError(f"need a mask of its photo's size, {sample_name} has a photo of {photo} and a mask of {labels}")
+        raise UserError(
+            f"need a mask of its photo's size, {name} has a photo of {photo} and a mask of {labels}; replace one of them"
+        )
 
 
 def check_inside(name: str) -> str:
@@ -125,7 +139,7 @@ def check_inside(name: str) -> str:
     """
     parts = Path(name).parts
     if not parts or ".." in parts or Path(name).is_absolute() or "\\" in name:
-        raise UserError(f"need names of photos inside their folder, the list holds {name!r}")
+        raise UserError(f"need names of photos inside their folder, the list holds {name!r}; take it off the list")
     return name
 
 
@@ -137,4 +151,7 @@ def list_missing(paths: Sequence[Path], *, kind: str, source: Path) -> None:
     missing = [path for path in paths if path.name not in present.get(path.parent, set())]
     if missing:
         named = ", ".join(str(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise UserError(f"need every {kind} that {source} lists, {len(missing)} of {len(paths)} missing: {named}")
+        raise UserError(
+            f"need every {kind} that {source} lists, {len(missing)} of {len(paths)} missing: {named}; "
+            "add them or take them off the list"
+        )

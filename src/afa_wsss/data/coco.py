@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from afa_wsss.data.base import Sample, check_inside, check_sizes, list_missing, read_mask, read_photo
+from afa_wsss.data.base import Labels, Sample, check_inside, check_sizes, list_missing, read_mask, read_photo
 from afa_wsss.data.classes import COCO_CLASSES, voc_palette
 from afa_wsss.types import UserError
 
@@ -41,29 +40,34 @@ class COCODataset:
         self.class_names, self.palette = COCO_CLASSES, voc_palette(len(COCO_CLASSES) + 1)
         self.instances = self.root / "annotations" / f"instances_{split}.json"
         if not self.root.is_dir():
-            raise UserError(f"need data.root to be COCO's folder, got {root}, which does not exist")
+            raise UserError(f"need data.root to be COCO's folder, got {root}, which does not exist; mend data.root")
         self._files, self._labels = self._index()
         self.names = [Path(file).stem for file in self._files]
 
-    def _index(self) -> tuple[list[str], NDArray[np.float32]]:
+    def _index(self) -> tuple[list[str], Labels]:
         """File names and labels of all photos with an object, by photo id."""
         try:
             content = json.loads(self.instances.read_text(encoding="utf-8"))
             place = {name: index for index, name in enumerate(self.class_names)}
             columns = {int(c["id"]): place[c["name"]] for c in content["categories"]}
-            files = {int(photo["id"]): check_inside(photo["file_name"]) for photo in content["images"]}
+            files = {int(photo["id"]): str(photo["file_name"]) for photo in content["images"]}
             pairs = {(int(a["image_id"]), columns[int(a["category_id"])]) for a in content["annotations"]}
+            used = {photo: files[photo] for photo in sorted({photo for photo, _ in pairs})}
         except FileNotFoundError as error:
-            raise UserError(f"need COCO's instances at {self.instances}, found none") from error
+            raise UserError(
+                f"need COCO's instances at {self.instances}, found none; unpack COCO's annotations there"
+            ) from error
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"need COCO's instances in {self.instances}, it does not hold them ({error!r})") from error
-        rows = {photo: row for row, photo in enumerate(sorted({photo for photo, _ in pairs}))}
-        if not rows:
-            raise UserError(f"need at least one photo with an object in {self.instances}, got none")
+            raise UserError(
+                f"need COCO's instances in {self.instances}, it does not hold them ({error!r}); unpack it anew"
+            ) from error
+        if not used:
+            raise UserError(f"need at least one photo with an object in {self.instances}, got none; add annotations")
+        rows = {photo: row for row, photo in enumerate(used)}
         labels = np.zeros((len(rows), len(self.class_names)), dtype=np.float32)
         for photo, column in pairs:
             labels[rows[photo], column] = 1
-        return [files[photo] for photo in rows], labels
+        return [check_inside(file) for file in used.values()], labels
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -76,7 +80,7 @@ class COCODataset:
         return self.root / "masks" / self.split / f"{self.names[index]}.png"
 
     @cached_property
-    def image_labels(self) -> NDArray[np.float32]:
+    def image_labels(self) -> Labels:
         """(N, k) multi-hot."""
         return self._labels
 

@@ -75,7 +75,7 @@ PLACEMENT_TRIES = 30
 
 
 class Scene(NamedTuple):
-    """One picture: ``image`` (H, W, 3) uint8, ``mask`` (H, W) uint8 with 0 the background, ``labels`` 0-based classes."""
+    """One picture: ``image`` (H, W, 3), ``mask`` (H, W) with 0 the background, ``labels`` the classes from 0."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -117,7 +117,7 @@ def _background(rng: np.random.Generator, size: int) -> Floats:
     mixed = (
         colours[0] + (colours[1] - colours[0]) * broad[..., None] + (colours[2] - colours[0]) * middle[..., None] * 0.5
     )
-    return np.clip(mixed + 0.18 * ripple[..., None], 0, 1)
+    return np.asarray(np.clip(mixed + 0.18 * ripple[..., None], 0, 1))
 
 
 def _texture(rng: np.random.Generator, u: Floats, v: Floats) -> Floats:
@@ -267,7 +267,7 @@ def write_partshapes(
 ) -> Path:
     """Writes PartShapes in the layout of VOC: JPEGImages, SegmentationClass, ImageSets, classes.json.
 
-    Picture ``i`` of a split depends on ``seed``, the split and ``i`` alone, so a larger set begins with the smaller one.
+    Picture ``i`` of a split depends on ``seed``, the split and ``i`` alone: a larger set begins with the smaller one.
 
     Args:
         root: Folder to write to; made where it is missing.

@@ -22,14 +22,15 @@ def _polygon(vertices: Sequence[tuple[float, float]]) -> Part:
     x1, y1 = corners.T
     x2, y2 = np.roll(corners, -1, axis=0).T
 
-    def inside(x: Points, y: Points) -> Inside:
+    def part(x: Points, y: Points) -> Inside:
         x, y = x[..., None], y[..., None]
         spans = (y1 > y) != (y2 > y)
         with np.errstate(divide="ignore", invalid="ignore"):
             crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
-        return np.logical_xor.reduce(spans & (x < crossing), axis=-1)
+        inside: Inside = np.logical_xor.reduce(spans & (x < crossing), axis=-1)
+        return inside
 
-    return inside
+    return part
 
 
 def _regular(corners: int, *, inner: float = 1.0) -> Part:
@@ -44,7 +45,7 @@ def _lobed(lobes: int, depth: float) -> Part:
     """Circle whose radius swings by ``depth``: flowers and blobs."""
 
     def inside(x: Points, y: Points) -> Inside:
-        return np.hypot(x, y) < (1 - depth) + depth * np.cos(lobes * np.arctan2(y, x))
+        return np.asarray(np.hypot(x, y) < (1 - depth) + depth * np.cos(lobes * np.arctan2(y, x)))
 
     return inside
 
@@ -71,7 +72,7 @@ def _repeat(part: Part, count: int, *, distance: float) -> Part:
 
     def inside(x: Points, y: Points) -> Inside:
         copies = [part(x - distance * np.cos(a), y - distance * np.sin(a)) for a in angles]
-        return np.logical_or.reduce(copies)
+        return np.asarray(np.logical_or.reduce(copies))
 
     return inside
 

@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32
 from torch.utils.data import Dataset
 
 from afa_wsss.data.base import Mask, Photo, SegmentationDataset
 from afa_wsss.data.transforms import PADDING, Box, TrainTransform
-from afa_wsss.types import IGNORE_INDEX, Batch
+from afa_wsss.types import IGNORE_INDEX, Batch, UserError
 
 
 class Item(NamedTuple):
     """One photo, ready to be stacked."""
 
     image: Photo
-    image_labels: NDArray[np.float32]
+    image_labels: Float32[np.ndarray, " k"]
     box: Box
     name: str
     mask: Mask | None
@@ -29,7 +29,13 @@ class TrainSet(Dataset[Item]):
     """Random crops without masks. The crop of (seed, epoch, index) is one and the same in every process and run."""
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int) -> None:
-        """Crops of ``dataset`` by ``transform``."""
+        """Crops of ``dataset`` by ``transform``.
+
+        Raises:
+            UserError: For a seed below 0.
+        """
+        if seed < 0:
+            raise UserError(f"need seed of at least 0, got {seed}; choose another")
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __len__(self) -> int:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 # albumentations asks the network for a newer version when it is imported, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations
+import albumentations  # type: ignore[import-untyped]  # ships no types
 import cv2
 
 from afa_wsss.data.base import Photo
@@ -54,7 +55,7 @@ class TrainTransform:
         colour = albumentations.ColorJitter(around, around, around, (-jitter / 4, jitter / 4), p=float(jitter > 0))
         self._pixels = albumentations.Compose([albumentations.HorizontalFlip(p=mirror), colour])
 
-    def __call__(self, image: Photo, seed: int) -> tuple[Photo, Box]:
+    def __call__(self, image: Photo, seed: int) -> tuple[UInt8[np.ndarray, "side side 3"], Box]:
         """The crop and the box (y0, y1, x0, x1) of the photo in it; equal seeds give equal crops."""
         rng = np.random.default_rng(seed)
         height, width = image.shape[:2]

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32
 
-from afa_wsss.data.base import Mask, Sample, check_inside, check_sizes, list_missing, read_mask, read_photo
+from afa_wsss.data.base import (
+    Labels,
+    Mask,
+    Palette,
+    Sample,
+    check_inside,
+    check_sizes,
+    list_missing,
+    read_mask,
+    read_photo,
+)
 from afa_wsss.data.classes import VOC_CLASSES, voc_palette
 from afa_wsss.types import IGNORE_INDEX, UserError
 
@@ -80,24 +92,48 @@ class VOCDataset:
         return read_mask(self.mask_path(name), len(self.class_names) + 1)
 
     def check_files(self) -> None:
-        """Raises UserError where a listed photo, or a mask that is wanted, is missing; reads none."""
+        """Raises UserError where a listed photo, or a mask that is needed, is missing; reads none."""
         list_missing([self.photo_path(name) for name in self.names], kind="photo", source=self.list_file)
-        if self.with_masks:
+        if self.with_masks or self.label_source == "masks":
             list_missing([self.mask_path(name) for name in self.names], kind="mask", source=self.list_file)
 
     @cached_property
-    def image_labels(self) -> NDArray[np.float32]:
+    def label_source(self) -> Literal["annotations", "lists", "masks"]:
+        """Where the image labels come from.
+
+        Raises:
+            UserError: Where the folder holds nothing to read labels from.
+        """
+        if all(path.is_file() for path in self._annotations):
+            return "annotations"
+        if all(path.is_file() for path in self._lists):
+            return "lists"
+        if (self.root / self.mask_folder).is_dir():
+            return "masks"
+        raise UserError(
+            f"need image labels for {self.list_file}, {self.root} has neither Annotations, nor "
+            f"ImageSets/Main/<class>_{self.split}.txt, nor masks in {self.mask_folder}; add one of them"
+        )
+
+    @property
+    def _annotations(self) -> list[Path]:
+        return [self.root / "Annotations" / f"{name}.xml" for name in self.names]
+
+    @property
+    def _lists(self) -> list[Path]:
+        return [self.root / "ImageSets" / "Main" / f"{name}_{self.split}.txt" for name in self.class_names]
+
+    @cached_property
+    def image_labels(self) -> Labels:
         """(N, k) multi-hot.
 
         Raises:
             UserError: Where a photo has no label at all, or there is nothing to read labels from.
         """
-        annotations = [self.root / "Annotations" / f"{name}.xml" for name in self.names]
-        lists = [self.root / "ImageSets" / "Main" / f"{name}_{self.split}.txt" for name in self.class_names]
-        if (self.root / "Annotations").is_dir() and all(path.is_file() for path in annotations):
-            labels = np.stack([labels_of_annotation(path, self.class_names) for path in annotations])
-        elif all(path.is_file() for path in lists):
-            labels = labels_of_lists(lists, self.names)
+        if self.label_source == "annotations":
+            labels = np.stack([labels_of_annotation(path, self.class_names) for path in self._annotations])
+        elif self.label_source == "lists":
+            labels = labels_of_lists(self._lists, self.names)
         else:
             labels = np.stack([self._labels_of_mask(name) for name in self.names])
         bare = [name for name, row in zip(self.names, labels, strict=True) if not row.any()]
@@ -108,7 +144,7 @@ class VOCDataset:
             )
         return labels
 
-    def _labels_of_mask(self, name: str) -> NDArray[np.float32]:
+    def _labels_of_mask(self, name: str) -> Float32[np.ndarray, " k"]:
         values = np.bincount(self._mask(name).ravel(), minlength=256)
         values[IGNORE_INDEX] = 0
         return (values[1 : len(self.class_names) + 1] > 0).astype(np.float32)
@@ -124,7 +160,7 @@ def find_voc_root(root: Path) -> Path:
         if (candidate / "JPEGImages").is_dir():
             return candidate
     state = "which has none" if root.is_dir() else "which does not exist"
-    raise UserError(f"need data.root to be a folder with JPEGImages in it, got {root}, {state}")
+    raise UserError(f"need data.root to be a folder with JPEGImages in it, got {root}, {state}; mend data.root")
 
 
 def read_list(path: Path) -> list[str]:
@@ -136,16 +172,29 @@ def read_list(path: Path) -> list[str]:
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.txt"))
         raise UserError(f"need a list of photos at {path}, found none; lists there: {', '.join(known) or 'none'}")
-    names = [check_inside(line.split()[0]) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [check_inside(row[0]) for row in read_rows(path)]
     if not names:
-        raise UserError(f"need at least one photo in {path}, the list is empty")
-    if len(set(names)) != len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise UserError(f"need each photo once in {path}, {twice} is there twice")
+        raise UserError(f"need at least one photo in {path}, the list is empty; add their names")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"need each photo once in {path}, {name} is there {times} times; take it off")
     return names
 
 
-def read_classes(root: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
+def read_rows(path: Path) -> list[list[str]]:
+    """Words of each line that has any; a byte order mark, as some editors write it, is no part of the first.
+
+    Raises:
+        UserError: Where the file is no text in UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"need a list in UTF-8, {path} is not ({error}); save it as such") from error
+    return [line.split() for line in lines if line.strip()]
+
+
+def read_classes(root: Path) -> tuple[tuple[str, ...], Palette]:
     """Class names and palette: from ``classes.json`` where there is one, else VOC's.
 
     Raises:
@@ -160,12 +209,17 @@ def read_classes(root: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
         palette = np.asarray(content.get("palette", voc_palette(len(names) + 1)), dtype=np.uint8)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f'need {{"classes": [names], "palette": [[r, g, b], ...]}} in {path}, got {error!r}') from error
-    if not names or palette.shape != (len(names) + 1, 3):
-        raise UserError(f"need a colour for background and each of {len(names)} classes in {path}, got {len(palette)}")
+    if not 1 <= len(names) < IGNORE_INDEX or len(set(names)) != len(names):
+        raise UserError(f"need 1 to {IGNORE_INDEX - 1} different classes in {path}, got {len(names)}; mend the file")
+    if palette.shape != (len(names) + 1, 3):
+        raise UserError(
+            f"need a colour for background and each of {len(names)} classes in {path}, got shape {palette.shape}; "
+            "mend the file or leave the palette out"
+        )
     return names, palette
 
 
-def labels_of_annotation(path: Path, class_names: Sequence[str]) -> NDArray[np.float32]:
+def labels_of_annotation(path: Path, class_names: Sequence[str]) -> Float32[np.ndarray, " k"]:
     """Multi-hot labels of the objects that a VOC annotation names, difficult ones too.
 
     Raises:
@@ -174,25 +228,28 @@ def labels_of_annotation(path: Path, class_names: Sequence[str]) -> NDArray[np.f
     try:
         objects = {node.findtext("name", "").strip() for node in ElementTree.parse(path).iter("object")}
     except ElementTree.ParseError as error:
-        raise UserError(f"need an annotation in VOC's XML, {path} cannot be parsed ({error})") from error
+        raise UserError(f"need an annotation in VOC's XML, {path} cannot be parsed ({error}); replace it") from error
     unknown = objects - set(class_names)
     if unknown:
-        raise UserError(f"need objects of {len(class_names)} known classes, {path} names {sorted(unknown)}")
+        raise UserError(
+            f"need objects of {len(class_names)} known classes, {path} names {sorted(unknown)}; name the classes in "
+            "classes.json or mend the annotation"
+        )
     return np.array([name in objects for name in class_names], dtype=np.float32)
 
 
-def labels_of_lists(paths: Sequence[Path], names: Sequence[str]) -> NDArray[np.float32]:
+def labels_of_lists(paths: Sequence[Path], names: Sequence[str]) -> Labels:
     """Multi-hot labels from one list a class, each line a name and 1 (present), 0 (difficult) or -1.
 
     Raises:
-        UserError: Where a list does not tell of every photo.
+        UserError: Where a list does not tell of every photo, or tells another value.
     """
     columns = []
     for path in paths:
-        rows = (line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        flags = {row[0]: float(row[-1] != "-1") for row in rows}
-        missing = next((name for name in names if name not in flags), None)
-        if missing is not None:
-            raise UserError(f"need a line for every photo in {path}, {missing} has none")
-        columns.append([flags[name] for name in names])
+        flags = {row[0]: row[-1] for row in read_rows(path)}
+        for name in names:
+            if flags.get(name) not in ("1", "0", "-1"):
+                state = f"says {flags[name]!r}" if name in flags else "has none"
+                raise UserError(f"need a line with 1, 0 or -1 for every photo in {path}, {name} {state}; mend the list")
+        columns.append([float(flags[name] != "-1") for name in names])
     return np.array(columns, dtype=np.float32).T

@@ -70,8 +70,8 @@ class SegmentationScores(MulticlassConfusionMatrix):
 class BackgroundSweep(Metric):
     """A class activation map read at every background score in one pass.
 
-    Each pixel is counted by its highest activation's bin, that class, and its truth; from the counts follows the confusion
-    matrix at every threshold, as if the maps had been read once for each.
+    Each pixel is counted by its highest activation's bin, that class, and its truth; from the counts follows the
+    confusion matrix at every threshold, as if the maps had been read once for each.
     """
 
     full_state_update = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,52 +13,44 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
+from afa_wsss.evaluation import charts
+from afa_wsss.evaluation.charts import Chart, Curve, Series
 from afa_wsss.evaluation.tables import STAGES, class_ious
 
-WIDTH, HEIGHT = 420, 170
-MARGIN = (10, 12, 24, 44)  # top, right, bottom, left
-
-
-class Curve(NamedTuple):
-    """A logged value over training steps."""
-
-    name: str
-    points: Sequence[tuple[int, float]]
-
-
-class Line(NamedTuple):
-    """A curve in the coordinates of its chart."""
-
-    label: str
-    path: str
-    last: str
-
-
-class Chart(NamedTuple):
-    """Lines that share their axes."""
-
-    title: str
-    lines: Sequence[Line]
-    x_ticks: Sequence[tuple[float, str]]
-    y_ticks: Sequence[tuple[float, str]]
-
+STAGE_COLOURS = ("stage-0", "stage-1", "stage-2", "stage-3", "accent")
 
 CHARTS = (
     (
         "Losses",
-        {
-            "train/classification_loss": "class",
-            "train/segmentation_loss": "segmentation",
-            "train/affinity_loss": "affinity",
-        },
+        (
+            Series("train/classification_loss", "class", "line-0"),
+            Series("train/segmentation_loss", "segmentation", "line-1"),
+            Series("train/affinity_loss", "affinity", "line-2"),
+        ),
     ),
     (
         "Validation mIoU, %",
-        {"val/cam_miou": "CAM", "val/pseudo_label_miou": "pseudo label", "val/miou": "segmentation"},
+        tuple(Series(key, stage, colour) for (stage, key), colour in zip(STAGES, STAGE_COLOURS, strict=True)),
     ),
-    ("Image labels, F1 in %", {"val/class_f1": "class branch"}),
-    ("Images a second", {"train/images_per_second": "training"}),
+    ("Image labels, F1 in %", (Series("val/class_f1", "class branch", "line-0"),)),
+    ("Images a second", (Series("train/images_per_second", "training", "line-0"),)),
 )
+
+
+class Stage(NamedTuple):
+    """A row of the stage table: mIoU in percent, and how much that is above the first row's."""
+
+    name: str
+    miou: float
+    gain: float | None
+    colour: str
+
+
+class Picture(NamedTuple):
+    """A picture inside the page."""
+
+    caption: str
+    data: str
 
 
 def write_report(
@@ -72,79 +65,78 @@ def write_report(
 
     Args:
         folder: Where to.
-        metrics: Flat, by name.
+        metrics: Flat, by name, in percent; what is missing or NaN is left out of the page.
         history: Curves of training; may be empty.
         pictures: PNG files to show, put into the page.
-        settings: Shown folded away.
-        colours: Of the classes by name.
+        settings: Shown folded away; ``name`` is the page's title.
+        colours: Of the classes by name, in 0-255.
 
     Returns:
         The file.
     """
-    template = (files("afa_wsss.evaluation") / "report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    ious = {name: value for name, value in class_ious(metrics).items() if not math.isnan(value)}
-    page = environment.from_string(template).render(
+    known = {key: value for key, value in metrics.items() if not math.isnan(value)}
+    page = _template().render(
         name=settings.get("name", "run"),
-        facts=_facts(settings, metrics),
-        stages=[(stage, metrics[key], key == "val/miou") for stage, key in STAGES if key in metrics],
-        best_cam=(metrics.get("val/cam_best_miou"), metrics.get("val/cam_best_background")),
-        classes=[
-            (name, value, "rgb({}, {}, {})".format(*colours.get(name, (128, 128, 128)))) for name, value in ious.items()
-        ],
-        charts=[chart for chart in (_chart(title, wanted, history) for title, wanted in CHARTS) if chart.lines],
-        pictures=[base64.b64encode(path.read_bytes()).decode() for path in pictures],
+        facts=_facts(settings, known),
+        stages=_stages(known),
+        best_cam=(known.get("val/cam_best_miou"), known.get("val/cam_best_background")),
+        classes=[(name, iou, _css(colours.get(name, (128, 128, 128)))) for name, iou in class_ious(known).items()],
+        charts=_charts(history, settings.get("supervision", {})),
+        pictures=[Picture(_caption(path), base64.b64encode(path.read_bytes()).decode()) for path in pictures],
         settings=yaml.safe_dump(dict(settings), sort_keys=False),
-        size=(WIDTH, HEIGHT),
-        margin=MARGIN,
+        frame=charts,
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
+def _template() -> jinja2.Template:
+    text = (files("afa_wsss.evaluation") / "report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(text)
+
+
 def _facts(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The few numbers at the top of the page."""
-    facts = []
-    if "val/miou" in metrics:
-        facts.append(("mIoU, segmentation", f"{metrics['val/miou']:.1f} %"))
-    if "val/pseudo_label_miou" in metrics:
-        facts.append(("mIoU, pseudo labels", f"{metrics['val/pseudo_label_miou']:.1f} %"))
-    if "val/class_f1" in metrics:
-        facts.append(("F1, image labels", f"{metrics['val/class_f1']:.1f} %"))
-    facts.append(("backbone", str(settings.get("model", {}).get("backbone", "?"))))
-    facts.append(("steps", f"{settings.get('trainer', {}).get('max_steps', 0):,}"))
-    return facts
+    """The few numbers at the top of the page; the first is the largest."""
+    scores = (
+        ("mIoU of the segmentation branch", "val/miou"),
+        ("mIoU of the pseudo labels", "val/pseudo_label_miou"),
+        ("F1 of the image labels", "val/class_f1"),
+    )
+    facts = [(what, f"{metrics[key]:.1f} %") for what, key in scores if key in metrics]
+    backbone = settings.get("model", {}).get("backbone")
+    steps = settings.get("trainer", {}).get("max_steps")
+    facts += [("backbone", str(backbone))] if backbone else []
+    return facts + ([("training steps", f"{steps:,}")] if steps else [])
 
 
-def _ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers from ``low`` to ``high``."""
-    step = 10 ** math.floor(math.log10((high - low) / count))
-    step = next(step * factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= count)
-    first = math.ceil(low / step)
-    return [step * index for index in range(first, math.floor(high / step) + 1)]
+def _stages(metrics: Mapping[str, float]) -> list[Stage]:
+    """Rows of the stage table; the first known stage has no gain."""
+    rows: list[Stage] = []
+    for (name, key), colour in zip(STAGES, STAGE_COLOURS, strict=True):
+        if key in metrics:
+            gain = metrics[key] - rows[0].miou if rows else None
+            rows.append(Stage(name, metrics[key], gain, colour))
+    return rows
 
 
-def _chart(title: str, wanted: Mapping[str, str], history: Sequence[Curve]) -> Chart:
-    """Curves of one chart, scaled to its frame."""
-    curves = {wanted[curve.name]: curve.points for curve in history if curve.name in wanted and len(curve.points) > 1}
-    if not curves:
-        return Chart(title, [], [], [])
-    steps = [step for points in curves.values() for step, _ in points]
-    values = [value for points in curves.values() for _, value in points]
-    left, right = min(steps), max(max(steps), min(steps) + 1)
-    low, high = min(0.0, *values), max(values) * 1.05 or 1.0
-    top, after, below, before = MARGIN
+def _charts(history: Sequence[Curve], supervision: Mapping[str, Any]) -> list[Chart]:
+    """The charts that have something to show; the first two are marked where the phases of training begin."""
+    phases = {"labels from CAM": supervision.get("first_step"), "from the walk": supervision.get("walk_first_step")}
+    marks = {name: step for name, step in phases.items() if step is not None}
+    drawn = [charts.draw_chart(title, wanted, history, marks) for title, wanted in CHARTS]
+    return [chart for chart in drawn if chart is not None]
 
-    def x(step: float) -> float:
-        return before + (step - left) / (right - left) * (WIDTH - before - after)
 
-    def y(value: float) -> float:
-        return top + (high - value) / (high - low) * (HEIGHT - top - below)
+def _caption(path: Path) -> str:
+    """``step_000450.png`` -> "After 450 steps"; another name as it is."""
+    step = re.fullmatch(r"step_(\d+)", path.stem)
+    return f"After {int(step[1]):,} steps" if step else path.stem.replace("_", " ")
 
-    lines = [
-        Line(label, " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points), f"{points[-1][1]:.3g}")
-        for label, points in curves.items()
-    ]
-    x_ticks = [(x(tick), f"{tick:,.0f}") for tick in _ticks(left, right)]
-    return Chart(title, lines, x_ticks, [(y(tick), f"{tick:g}") for tick in _ticks(low, high)])
+
+def _css(colour: Sequence[int]) -> str:
+    red, green, blue = colour
+    return f"rgb({red}, {green}, {blue})"

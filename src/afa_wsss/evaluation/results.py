@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_wsss.evaluation.report import Curve, write_report
+from afa_wsss.evaluation.charts import Curve
+from afa_wsss.evaluation.report import write_report
 
 
 def write_results(

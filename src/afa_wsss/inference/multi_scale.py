@@ -33,7 +33,7 @@ def multi_scale_cam(
 ) -> tuple[Float[Tensor, "b k H W"], Float[Tensor, "b n n"]]:
     """Class activation maps of the whole batch, and the affinity of the largest scale, unmirrored.
 
-    At each scale the maps of a photo and of its mirror image, resized to the input; the ReLU of their pixelwise maximum;
+    At each scale the maps of a photo and of its mirror image, resized to the input; ReLU of their pixelwise maximum;
     summed over scales; then minus the minimum, over the maximum + 1e-5, for each photo and class.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -13,10 +14,10 @@ class AffinityHead(nn.Module):
     def __init__(self, channels: int) -> None:
         """``channels``: heads of all blocks that are read."""
         super().__init__()
-        self.projection = nn.Conv2d(channels, 1, 1)
+        start = nn.Conv2d(channels, 1, 1)
+        self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
 
     def forward(self, attention: Float[Tensor, "b s n n"]) -> Float[Tensor, "b n n"]:
         """Symmetric affinity in (0, 1). The map is linear, so S and S^T are added after it, on one channel."""
-        weights, bias = self.projection.weight.flatten(1), self.projection.bias
-        scores = torch.einsum("bsnm,os->bnm", attention, weights)
-        return torch.sigmoid(scores + scores.transpose(1, 2) + bias)
+        scores = F.conv2d(attention, self.weight).squeeze(1)
+        return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)

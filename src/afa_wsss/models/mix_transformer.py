@@ -86,7 +86,7 @@ class Grid(NamedTuple):
 
 
 def _to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
 
 
 def _to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
@@ -183,7 +183,8 @@ class MixFeedForward(nn.Module):
     def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Keeps the shape."""
         mixed = self.depthwise(_to_map(self.expand(tokens), grid))
-        return self.contract(F.gelu(_to_tokens(mixed)))
+        contracted: Tensor = self.contract(F.gelu(_to_tokens(mixed)))
+        return contracted
 
 
 class MixBlock(nn.Module):

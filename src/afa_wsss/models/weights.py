@@ -42,7 +42,7 @@ _BRANCH_NAMES = (
     (r"^decoder\.linear_fuse\.conv\.", "segmentation_head.fuse."),
     (r"^decoder\.linear_fuse\.bn\.", "segmentation_head.norm."),
     (r"^decoder\.linear_pred\.", "segmentation_head.classify."),
-    (r"^attn_proj\.", "affinity_head.projection."),
+    (r"^attn_proj\.", "affinity_head."),
 )
 
 

@@ -1,6 +1,6 @@
 """PAR, pixel-adaptive refinement (AFA, section 3.4, equations 9-11).
 
-Scores flow between pixels that lie close and look alike. The kernel depends on the photo alone, so one kernel serves any
+Scores flow between pixels that lie close and look alike. The kernel depends on the photo alone: one kernel serves any
 number of score maps, thresholds and kinds of label. It is kept as 48 weights a pixel; applying it never makes more than
 one copy of the scores.
 """

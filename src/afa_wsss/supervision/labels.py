@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from afa_wsss.ops.pseudo_label import combine
-from afa_wsss.supervision.scores import PARSettings, cam_scores, refine_in_boxes, walk_scores
+from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def labels_from_cam(
     *,
     low: float,
     high: float,
-    par: PARSettings | None = PARSettings(),
+    par: PARSettings | None = DEFAULT_PAR,
 ) -> UInt8[Tensor, "b H W"]:
     """Labels from class activation maps and PAR (AFA, section 3.2; DESIGN, step 6).
 
@@ -49,11 +49,8 @@ def labels_from_walk(
     *,
     low: float,
     high: float,
-    radius: int,
-    alpha: float,
-    affinity_grid: tuple[int, int],
-    walk_steps: int = 1,
-    par: PARSettings | None = PARSettings(),
+    walk: Walk,
+    par: PARSettings | None = DEFAULT_PAR,
 ) -> UInt8[Tensor, "b H W"]:
     """Labels from class activation maps spread by the random walk, then PAR (AFA, section 3.3; DESIGN, steps 9-10).
 
@@ -65,17 +62,13 @@ def labels_from_walk(
         box: (y0, y1, x0, x1) of the photo inside the crop; PAR sees nothing outside of it.
         low: Background score beta_l.
         high: Background score beta_h.
-        radius: Tokens farther apart (Chebyshev) exchange nothing.
-        alpha: Power of the affinity.
-        affinity_grid: Height and width of the token grid.
-        walk_steps: Of the random walk.
+        walk: Grid of the affinity, window and power of the random walk.
         par: How scores are refined; None to leave them.
 
     Returns:
         As ``labels_from_cam``.
     """
-    walk = {"grid": affinity_grid, "radius": radius, "alpha": alpha, "steps": walk_steps}
-    scores = torch.cat(walk_scores(cam, affinity, image_labels, (low, high), **walk), dim=1)
+    scores = torch.cat(walk_scores(cam, affinity, image_labels, (low, high), walk=walk), dim=1)
     if par is not None:
         scores = refine_in_boxes(images, scores, box, par=par)
     scores_low, scores_high = scores.chunk(2, dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -44,8 +45,27 @@ class PARSettings:
         boxes: Int[Tensor, "b 4"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """PAR of ``scores``, which already have the size of ``images``."""
-        settings = {"dilations": self.dilations, "w1": self.w1, "w2": self.w2, "w3": self.w3}
-        return apply_kernel(neighbour_kernel(images, boxes=boxes, **settings), scores, steps=self.steps)
+        kernel = neighbour_kernel(images, dilations=self.dilations, w1=self.w1, w2=self.w2, w3=self.w3, boxes=boxes)
+        return apply_kernel(kernel, scores, steps=self.steps)
+
+
+DEFAULT_PAR = PARSettings()
+
+
+class Walk(NamedTuple):
+    """The random walk on a token grid.
+
+    Attributes:
+        grid: Height and width of the grid that the affinity lies on.
+        radius: Tokens farther apart (Chebyshev) exchange nothing.
+        alpha: Power of the affinity.
+        steps: How often scores are passed on.
+    """
+
+    grid: tuple[int, int]
+    radius: int = 8
+    alpha: float = 2.0
+    steps: int = 1
 
 
 def _half(maps: Tensor) -> Tensor:
@@ -77,16 +97,13 @@ def walk_scores(
     image_labels: Float[Tensor, "b k"],
     thresholds: Sequence[float],
     *,
-    grid: tuple[int, int],
-    radius: int,
-    alpha: float,
-    steps: int = 1,
+    walk: Walk,
 ) -> tuple[Float[Tensor, "b c H W"], ...]:
     """Scores at each background score after the random walk on the token grid, at full size (DESIGN, step 9)."""
-    tokens = resize(cam, grid)
+    tokens = resize(cam, walk.grid)
     scores = torch.cat([background_scores(tokens, image_labels, threshold) for threshold in thresholds], dim=1)
-    window = locality_mask(*grid, radius=radius, device=cam.device)
-    walked = propagate(scores, transition_matrix(affinity, alpha=alpha, mask=window), steps=steps)
+    window = locality_mask(*walk.grid, radius=walk.radius, device=cam.device)
+    walked = propagate(scores, transition_matrix(affinity, alpha=walk.alpha, mask=window), steps=walk.steps)
     return resize(walked, cam.shape[-2:]).chunk(len(thresholds), dim=1)
 
 

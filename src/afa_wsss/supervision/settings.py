@@ -9,7 +9,7 @@ from torch import Tensor
 
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
-from afa_wsss.supervision.scores import PARSettings
+from afa_wsss.supervision.scores import PARSettings, Walk
 from afa_wsss.supervision.stages import LabelStages, label_stages
 from afa_wsss.types import Targets, UserError
 
@@ -84,39 +84,21 @@ class Supervision:
             step: From 0.
         """
         walks = self.walk_first_step is not None and step >= self.walk_first_step
-        walk_label = self._from_walk(images, cam, affinity, image_labels, boxes, affinity_grid) if walks else None
-        if walk_label is not None and self.affinity_from_walk:
-            pseudo_label = pair_source = walk_label
-        else:
-            thresholds = {"low": self.low, "high": self.high}
-            pair_source = labels_from_cam(images, cam, image_labels, boxes, par=self.par, **thresholds)
-            pseudo_label = pair_source if walk_label is None else walk_label
-        pairs = affinity_labels(pair_source, grid=grid, radius=self.radius)
-        return Targets(image_labels, pseudo_label, pairs)
+        labels = []
+        if not (walks and self.affinity_from_walk):
+            maps = (images, cam, image_labels, boxes)
+            labels.append(labels_from_cam(*maps, low=self.low, high=self.high, par=self.par))
+        if walks:
+            walk = self.walk_on(affinity_grid)
+            walked = (images, cam, affinity, image_labels, boxes)
+            labels.append(labels_from_walk(*walked, low=self.low, high=self.high, walk=walk, par=self.par))
+        # Pairs are labelled by the first that is made, CAM where there is one; pixels by the last.
+        pairs = affinity_labels(labels[0], grid=grid, radius=self.radius)
+        return Targets(image_labels, labels[-1], pairs)
 
-    def _from_walk(
-        self,
-        images: Tensor,
-        cam: Tensor,
-        affinity: Tensor,
-        image_labels: Tensor,
-        boxes: Tensor,
-        grid: tuple[int, int],
-    ) -> Tensor:
-        return labels_from_walk(
-            images,
-            cam,
-            affinity,
-            image_labels,
-            boxes,
-            low=self.low,
-            high=self.high,
-            radius=self.radius,
-            alpha=self.alpha,
-            walk_steps=self.walk_steps,
-            affinity_grid=grid,
-            par=self.par,
-        )
+    def walk_on(self, grid: tuple[int, int]) -> Walk:
+        """The random walk on a token grid."""
+        return Walk(grid, radius=self.radius, alpha=self.alpha, steps=self.walk_steps)
 
     def stages(
         self,
@@ -129,16 +111,5 @@ class Supervision:
         affinity_grid: tuple[int, int],
     ) -> LabelStages:
         """What each stage of the method adds, for validation: see ``label_stages``."""
-        return label_stages(
-            images,
-            cam,
-            affinity,
-            image_labels,
-            boxes,
-            background=self.background,
-            radius=self.radius,
-            alpha=self.alpha,
-            walk_steps=self.walk_steps,
-            affinity_grid=affinity_grid,
-            par=self.par,
-        )
+        maps, walk = (images, cam, affinity, image_labels, boxes), self.walk_on(affinity_grid)
+        return label_stages(*maps, background=self.background, walk=walk, par=self.par)

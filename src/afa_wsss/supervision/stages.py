@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from afa_wsss.ops.pseudo_label import read_cam
-from afa_wsss.supervision.scores import PARSettings, cam_scores, refine_in_boxes, walk_scores
+from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
 
 
 class LabelStages(NamedTuple):
@@ -30,11 +30,8 @@ def label_stages(
     boxes: Int[Tensor, "b 4"],
     *,
     background: float,
-    radius: int,
-    alpha: float,
-    affinity_grid: tuple[int, int],
-    walk_steps: int = 1,
-    par: PARSettings | None = PARSettings(),
+    walk: Walk,
+    par: PARSettings | None = DEFAULT_PAR,
 ) -> LabelStages:
     """Reads the class activation maps plain, after PAR, after the walk, and after both.
 
@@ -45,15 +42,11 @@ def label_stages(
         image_labels: Multi-hot.
         boxes: (y0, y1, x0, x1) of the photos inside the batch's frame.
         background: The one background score.
-        radius: Of the walk's window.
-        alpha: Power of the affinity.
-        affinity_grid: Height and width of the token grid.
-        walk_steps: Of the random walk.
+        walk: Grid of the affinity, window and power of the random walk.
         par: How scores are refined; None to leave them, when the stages with and without PAR are equal.
     """
     (refined,) = cam_scores(images, cam, image_labels, (background,), par=par)
-    walk = {"grid": affinity_grid, "radius": radius, "alpha": alpha, "steps": walk_steps}
-    (walked,) = walk_scores(cam, affinity, image_labels, (background,), **walk)
+    (walked,) = walk_scores(cam, affinity, image_labels, (background,), walk=walk)
     both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par)
     return LabelStages(
         read_cam(cam, image_labels, background),

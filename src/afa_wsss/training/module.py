@@ -82,12 +82,13 @@ class AFAModule(lightning.LightningModule):
         """
         super().__init__()
         self.network, self.supervision = network, supervision
-        self.losses = nn.ModuleDict(dict(losses))
+        self.losses = dict(losses)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.class_names, self.palette = tuple(class_names), palette
         self.cam_scales, self.eval_scales, self.eval_mirror = cam_scales, eval_scales, eval_mirror
         classes = len(self.class_names) + 1
-        self.scores = nn.ModuleDict({name: SegmentationScores(classes) for name in (*STAGES, "segmentation")})
+        scores = nn.ModuleDict({name: SegmentationScores(classes) for name in (*STAGES, "segmentation")})
+        self.scores: Mapping[str, SegmentationScores] = scores  # type: ignore[assignment]  # torch types no values
         self.sweep = BackgroundSweep(classes)
         self.class_scores = MultiLabelScores(len(self.class_names))
         self.validated_step = -1
@@ -97,16 +98,16 @@ class AFAModule(lightning.LightningModule):
         images = normalize(batch.images)
         output = self.network(images)
         targets = self.supervise(batch, images, output)
-        values = {name: term(output, targets) for name, term in self.active_losses()}
-        total = sum((self.losses[name].weight * value for name, value in values.items()), start=_nothing(output))
-        self.log_dict({f"train/{name}_loss": value.detach() for name, value in values.items()})
+        losses = {name: term(output, targets) for name, term in self.active_losses().items()}
+        total = sum((self.losses[name].weight * loss for name, loss in losses.items()), start=_nothing(output))
+        self.log_dict({f"train/{name}_loss": loss.detach() for name, loss in losses.items()})
         self.log("train/loss", total.detach(), prog_bar=True)
         return total
 
     def supervise(self, batch: Batch, images: Tensor, output: AFAOutput) -> Targets:
         """Targets of this step: class labels alone before ``supervision.first_step``, when no map is even made."""
         step = self.global_step
-        if step < self.supervision.first_step or all(name == "classification" for name, _ in self.active_losses()):
+        if step < self.supervision.first_step:
             return Targets(batch.image_labels)
         cam, affinity = multi_scale_cam(self.network, images, scales=self.cam_scales)
         return self.supervision.targets(
@@ -115,14 +116,14 @@ class AFAModule(lightning.LightningModule):
             affinity,
             batch.image_labels,
             batch.boxes,
-            grid=tuple(output.cam.shape[-2:]),
+            grid=self.network.grid(*images.shape[-2:]),
             affinity_grid=self.affinity_grid(images),
             step=step,
         )
 
-    def active_losses(self) -> list[tuple[str, LossTerm]]:
+    def active_losses(self) -> dict[str, LossTerm]:
         """The terms that count at this step."""
-        return [(name, term) for name, term in self.losses.items() if term.is_active(self.global_step)]
+        return {name: term for name, term in self.losses.items() if term.is_active(self.global_step)}
 
     def affinity_grid(self, images: Tensor) -> tuple[int, int]:
         """Token grid of the largest CAM scale."""
@@ -140,7 +141,7 @@ class AFAModule(lightning.LightningModule):
         class_logits = self.network(images).class_logits
         return Inspection(stages, logits.argmax(dim=1), class_logits, cam, affinity, grid)
 
-    def validation_step(self, batch: Batch, batch_index: int) -> Inspection:
+    def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; the inspection goes on to the callbacks that draw."""
         found = self.inspect(batch)
         self.class_scores.update(found.class_logits, batch.image_labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from torch.nn import LayerNorm, Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -17,7 +19,7 @@ def afa_optimizer(
     head_lr_factor: float = 10.0,
     norm_lr_factor: float = 0.0,
     weight_decay: float = 0.01,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Sequence[float] = (0.9, 0.999),
 ) -> AdamW:
     """AdamW of three groups: backbone, backbone norms, heads.
 
@@ -43,11 +45,11 @@ def afa_optimizer(
         {"params": norms, "lr": lr * norm_lr_factor, "weight_decay": 0.0, "name": "norms"},
         {"params": heads, "lr": lr * head_lr_factor, "name": "heads"},
     ]
-    return AdamW(groups, lr=lr, weight_decay=weight_decay, betas=tuple(betas))
+    return AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]))
 
 
-def _without(parameters: object, taken: set[int]) -> list[Parameter]:
-    return [parameter for parameter in parameters if id(parameter) not in taken]  # type: ignore[attr-defined]
+def _without(parameters: Iterable[Parameter], taken: set[int]) -> list[Parameter]:
+    return [parameter for parameter in parameters if id(parameter) not in taken]
 
 
 def warmup_poly(
@@ -67,11 +69,12 @@ def warmup_poly(
     """
     if max_steps < 1 or warmup_steps < 0:
         raise UserError(f"need max_steps of at least 1 and warmup_steps of at least 0, got {max_steps}, {warmup_steps}")
-    start = warmup_lr / optimizer.param_groups[0]["lr"]
+    start: float = warmup_lr / optimizer.param_groups[0]["lr"]
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return start + (1 - start) * step / warmup_steps
-        return float(max(0.0, 1 - step / max_steps) ** power)
+        remaining: float = max(0.0, 1 - step / max_steps) ** power
+        return remaining
 
     return LambdaLR(optimizer, factor)

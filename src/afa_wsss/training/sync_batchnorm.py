@@ -20,14 +20,15 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         values = maps.float()
         local = torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
         count = values.new_full((1, local.shape[1]), values.numel() / local.shape[1])
-        total = torch.distributed.nn.functional.all_reduce(torch.cat([local, count]))
+        total: Tensor = torch.distributed.nn.functional.all_reduce(torch.cat([local, count]))  # type: ignore[no-untyped-call]  # torch has not typed it
         number = total[2]
         mean = total[0] / number
         variance = (total[1] / number - mean.square()).clamp(min=0)
         self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
         shape = (1, -1, 1, 1)
         normalised = (values - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
-        return (normalised * self.weight.view(shape) + self.bias.view(shape)).to(maps.dtype)
+        scaled: Tensor = normalised * self.weight.view(shape) + self.bias.view(shape)
+        return scaled.to(maps.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -47,12 +48,12 @@ class AnyDeviceSyncBatchNorm(LayerSync):
         """Changes the class of the layers, so that optimizers and checkpoints see the same tensors."""
         for module in model.modules():
             if type(module) is nn.BatchNorm2d:
-                module.__class__ = SyncBatchNorm2d
+                object.__setattr__(module, "__class__", SyncBatchNorm2d)
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Changes it back."""
         for module in model.modules():
-            if type(module) is SyncBatchNorm2d:
-                module.__class__ = nn.BatchNorm2d
+            if isinstance(module, SyncBatchNorm2d):
+                object.__setattr__(module, "__class__", nn.BatchNorm2d)
         return model

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, distributed, multiprocessing
+
+from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores, iou_of
+from afa_wsss.types import IGNORE_INDEX
+
+CLASSES = 4
+
+
+def iou_by_sets(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
+    """The definition: intersection over union of two sets of pixels, in percent."""
+    known = truth != IGNORE_INDEX
+    ious = []
+    for index in range(classes):
+        predicted, true = (prediction == index) & known, (truth == index) & known
+        union = (predicted | true).sum()
+        ious.append(100 * (predicted & true).sum() / union if union else float("nan"))
+    return ious
+
+
+@pytest.fixture
+def labels() -> tuple[Tensor, Tensor]:
+    prediction = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
+    truth = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
+    truth[torch.rand(truth.shape) < 0.2] = IGNORE_INDEX
+    return prediction, truth
+
+
+def test_segmentation_scores_are_those_of_the_definition(labels):
+    prediction, truth = labels
+    scores = SegmentationScores(CLASSES)
+    for part in range(0, 6, 2):
+        scores.update(prediction[part : part + 2], truth[part : part + 2])
+    found = scores.compute()
+    expected = iou_by_sets(prediction.numpy(), truth.numpy(), CLASSES)
+    np.testing.assert_allclose(found.iou, expected, rtol=1e-5)
+    assert found.miou.item() == pytest.approx(np.mean(expected), rel=1e-5)
+    known = truth != IGNORE_INDEX
+    accuracy = 100 * (prediction == truth)[known].float().mean()
+    assert found.pixel_accuracy.item() == pytest.approx(accuracy.item(), rel=1e-5)
+
+
+def test_a_class_that_nobody_shows_counts_nowhere():
+    scores = SegmentationScores(CLASSES)
+    scores.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 255]]]))
+    found = scores.compute()
+    assert found.iou[:2].tolist() == [100.0, 100.0]
+    assert found.iou[2:].isnan().all()
+    assert found.miou.item() == 100.0
+
+
+def test_a_class_that_is_only_predicted_has_zero():
+    scores = SegmentationScores(CLASSES)
+    scores.update(torch.tensor([[[0, 3]]]), torch.tensor([[[0, 0]]]))
+    assert scores.compute().iou.nan_to_num(-1).tolist() == [50.0, -1.0, -1.0, 0.0]
+
+
+def test_reset_forgets(labels):
+    scores = SegmentationScores(CLASSES)
+    assert not scores.has_truth()
+    scores.update(*labels)
+    assert scores.has_truth()
+    scores.reset()
+    assert not scores.has_truth()
+    assert scores.confmat.sum() == 0
+
+
+def test_iou_takes_many_matrices_at_once():
+    confusion = torch.randint(0, 9, (5, 3, 3))
+    for one, all_at_once in zip(confusion, iou_of(confusion), strict=True):
+        torch.testing.assert_close(iou_of(one), all_at_once, equal_nan=True)
+
+
+def test_background_sweep_reads_as_often_as_there_are_scores():
+    cam = torch.rand(3, CLASSES - 1, 11, 8)
+    image_labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 1]])
+    truth = torch.randint(0, CLASSES, (3, 11, 8), dtype=torch.uint8)
+    truth[0, :2] = IGNORE_INDEX
+    sweep = BackgroundSweep(CLASSES, bins=20)
+    sweep.update(cam[:1], image_labels[:1], truth[:1])
+    sweep.update(cam[1:], image_labels[1:], truth[1:])
+    found = sweep.compute()
+    value, best = (cam * image_labels[..., None, None]).max(dim=1)
+    expected = []
+    for step in range(1, 20):
+        prediction = torch.where(value >= step / 20, best + 1, 0)
+        expected.append(np.nanmean(iou_by_sets(prediction.numpy(), truth.numpy(), CLASSES)))
+    np.testing.assert_allclose(found.curve, expected, rtol=1e-4)
+    assert found.miou.item() == pytest.approx(max(expected), rel=1e-4)
+    assert found.background.item() == pytest.approx((int(np.argmax(expected)) + 1) / 20)
+
+
+def test_background_sweep_memory_does_not_grow():
+    sweep = BackgroundSweep(CLASSES, bins=20)
+    before = sweep.counts.shape
+    for _ in range(3):
+        sweep.update(torch.rand(2, CLASSES - 1, 5, 5), torch.ones(2, CLASSES - 1), torch.zeros(2, 5, 5).long())
+    assert sweep.counts.shape == before
+    assert sweep.counts.sum() == 3 * 2 * 25
+
+
+def test_multi_label_scores_are_those_of_the_definition():
+    logits, image_labels = torch.randn(40, 3), (torch.rand(40, 3) < 0.4).float()
+    scores = MultiLabelScores(3)
+    scores.update(logits[:10], image_labels[:10])
+    scores.update(logits[10:], image_labels[10:])
+    found = scores.compute()
+    predicted, true = (logits > 0).numpy(), image_labels.bool().numpy()
+    f1 = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(predicted.T, true.T, strict=True)]
+    assert found["class_f1"].item() == pytest.approx(100 * np.mean(f1), rel=1e-5)
+    assert found["class_accuracy"].item() == pytest.approx(100 * (predicted == true).mean(), rel=1e-5)
+    scores.reset()
+    scores.update(torch.ones(1, 3), torch.ones(1, 3))
+    assert scores.compute() == {"class_f1": 100, "class_accuracy": 100}
+
+
+def scores_of(cam: Tensor, image_labels: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Every score of a few photos; over all processes where there are several."""
+    segmentation, sweep, labels = SegmentationScores(CLASSES), BackgroundSweep(CLASSES), MultiLabelScores(CLASSES - 1)
+    prediction = cam.argmax(dim=1)
+    segmentation.update(prediction, truth)
+    sweep.update(cam, image_labels, truth)
+    labels.update(cam.mean(dim=(2, 3)) - 0.5, image_labels)
+    found = segmentation.compute()
+    return {"miou": found.miou, "iou": found.iou, "sweep": sweep.compute().curve, **labels.compute()}
+
+
+def score_a_share(rank: int, folder: str, photos: tuple[Tensor, Tensor, Tensor]) -> None:
+    """One of two processes: the first has one photo, the second the others."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    share = slice(0, 1) if rank == 0 else slice(1, None)
+    torch.save(scores_of(*(part[share] for part in photos)), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_agree_with_one(tmp_path: Path):
+    cam, image_labels = torch.rand(5, CLASSES - 1, 6, 6), (torch.rand(5, CLASSES - 1) < 0.5).float()
+    photos = (cam, image_labels, torch.randint(0, CLASSES, (5, 6, 6), dtype=torch.uint8))
+    multiprocessing.spawn(score_a_share, args=(str(tmp_path), photos), nprocs=2)
+    alone = scores_of(*photos)
+    for rank in range(2):
+        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, equal_nan=True)

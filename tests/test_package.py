@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "lightning", "hydra", "omegaconf", "wandb", "timm", "albumentations", "matplotlib")
+BELOW_TRAINING = ("ops", "models", "losses", "supervision", "inference", "evaluation", "data", "visualization")
+
+
+def modules_after(statement: str) -> set[str]:
+    """Names in ``sys.modules`` after a statement in a fresh interpreter."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_is_light_to_import():
+    assert not modules_after("import afa_wsss") & set(HEAVY)
+
+
+@pytest.mark.slow
+def test_below_training_nobody_loads_lightning_or_hydra():
+    loaded = modules_after("; ".join(f"import afa_wsss.{part}" for part in BELOW_TRAINING))
+    assert not loaded & {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"}
+
+
+def test_versions_agree():
+    import afa_wsss
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"] == afa_wsss.__version__
+
+
+def test_constraints_are_pins_and_hold_every_requirement():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin)] == []
+    names = {re.sub(r"[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *(item for extra in project["optional-dependencies"].values() for item in extra)]
+    missing = {re.match(r"[A-Za-z0-9-]+", item)[0].lower() for item in wanted} - names - {"afa-wsss"}
+    assert missing == set()
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_its_configuration(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if not name.split("/")[0].endswith(".dist-info")}
+    package = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*") if path.is_file()}
+    conf = {f"afa_wsss/conf/{path.relative_to(ROOT / 'conf').as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert shipped == {name for name in package if "__pycache__" not in name} | conf
+    assert {"afa_wsss/py.typed", "afa_wsss/evaluation/report.html", "afa_wsss/conf/train.yaml"} <= shipped
