@@ -40,6 +40,7 @@ eval: $(RUNTIME) ## evaluate a checkpoint: make eval ARGS="checkpoint=..."
 	$(BIN)/afa-eval $(ARGS)
 
 pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on class labels of other classes
+	$(BIN)/afa-data partshapes pretraining=true root=datasets/partshapes_pretraining
 	$(BIN)/afa-train experiment=pretrain_nano $(ARGS)
 
 notebooks: $(DEV) ## run every notebook and keep its outputs

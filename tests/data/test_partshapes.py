@@ -10,11 +10,10 @@ from PIL import Image
 from afa_wsss.data.partshapes import (
     PARTSHAPES_CLASSES,
     PRETRAINING_CLASSES,
-    PartClass,
-    draw_scene,
     write_partshapes,
 )
 from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
+from afa_wsss.data.partshapes_scene import PartClass, draw_scene
 from afa_wsss.types import UserError
 
 
@@ -64,7 +63,7 @@ def test_description_names_classes_and_colours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [32, 75, 112])
 def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
-    scene = draw_scene(np.random.default_rng(0), size=size)
+    scene = draw_scene(np.random.default_rng(0), size=size, classes=PARTSHAPES_CLASSES)
     assert scene.image.shape == (size, size, 3)
     assert scene.mask.shape == (size, size)
     assert set(np.unique(scene.mask)) - {0} == {label + 1 for label in scene.labels}
@@ -72,14 +71,14 @@ def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
 
 
 def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
-    scenes = [draw_scene(np.random.default_rng(seed), size=64) for seed in range(40)]
+    scenes = [draw_scene(np.random.default_rng(seed), size=64, classes=PARTSHAPES_CLASSES) for seed in range(40)]
     covered = np.mean([(scene.mask > 0).mean() for scene in scenes])
     assert 0.08 < covered < 0.35
 
 
 def test_colour_says_nothing_of_the_class() -> None:
     """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
-    scenes = [draw_scene(np.random.default_rng([9, i]), size=48) for i in range(160)]
+    scenes = [draw_scene(np.random.default_rng([9, i]), size=48, classes=PARTSHAPES_CLASSES) for i in range(160)]
     pixels, labels = (
         np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
         for name in ("image", "mask")

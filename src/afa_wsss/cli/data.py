@@ -13,10 +13,10 @@ from rich.progress import track
 
 from afa_wsss.cli.shell import run
 from afa_wsss.data.partshapes import (
+    DEFAULT_CLUTTER,
     PARTSHAPES_CLASSES,
     PRETRAINING_CLASSES,
     PRETRAINING_CLUTTER,
-    Clutter,
     write_partshapes,
 )
 
@@ -35,12 +35,16 @@ def write_synthetic(config: DictConfig) -> None:
         size=config.size,
         seed=config.seed,
         classes=PRETRAINING_CLASSES if config.pretraining else PARTSHAPES_CLASSES,
-        clutter=PRETRAINING_CLUTTER if config.pretraining else Clutter(),
+        clutter=PRETRAINING_CLUTTER if config.pretraining else DEFAULT_CLUTTER,
         progress=partial(track, description="draw PartShapes"),
     )
     console.print(f"wrote {config.train} + {config.val} pictures to {root}")
 
 
+USAGE = """usage: afa-data DATASET [setting=value ...]
+DATASET: {known}
+afa-data DATASET --help lists its settings
+"""
 DATASETS: dict[str, Callable[[DictConfig], None]] = {"partshapes": write_synthetic}
 
 
@@ -49,12 +53,10 @@ def main() -> None:
     words = sys.argv[1:]
     known = ", ".join(DATASETS)
     if not words or words[0] in ("-h", "--help"):
-        print(
-            f"usage: afa-data DATASET [setting=value ...]\nDATASET: {known}\nafa-data DATASET --help lists its settings"
-        )
+        sys.stdout.write(USAGE.format(known=known))
         raise SystemExit(0 if words else 2)
     if words[0] not in DATASETS:
-        print(f"error: need a data set of {known}; got {words[0]!r}", file=sys.stderr)
+        sys.stderr.write(f"error: need a data set of {known}; got {words[0]!r}\n")
         raise SystemExit(2)
     sys.argv = [sys.argv[0], *words[1:]]
     run(DATASETS[words[0]], f"data_{words[0]}")

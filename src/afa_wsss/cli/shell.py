@@ -39,7 +39,7 @@ def run(job: Callable[[DictConfig], Any], config_name: str) -> None:
     def guarded(config: DictConfig) -> Any:
         try:
             return job(config)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  fail() hands on what is not a mistake of the user
             fail(error)
 
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
@@ -54,8 +54,7 @@ def fail(error: Exception) -> NoReturn:
     told = user_message(error)
     if told is None or os.environ.get(DEBUG_VARIABLE):
         raise error
-    print(f"error: {told}", file=sys.stderr, flush=True)
-    # A process started by a launcher must not wait for its siblings on its way out.
+    sys.stderr.write(f"error: {told}\n")
     raise SystemExit(1)
 
 

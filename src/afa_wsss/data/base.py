@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -37,6 +37,7 @@ class Sample(NamedTuple):
     name: str
 
 
+@runtime_checkable
 class SegmentationDataset(Protocol):
     """What a data set has to offer; see ``docs/architecture.md`` for how to add one.
 
@@ -70,15 +71,24 @@ def read_photo(path: Path) -> Photo:
     """
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            # Pillow warns where transparency of a palette is dropped on the straight way to RGB.
-            return np.asarray((upright.convert("RGBA") if upright.mode == "P" else upright).convert("RGB"))
+            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
     except FileNotFoundError as error:
         raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
     except UNREADABLE as error:
         raise UserError(
             f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list"
         ) from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB of 8 bits; transparency is dropped."""
+    if image.mode.startswith("I"):
+        # Pillow would cut 16 bits off at 255, which makes nearly every pixel white.
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    elif image.mode == "P":
+        # Pillow warns where transparency of a palette is dropped on the straight way to RGB.
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def read_mask(path: Path, classes: int) -> Mask:
@@ -127,7 +137,7 @@ def check_sizes(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"]) -> None
     if image.shape[:2] != mask.shape:
         photo, labels = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, mask.shape))
         raise UserError(
-            f"need a mask of its photo's size, {name} has a photo of {photo} and a mask of {labels}; replace one of them"
+            f"need a mask of its photo's size, {name} has a photo of {photo} and a mask of {labels}; mend one of them"
         )
 
 

@@ -7,11 +7,12 @@ unit disc; emblems fill about the unit disc of their own plate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float32]
+Points = NDArray[np.floating[Any]]
 Inside = NDArray[np.bool_]
 Part = Callable[[Points, Points], Inside]
 

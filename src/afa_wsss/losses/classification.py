@@ -15,9 +15,24 @@ def multilabel_soft_margin(class_logits: Float[Tensor, "b k"], image_labels: Flo
     return F.multilabel_soft_margin_loss(class_logits.float(), image_labels)
 
 
+def single_label_cross_entropy(
+    class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """Softmax cross entropy, for photos of one class each, as in ImageNet pretraining."""
+    return F.cross_entropy(class_logits.float(), image_labels.argmax(dim=1))
+
+
 class ClassificationLoss(LossTerm):
     """``multilabel_soft_margin`` of the class logits."""
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
         return multilabel_soft_margin(output.class_logits, targets.image_labels)
+
+
+class SingleLabelLoss(LossTerm):
+    """``single_label_cross_entropy`` of the class logits: pretrains a backbone."""
+
+    def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
+        """The loss, not yet weighted."""
+        return single_label_cross_entropy(output.class_logits, targets.image_labels)

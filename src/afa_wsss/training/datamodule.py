@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import lightning
 import numpy as np
@@ -17,6 +17,7 @@ from afa_wsss.data.transforms import TrainTransform
 from afa_wsss.types import UserError
 
 
+@runtime_checkable
 class OpensDataset(Protocol):
     """Opens a split of a data set."""
 

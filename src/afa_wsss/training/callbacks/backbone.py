@@ -1,0 +1,26 @@
+"""Writes the backbone of a finished run, for others to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import save_file
+
+from afa_wsss.training.module import AFAModule
+
+
+class BackboneWriter(Callback):
+    """Writes the encoder's weights as a safetensors file when training ends: ``model.pretrained=PATH`` reads it."""
+
+    def __init__(self, path: str) -> None:
+        """``path``: where to."""
+        self.path = Path(path)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Called by Lightning."""
+        if trainer.is_global_zero and isinstance(pl_module, AFAModule):
+            weights = {key: value.cpu().contiguous() for key, value in pl_module.network.encoder.state_dict().items()}
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(weights, self.path)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from afa_wsss.data.base import check_inside, check_sizes, list_missing, read_mask, read_photo, write_mask
+from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.types import UserError
+
+ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """60 wide, 40 high: red at the top, blue below."""
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    pixels[:20, :, 0] = 255
+    pixels[20:, :, 2] = 255
+    return Image.fromarray(pixels)
+
+
+def _palette_with_transparency(picture: Image.Image, path: Path) -> None:
+    picture.quantize(16).save(path, transparency=bytes(range(16)))
+
+
+def _sixteen_bits(picture: Image.Image, path: Path) -> None:
+    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(path)
+
+
+@pytest.mark.parametrize(
+    ("ending", "save", "colour"),
+    [
+        ("jpg", lambda picture, path: picture.save(path, quality=95), True),
+        ("jpg", lambda picture, path: picture.convert("L").save(path), False),
+        ("jpg", lambda picture, path: picture.convert("CMYK").save(path, quality=95), True),
+        ("png", lambda picture, path: picture.convert("RGBA").save(path), True),
+        ("png", lambda picture, path: picture.convert("LA").save(path), False),
+        ("png", lambda picture, path: picture.convert("1").save(path), False),
+        ("png", lambda picture, path: picture.quantize(16).save(path), True),
+        ("png", _palette_with_transparency, True),
+        ("png", _sixteen_bits, False),
+    ],
+    ids=["rgb", "grey", "cmyk", "rgba", "grey-alpha", "bits", "palette", "palette-alpha", "16-bit"],
+)
+def test_photos_of_any_mode_become_rgb(
+    tmp_path: Path, picture: Image.Image, ending: str, save: Callable[[Image.Image, Path], None], colour: bool
+) -> None:
+    save(picture, tmp_path / f"photo.{ending}")
+    photo = read_photo(tmp_path / f"photo.{ending}")
+    assert photo.dtype == np.uint8
+    grey = np.asarray(picture.convert("L"))
+    expected = np.asarray(picture) if colour else np.repeat(grey[..., None], 3, axis=-1)
+    # A picture of bits is dithered, so only its mean is near.
+    assert np.abs(photo.mean(axis=(0, 1)) - expected.mean(axis=(0, 1))).max() < 6
+    assert photo.shape == expected.shape
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(1, None), (2, 0), (3, 3), (4, 1), (5, 5), (6, 2), (7, 6), (8, 4)])
+def test_rotated_photos_become_upright(
+    tmp_path: Path, picture: Image.Image, orientation: int, turn: int | None
+) -> None:
+    """``turn`` is what a camera did: the inverse of the rotation that its EXIF orientation asks for."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = picture if turn is None else picture.transpose(Image.Transpose(turn))
+    stored.save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(read_photo(tmp_path / "photo.png"), np.asarray(picture))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+HUGE = (
+    b"\x89PNG\r\n\x1a\n"
+    + _chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    + _chunk(b"IDAT", zlib.compress(b"0"))
+    + _chunk(b"IEND", b"")
+)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("kept", [0, 4, 30, 100, 0.5, 0.9])
+def test_photos_cut_off_anywhere_are_refused_by_name(tmp_path: Path, ending: str, kept: float) -> None:
+    path = tmp_path / f"photo.{ending}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(UserError, match=rf"need a photo that can be decoded, .*photo\.{ending} cannot .*; replace it"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("content", [b"no picture at all", HUGE], ids=["text", "decompression-bomb"])
+def test_what_is_no_photo_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "photo.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=r"need a photo that can be decoded, .*photo\.jpg") as refusal:
+        read_photo(tmp_path / "photo.jpg")
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"need a photo at .*a\.jpg, found none"):
+        read_photo(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"need a mask at .*a\.png, found none"):
+        read_mask(tmp_path / "a.png", 21)
+
+
+def test_masks_are_read_as_they_were_written(tmp_path: Path) -> None:
+    label = np.random.default_rng(0).choice(np.array([0, 1, 20, 255], dtype=np.uint8), size=(7, 9))
+    write_mask(tmp_path / "new" / "mask.png", label, voc_palette(21))
+    np.testing.assert_array_equal(read_mask(tmp_path / "new" / "mask.png", 21), label)
+    with Image.open(tmp_path / "new" / "mask.png") as picture:
+        shown = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(shown[label == 20], np.broadcast_to(voc_palette(21)[20], shown[label == 20].shape))
+    Image.fromarray(label).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "grey.png", 21), label)
+
+
+@pytest.mark.parametrize("value", [21, 22, 100, 254])
+def test_masks_with_other_classes_are_refused(tmp_path: Path, value: int) -> None:
+    label = np.zeros((5, 5), dtype=np.uint8)
+    label[2, 3], label[0, 0] = value, 255
+    write_mask(tmp_path / "mask.png", label, voc_palette(21))
+    with pytest.raises(UserError, match=rf"need class ids of 0 to 20 or 255 .*mask\.png holds \[{value}\]; mend"):
+        read_mask(tmp_path / "mask.png", 21)
+
+
+def test_coloured_and_broken_masks_are_refused(tmp_path: Path, picture: Image.Image) -> None:
+    picture.save(tmp_path / "colour.png")
+    with pytest.raises(UserError, match=r"need a palette or greyscale mask .*colour\.png has mode RGB"):
+        read_mask(tmp_path / "colour.png", 21)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UserError, match=r"need a mask that can be decoded, .*empty\.png"):
+        read_mask(tmp_path / "empty.png", 21)
+
+
+def test_sizes_are_told_as_width_by_height() -> None:
+    image = np.zeros((4, 6, 3), dtype=np.uint8)
+    check_sizes("a", image, np.zeros((4, 6), dtype=np.uint8))
+    with pytest.raises(UserError, match="a has a photo of 6x4 and a mask of 4x6"):
+        check_sizes("a", image, np.zeros((6, 4), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "..", "/etc/passwd", "", ".", "..\\a"])
+def test_names_that_leave_their_folder_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="need names of photos inside their folder"):
+        check_inside(name)
+
+
+@pytest.mark.parametrize("name", ["2007_000032", "dog/1", "a..b", "naïve", "犬"])
+def test_other_names_are_taken(name: str) -> None:
+    assert check_inside(name) == name
+
+
+def test_missing_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").touch()
+    paths = [tmp_path / f"{index}.jpg" for index in range(6)]
+    list_missing(paths[:1], kind="photo", source=tmp_path / "train.txt")
+    with pytest.raises(
+        UserError, match=r"need every photo that .*train\.txt lists, 5 of 6 missing: .*1\.jpg.*3\.jpg, "
+    ):
+        list_missing(paths, kind="photo", source=tmp_path / "train.txt")
+
+
+def test_class_lists_are_the_public_ones() -> None:
+    assert (len(VOC_CLASSES), len(COCO_CLASSES)) == (20, 80)
+    assert VOC_CLASSES[14] == "person"
+    assert (COCO_CLASSES[0], COCO_CLASSES[79]) == ("person", "toothbrush")
+    assert len(set(COCO_CLASSES)) == 80
+
+
+def test_palette_has_the_colours_of_the_development_kit() -> None:
+    """Colours as PASCAL's own description of its masks lists them."""
+    palette = voc_palette(256)
+    assert palette[[0, 1, 2, 15, 20]].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128]]
+    assert palette[255].tolist() == [224, 224, 192]
+    assert len(np.unique(palette, axis=0)) == 256

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from afa_wsss.data.base import Sample
+from afa_wsss.data.sets import EvalSet, Item, TrainSet, collate
+from afa_wsss.data.transforms import PADDING, TrainTransform
+from afa_wsss.data.voc import VOCDataset
+from afa_wsss.types import UserError
+
+
+class Noise:
+    """Random photos of different sizes, in memory; the smallest data set that keeps the contract."""
+
+    class_names = ("cat", "dog")
+    palette = np.zeros((3, 3), dtype=np.uint8)
+    names = tuple("abcdef")
+    image_labels = np.tile(np.array([[1, 0]], dtype=np.float32), (6, 1))
+
+    def __init__(self, *, with_masks: bool = True) -> None:
+        self.with_masks = with_masks
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def sample(self, index: int) -> Sample:
+        rng = np.random.default_rng(index)
+        shape = (30 + index, 50 - index)
+        mask = rng.integers(0, 3, shape, dtype=np.uint8) if self.with_masks else None
+        image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        return Sample(image, self.image_labels[index], mask, self.names[index])
+
+    def check_files(self) -> None:
+        pass
+
+
+KEYS = [(epoch, index) for epoch in (0, 1) for index in range(6)]
+
+
+def _train_set(seed: int = 0) -> TrainSet:
+    return TrainSet(Noise(), TrainTransform(32, jitter=0.3), seed=seed)
+
+
+def _unchanged(item: Item) -> Item:
+    return item
+
+
+def _loaded(workers: int) -> list[Item]:
+    loader = DataLoader(_train_set(), sampler=KEYS, batch_size=None, collate_fn=_unchanged, num_workers=workers)  # type: ignore[arg-type]
+    return list(loader)
+
+
+def test_crops_are_the_same_in_any_number_of_workers() -> None:
+    torch.manual_seed(1)
+    alone = _loaded(0)
+    torch.manual_seed(2)
+    for mine, theirs in zip(alone, _loaded(2), strict=True):
+        np.testing.assert_array_equal(mine.image, theirs.image)
+        assert mine.box == theirs.box
+        assert mine.name == theirs.name
+
+
+def test_crops_change_with_seed_epoch_and_photo() -> None:
+    crops = [_train_set(seed)[key].image.tobytes() for seed in (0, 1) for key in KEYS]
+    assert len(set(crops)) == len(crops)
+
+
+def test_crops_are_the_same_again_in_any_order() -> None:
+    first, second = _train_set(), _train_set()
+    backwards = {key: second[key] for key in reversed(KEYS)}
+    for key in KEYS:
+        np.testing.assert_array_equal(first[key].image, backwards[key].image)
+
+
+def test_training_hands_on_no_mask() -> None:
+    assert _train_set()[0, 0].mask is None
+    assert len(_train_set()) == 6
+
+
+def test_seed_below_zero_is_refused() -> None:
+    with pytest.raises(UserError, match="need seed of at least 0, got -1"):
+        _train_set(-1)
+
+
+def test_training_batch() -> None:
+    dataset = _train_set()
+    batch = collate([dataset[0, index] for index in range(4)])
+    assert batch.images.shape == (4, 3, 32, 32)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous()
+    assert batch.boxes.shape == (4, 4)
+    assert not batch.boxes.is_floating_point()
+    assert batch.image_labels.dtype == torch.float32
+    assert batch.names == ("a", "b", "c", "d")
+    assert batch.masks is None
+    for row, index in enumerate(range(4)):
+        np.testing.assert_array_equal(batch.images[row].permute(1, 2, 0).numpy(), dataset[0, index].image)
+
+
+def test_whole_photos_are_padded_to_the_largest_of_the_batch() -> None:
+    dataset = EvalSet(Noise())
+    batch = collate([dataset[0], dataset[5]])
+    assert batch.images.shape == (2, 3, 35, 50)
+    assert batch.boxes.tolist() == [[0, 30, 0, 50], [0, 35, 0, 45]]
+    assert batch.masks is not None
+    for row, index in enumerate((0, 5)):
+        sample = Noise().sample(index)
+        height, width = sample.image.shape[:2]
+        np.testing.assert_array_equal(batch.images[row, :, :height, :width].permute(1, 2, 0).numpy(), sample.image)
+        np.testing.assert_array_equal(batch.masks[row, :height, :width].numpy(), sample.mask)
+    assert (batch.masks[0, 30:] == 255).all()
+    assert (batch.masks[1, :, 45:] == 255).all()
+    assert batch.images[0, :, 30:].flatten(1).unique(dim=1).T.tolist() == [list(PADDING)]
+
+
+def test_batch_without_masks() -> None:
+    assert collate([EvalSet(Noise(with_masks=False))[0]]).masks is None
+
+
+@pytest.mark.data
+def test_real_photos_become_batches(voc_mini: Path) -> None:
+    train = TrainSet(VOCDataset(voc_mini, "train"), TrainTransform(128), seed=0)
+    batch = collate([train[0, index] for index in range(3)])
+    assert batch.images.shape == (3, 3, 128, 128)
+    val = EvalSet(VOCDataset(voc_mini, "val", with_masks=True))
+    batch = collate([val[index] for index in range(2)])
+    assert batch.masks is not None
+    assert batch.masks.shape == batch.images[:, 0].shape
