@@ -29,11 +29,17 @@ def test_colorize_gives_each_class_its_colour_and_white_to_the_rest(label):
 
 
 def test_overlay_leaves_the_background_and_mixes_the_rest(photo, label):
-    drawn = overlay(photo, label, PALETTE, opacity=0.5)
+    drawn = overlay(photo, label, PALETTE, opacity=0.5, fade=0.0)
     assert (drawn[label == 0] == photo[label == 0]).all()
     expected = (photo[label == 1] * 0.5 + PALETTE[1] * 0.5).round()
     assert (drawn[label == 1] == expected).all()
-    assert (overlay(photo, label, PALETTE, opacity=0.0) == photo).all()
+    assert (overlay(photo, label, PALETTE, opacity=0.0, fade=0.0) == photo).all()
+
+
+def test_overlay_fades_the_photo_to_grey(photo, label):
+    grey = overlay(photo, label, PALETTE, opacity=1.0, fade=1.0)
+    assert (np.ptp(grey[label == 0], axis=-1) == 0).all()
+    assert (grey[label == 1] == PALETTE[1]).all()
 
 
 def test_heat_map_grows_with_the_score_and_takes_any_size(photo):

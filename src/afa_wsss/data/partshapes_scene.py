@@ -36,16 +36,16 @@ class Clutter:
         radius: Smallest and largest radius of a body in sides of the picture; 2 to 4 tokens of the demo's 14 x 14 grid.
     """
 
-    objects: tuple[float, ...] = (0.4, 0.4, 0.2)
+    objects: tuple[float, ...] = (0.5, 0.35, 0.15)
     distractors: int = 2
-    radius: tuple[float, float] = (0.17, 0.29)
+    radius: tuple[float, float] = (0.19, 0.31)
 
 
 DEFAULT_CLUTTER = Clutter()
 
 SUPERSAMPLING = 2
-PLATE_RADIUS = 0.3
-"""Of an emblem's plate, in radii of its body: under a tenth of the area."""
+PLATE_RADIUS = 0.34
+"""Of an emblem's plate, in radii of its body: an eighth of the area."""
 MIN_VISIBLE = 0.65
 PLACEMENT_TRIES = 30
 

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed
-import torch.distributed.nn.functional
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """Sum over all processes; the gradient of each summand is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        """The sum, equal in every process."""
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        """Every process's loss depends on every summand."""
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """``SumOverProcesses`` as a function."""
+    total: Tensor = SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]  # torch has not typed it
+    return total
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -17,16 +42,17 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
         if alone or not self.training:
             return super().forward(maps)
-        values = maps.float()
-        local = torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
-        count = values.new_full((1, local.shape[1]), values.numel() / local.shape[1])
-        total: Tensor = torch.distributed.nn.functional.all_reduce(torch.cat([local, count]))  # type: ignore[no-untyped-call]  # torch has not typed it
-        number = total[2]
-        mean = total[0] / number
-        variance = (total[1] / number - mean.square()).clamp(min=0)
-        self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
         shape = (1, -1, 1, 1)
-        normalised = (values - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
+        values = maps.float()
+        count = values.new_tensor([values.numel() / values.shape[1]])
+        total = sum_over_processes(torch.cat([values.sum((0, 2, 3)), count]))
+        number = total[-1].detach()
+        mean = total[:-1] / number
+        centred = values - mean.view(shape)
+        # A second sum instead of E[x^2] - E[x]^2, which loses all digits where the mean is far from 0.
+        variance = sum_over_processes(centred.square().sum((0, 2, 3))) / number
+        self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
+        normalised = centred * (variance + self.eps).rsqrt().view(shape)
         scaled: Tensor = normalised * self.weight.view(shape) + self.bias.view(shape)
         return scaled.to(maps.dtype)
 

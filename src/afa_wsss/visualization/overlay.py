@@ -16,17 +16,19 @@ def overlay(
     palette: UInt8[np.ndarray, "c 3"],
     *,
     opacity: float = 0.6,
+    fade: float = 0.7,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A photo with its labelled objects in colour: background stays as it is, unknown pixels turn pale.
+    """A photo with its labelled objects in colour; background keeps the photo, unknown pixels turn pale.
 
     Args:
         image: RGB.
         label: Class of each pixel, background 0, 255 unknown.
         palette: RGB of each class, background first.
-        opacity: 0 shows the photo alone, 1 the colours alone.
+        opacity: Of the classes' colours.
+        fade: How far the photo loses its own colours, so that they are not taken for classes: 0 keeps them, 1 is grey.
     """
     strength = np.where(label == 0, 0.0, opacity)[..., None]
-    return _mix(image, colorize(label, palette), strength)
+    return _mix(_mix(image, _grey(image), fade), colorize(label, palette), strength)
 
 
 def heat_map(
@@ -42,7 +44,7 @@ def heat_map(
     height, width = image.shape[:2]
     grown = Image.fromarray(scores.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     heat = matplotlib.colormaps["inferno"](np.clip(np.asarray(grown), 0, 1))[..., :3] * 255
-    return _mix(image.mean(axis=-1, keepdims=True), heat, opacity)
+    return _mix(_grey(image), heat, opacity)
 
 
 def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int = 4) -> UInt8[np.ndarray, "H W 3"]:
@@ -62,9 +64,14 @@ def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int =
     return marked
 
 
+def _grey(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The photo without its colours."""
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
+
+
 def _mix(
-    below: Float[np.ndarray, "H W _"] | UInt8[np.ndarray, "H W _"],
-    above: Float[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 3"],
+    below: UInt8[np.ndarray, "H W 3"],
+    above: UInt8[np.ndarray, "H W 3"] | Float[np.ndarray, "H W 3"],
     opacity: float | Float[np.ndarray, "H W 1"],
 ) -> UInt8[np.ndarray, "H W 3"]:
     """``above`` over ``below``."""

@@ -1,0 +1,30 @@
+"""Lets processes validate different numbers of batches."""
+
+from __future__ import annotations
+
+import lightning
+import torch.distributed
+from lightning.pytorch.callbacks import Callback
+from torch.nn.parallel import DistributedDataParallel
+
+
+class UnevenValidation(Callback):
+    """Makes the processes' buffers equal once before validation, instead of DDP's broadcast before every batch.
+
+    Photos are dealt out without repeats, so a process may have a batch more than another. A broadcast in that batch
+    would meet whatever the others do next: a hang, or wrong scores.
+    """
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Process 0's buffers (the running moments of batch norm) for all; no word between batches."""
+        wrapped = trainer.strategy.model
+        if isinstance(wrapped, DistributedDataParallel):
+            for buffer in pl_module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+            wrapped.broadcast_buffers = False
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Training broadcasts as before."""
+        wrapped = trainer.strategy.model
+        if isinstance(wrapped, DistributedDataParallel):
+            wrapped.broadcast_buffers = True
