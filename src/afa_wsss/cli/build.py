@@ -8,7 +8,9 @@ from typing import Any
 
 import lightning
 import torch
+import yaml
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from afa_wsss.data.transforms import TrainTransform
@@ -44,6 +46,17 @@ def plain(config: DictConfig) -> Plain:
     return settings
 
 
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy, torch and the loaders' workers.
+
+    Raises:
+        UserError: For a seed that is not in [0, 2^32).
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"need seed of at least 0 and below 2^32, got {seed}")
+    lightning.seed_everything(seed, workers=True, verbose=False)
+
+
 def make_supervision(settings: Plain) -> Supervision:
     """Thresholds, walk and refinement."""
     values = dict(settings)
@@ -52,7 +65,13 @@ def make_supervision(settings: Plain) -> Supervision:
 
 
 def make_losses(settings: Plain) -> dict[str, LossTerm]:
-    """The table of loss terms."""
+    """The table of loss terms.
+
+    Raises:
+        UserError: For an empty table.
+    """
+    if not settings:
+        raise UserError("need at least one term in loss, got none; choose loss=afa")
     return {name: instantiate(term, _convert_="all") for name, term in settings.items()}
 
 
@@ -86,10 +105,10 @@ def make_module(settings: Plain, network: AFA, data: AFADataModule) -> AFAModule
 
 
 def make_trainer(settings: Plain, **arguments: Any) -> lightning.Trainer:
-    """A Trainer with our own samplers and batch norm.
+    """A Trainer with our own samplers and batch norm; it validates and logs at least once in ``max_steps``.
 
     Raises:
-        UserError: Where a GPU is asked for and there is none.
+        UserError: Where a GPU is asked for and there is none, and for what Lightning refuses.
     """
     values = {key: value for key, value in settings.items() if key not in ("compile", "sync_batchnorm")}
     if values["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -97,8 +116,31 @@ def make_trainer(settings: Plain, **arguments: Any) -> lightning.Trainer:
             f"need a GPU for trainer.accelerator={values['accelerator']}, torch {torch.__version__} sees none; "
             "use trainer.accelerator=cpu or install a torch that fits your driver"
         )
+    if "max_steps" in values:
+        values |= _intervals(values)
     plugins: list[Any] = [AnyDeviceSyncBatchNorm()] if settings.get("sync_batchnorm") else []
-    return lightning.Trainer(**values, plugins=plugins, use_distributed_sampler=False, **arguments)
+    try:
+        return lightning.Trainer(**values, plugins=plugins, use_distributed_sampler=False, **arguments)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"need settings of trainer that Lightning takes, got: {error}") from error
+
+
+def _intervals(settings: Plain) -> Plain:
+    """Validation and logging at least once a run; Lightning counts the former in batches."""
+    names = ("max_steps", "val_check_interval", "log_every_n_steps", "accumulate_grad_batches")
+    steps, validate, log, accumulate = (settings[name] for name in names)
+    if min(steps, validate, log, accumulate) < 1:
+        got = ", ".join(f"{name}={settings[name]}" for name in names)
+        raise UserError(f"need settings of trainer of at least 1, got {got}")
+    return {"val_check_interval": min(validate, steps) * accumulate, "log_every_n_steps": min(log, steps)}
+
+
+def write_config(settings: Plain, folder: Path) -> Path:
+    """Writes ``config.yaml``: every setting of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
 
 
 def make_network(settings: Plain, num_classes: int) -> AFA:

@@ -13,12 +13,12 @@ from rich.progress import track
 
 from afa_wsss.cli.shell import run
 from afa_wsss.data.partshapes import (
-    DEFAULT_CLUTTER,
     PARTSHAPES_CLASSES,
     PRETRAINING_CLASSES,
     PRETRAINING_CLUTTER,
     write_partshapes,
 )
+from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER
 
 
 def write_synthetic(config: DictConfig) -> None:

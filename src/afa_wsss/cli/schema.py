@@ -83,6 +83,7 @@ class OptimizerConfig:
     lr: float = 6e-5
     head_lr_factor: float = 10.0
     norm_lr_factor: float = 0.0
+    attention_lr_factor: float = 1.0
     weight_decay: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
 
@@ -223,15 +224,18 @@ class PartShapesConfig:
     overwrite: bool = False
 
 
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "pseudo_label": PseudoLabelConfig,
+    "data_partshapes": PartShapesConfig,
+}
+"""By the name of the command's YAML file."""
+
+
 def register() -> None:
     """Puts the schemas where the YAML files look for them."""
     store = ConfigStore.instance()
-    schemas = {
-        "train_schema": TrainConfig,
-        "evaluate_schema": EvaluateConfig,
-        "predict_schema": PredictConfig,
-        "pseudo_label_schema": PseudoLabelConfig,
-        "data_partshapes_schema": PartShapesConfig,
-    }
-    for name, node in schemas.items():
-        store.store(name=name, node=node)
+    for name, node in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -13,15 +14,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from afa_wsss.cli import schema
+from afa_wsss.cli.processes import one_job
 from afa_wsss.types import UserError
 
 DEBUG_VARIABLE = "AFA_DEBUG"
-"""Set it to see whole tracebacks."""
+"""Set it, or Hydra's own HYDRA_FULL_ERROR, to see whole tracebacks."""
+
+LOST_PROCESS = r"Connection (closed|reset) by peer"
+"""What the others say when one of several processes has ended."""
+
+NO_GROUP = "Config group override must be a string or a list"
+"""Hydra's plain ValueError for ``loss=null`` and its kind."""
 
 
 def config_folder() -> str:
@@ -32,20 +40,25 @@ def config_folder() -> str:
 
 def run(job: Callable[[DictConfig], Any], config_name: str) -> None:
     """Runs a command under Hydra; a user's mistake ends it with one line on stderr and exit code 1."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that Hydra hands its errors on instead of printing them
+    # Before the next line, and for the processes that inherit it: whether the user asked for tracebacks.
+    os.environ.setdefault(DEBUG_VARIABLE, os.environ.get("HYDRA_FULL_ERROR", ""))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors on instead of printing them
     schema.register()
     quiet_libraries()
 
     def guarded(config: DictConfig) -> Any:
         try:
-            return job(config)
+            with one_job():
+                # Also what a "+" has added must be in the schema.
+                OmegaConf.merge(OmegaConf.structured(schema.SCHEMAS[config_name]), OmegaConf.to_container(config))
+                return job(config)
         except Exception as error:  # noqa: BLE001  fail() hands on what is not a mistake of the user
             fail(error)
 
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
         command(guarded)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         fail(error)
 
 
@@ -60,35 +73,55 @@ def fail(error: Exception) -> NoReturn:
 
 def user_message(error: BaseException) -> str | None:
     """The one line that tells a user's mistake, or None where the error is not one."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
+    chain = _causes(error)
     own = next((link for link in chain if isinstance(link, UserError)), None)
     if own is not None:
         return " ".join(str(own).split())
+    if any(isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)) for link in chain):
+        return "another process of this run has stopped; its own message says why"
     if isinstance(error, InstantiationException):
-        return None
-    composing = next((link for link in reversed(chain) if isinstance(link, OmegaConfBaseException)), None)
-    if composing is not None:
-        return f"{_setting(composing)}{_first_line(composing)}; see --help and --cfg job"
-    if isinstance(error, HydraException):
-        return f"{_first_line(error)}; see --help and --cfg job"
-    return None
+        return f"{_first_lines(error, 2)}; {DEBUG_VARIABLE}=1 shows the traceback"
+    setting = next((link for link in chain if isinstance(link, OmegaConfBaseException)), None)
+    if setting is not None:
+        return _told_of_setting(setting)
+    if isinstance(error, MissingConfigException) and error.options:
+        return (
+            f"need {str(error.missing_cfg_file).rpartition('/')[0]} to be one of {', '.join(error.options)}; got "
+            + (str(error.missing_cfg_file).rpartition("/")[2])
+        )
+    if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
+        return f"{_first_lines(error, 2)}; see --help and --cfg job"
+    return str(error) if isinstance(error, OSError) else None
 
 
-def _setting(error: OmegaConfBaseException) -> str:
-    name = getattr(error, "full_key", None)
-    return f"{name}: " if name else ""
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, outermost first."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
 
 
-def _first_line(error: BaseException) -> str:
-    """The first line of a message, without type names in brackets and with known hints of Hydra put plainly."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return re.sub(r"^Error merging override .*?:\s*", "", line).rstrip(".")
+def _told_of_setting(error: OmegaConfBaseException) -> str:
+    """What is wrong with a setting, by its full name."""
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.parent_node is not None:
+        known = [str(key) for key in getattr(error.parent_node, "_content", {}) if key != "hydra"]
+        close = difflib.get_close_matches(str(error.key), known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        return f"need a setting that exists, got {error.full_key}; {advice}"
+    name = f"{error.full_key}: " if error.full_key else ""
+    return f"{name}{_first_lines(error, 1)}; see --help and --cfg job"
+
+
+def _first_lines(error: BaseException, count: int) -> str:
+    """The first lines of a message as one, without Hydra's advice on its own variables."""
+    lines = [line.strip().rstrip(".") for line in str(error).strip().splitlines()][:count]
+    return re.sub(r", set env var.*?exception", "", ": ".join(line.rstrip(":") for line in lines if line))
 
 
 def quiet_libraries() -> None:
     """Hides what a user cannot act on: advice on Lightning's internals, and notes on features of torch to come."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # afa-train says where the run is, in one line
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -98,5 +131,6 @@ def quiet_libraries() -> None:
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # between Lightning and torch
         r".*You are using a CUDA device .* Tensor Cores.*",
         r".*lr_scheduler\.step\(\).*",  # Lightning calls them in order
+        r"(?s).*Grad strides do not match bucket view strides.*",  # of depthwise convolutions under DDP; a copy is made
     ):
         warnings.filterwarnings("ignore", message=message)

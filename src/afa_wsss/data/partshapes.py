@@ -2,7 +2,7 @@
 
 Each object has a class-specific silhouette, a body of random colour and texture, and a small class-specific emblem. The
 emblem is what a classifier finds first, so class activation maps fire there; the body has to be reached by affinity.
-Backgrounds are smooth textures in the colours of the bodies; blobs of no class, blank plates and occluders are there to
+Backgrounds are smooth textures in the colours of the bodies; blobs of no class, plain dots and occluders are there to
 mislead. The files have the layout of PASCAL VOC, the image labels are in ``ImageSets/Main``, and equal settings write
 equal files.
 """

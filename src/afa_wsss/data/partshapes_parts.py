@@ -1,7 +1,7 @@
 """The parts that PartShapes puts together: silhouettes and emblems as functions of unit coordinates.
 
 Every part is a predicate on a grid of points: ``True`` where the point belongs to it. Silhouettes fill about the
-unit disc; emblems fill about the unit disc of their own plate.
+unit disc; emblems fill about the unit disc too.
 """
 
 from __future__ import annotations
@@ -135,7 +135,10 @@ EMBLEMS: dict[str, Part] = {
     "petals": _lobed(6, 0.35),
     "hourglass": _polygon([(-0.65, -0.65), (0.65, -0.65), (-0.65, 0.65), (0.65, 0.65)]),
 }
-"""Marks by name, on a small round plate somewhere on the body."""
+"""Marks by name, in ink somewhere on the body."""
+
+DOT = _ellipse(0.6, 0.6)
+"""The mark of no class."""
 
 
 def blob(rng: np.random.Generator) -> Part:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES, Part, blob
+from afa_wsss.data.partshapes_parts import DOT, EMBLEMS, SILHOUETTES, Part, blob
 
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -44,8 +44,8 @@ class Clutter:
 DEFAULT_CLUTTER = Clutter()
 
 SUPERSAMPLING = 2
-PLATE_RADIUS = 0.34
-"""Of an emblem's plate, in radii of its body: an eighth of the area."""
+EMBLEM_RADIUS = 0.36
+"""In radii of its body: about an eighth of the area, half of it ink."""
 MIN_VISIBLE = 0.65
 PLACEMENT_TRIES = 30
 
@@ -63,7 +63,7 @@ class _Thing(NamedTuple):
 
     window: tuple[slice, slice]
     body: Mask
-    plate: Mask
+    emblem: Mask
     paint: Floats
 
     def spread(self, part: Mask, size: int) -> Mask:
@@ -108,10 +108,8 @@ def _texture(rng: np.random.Generator, u: Floats, v: Floats) -> Floats:
     return np.asarray(slope * patterns[rng.integers(len(patterns))](), dtype=np.float32)
 
 
-def _thing(
-    rng: np.random.Generator, size: int, radius: float, silhouette: Part, emblem: Part | None, *, plate: bool
-) -> _Thing:
-    """A body at a random place, turn and colour; with a plate on it, blank where there is no emblem."""
+def _thing(rng: np.random.Generator, size: int, radius: float, silhouette: Part, emblem: Part | None) -> _Thing:
+    """A body at a random place, turn and colour; with an emblem in dark or light ink on it."""
     centre_x, centre_y = rng.uniform(0.8 * radius, 1 - 0.8 * radius, 2)
     x, y = _window_side(centre_x, 1.3 * radius, size), _window_side(centre_y, 1.3 * radius, size)
     dx = ((np.arange(size)[x] + 0.5) / size - centre_x)[None, :] / radius
@@ -120,16 +118,15 @@ def _thing(
     u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
     body = silhouette(u, v)
     paint = _colour(rng) * _texture(rng, u, v)[..., None]
-    if not plate:
+    if emblem is None:
         return _Thing((y, x), body, np.zeros_like(body), np.clip(paint, 0, 1))
-    plate_u, plate_v = _plate_centre(rng, silhouette)
-    a, b = (u - plate_u) / PLATE_RADIUS, (v - plate_v) / PLATE_RADIUS
-    disc = np.hypot(a, b) < 1
-    glyph = emblem(a / 0.85, b / 0.85) & disc if emblem is not None else np.zeros_like(disc)
-    dark, light = rng.uniform(0.0, 0.18, 3), rng.uniform(0.82, 1.0, 3)
-    ground, ink = (dark, light) if rng.uniform() < 0.5 else (light, dark)
-    paint = np.where(disc[..., None], np.where(glyph[..., None], ink, ground), paint)
-    return _Thing((y, x), body | disc, disc, np.clip(paint, 0, 1).astype(np.float32))
+    emblem_u, emblem_v = _emblem_centre(rng, silhouette)
+    a, b = (u - emblem_u) / EMBLEM_RADIUS, (v - emblem_v) / EMBLEM_RADIUS
+    glyph = emblem(a, b)
+    dark, light = rng.uniform(0.0, 0.15, 3), rng.uniform(0.85, 1.0, 3)
+    ink = dark if paint[body].mean() > 0.45 else light
+    paint = np.clip(np.where(glyph[..., None], ink, paint), 0, 1)
+    return _Thing((y, x), body | glyph, glyph, paint)
 
 
 def _window_side(centre: float, reach: float, size: int) -> slice:
@@ -137,11 +134,11 @@ def _window_side(centre: float, reach: float, size: int) -> slice:
     return slice(max(0, int((centre - reach) * size)), min(size, int((centre + reach) * size) + 1))
 
 
-def _plate_centre(rng: np.random.Generator, silhouette: Part) -> tuple[float, float]:
-    """A random point of the body around which the plate fits, as far as the silhouette allows."""
+def _emblem_centre(rng: np.random.Generator, silhouette: Part) -> tuple[float, float]:
+    """A random point of the body around which the emblem fits, as far as the silhouette allows."""
     u, v = rng.uniform(-0.8, 0.8, (2, 64)).astype(np.float32)
     angles = np.linspace(0, 2 * np.pi, 8, endpoint=False, dtype=np.float32)
-    rim = silhouette(u[:, None] + PLATE_RADIUS * np.cos(angles), v[:, None] + PLATE_RADIUS * np.sin(angles))
+    rim = silhouette(u[:, None] + EMBLEM_RADIUS * np.cos(angles), v[:, None] + EMBLEM_RADIUS * np.sin(angles))
     best = int(np.argmax(rim.sum(axis=1) + 8 * silhouette(u, v)))
     return float(u[best]), float(v[best])
 
@@ -152,20 +149,20 @@ def _part(table: dict[str, Part], name: str | None) -> Part | None:
 
 def _object(rng: np.random.Generator, size: int, radius: float, kind: PartClass) -> _Thing:
     silhouette = _part(SILHOUETTES, kind.silhouette) or blob(rng)
-    return _thing(rng, size, radius, silhouette, _part(EMBLEMS, kind.emblem), plate=kind.emblem is not None)
+    return _thing(rng, size, radius, silhouette, _part(EMBLEMS, kind.emblem))
 
 
 def _distractor(rng: np.random.Generator, size: int, radius: float) -> _Thing:
-    """A blob of no class, every other one with a blank plate, so that neither a body nor a plate tells a class."""
-    return _thing(rng, size, radius, blob(rng), None, plate=bool(rng.uniform() < 0.5))
+    """A blob of no class, every other one with a plain dot: neither a body nor ink on it tells a class."""
+    return _thing(rng, size, radius, blob(rng), DOT if rng.uniform() < 0.5 else None)
 
 
 def _fits(thing: _Thing, placed: Sequence[_Thing], size: int) -> bool:
-    """Whether everything placed before stays visible, bodies for the most part and plates whole."""
+    """Whether everything placed before stays visible, bodies for the most part and emblems whole."""
     hidden = thing.spread(thing.body, size)
     for other in reversed(placed):
         visible = other.body & ~hidden[other.window]
-        if visible.sum() < MIN_VISIBLE * other.body.sum() or (other.plate & hidden[other.window]).any():
+        if visible.sum() < MIN_VISIBLE * other.body.sum() or (other.emblem & hidden[other.window]).any():
             return False
         hidden[other.window] |= other.body
     return True

@@ -35,6 +35,8 @@ class MixTransformerConfig:
         mlp_ratio: Hidden over outer channels in the feed-forward layers.
         convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
             one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
+        silent_attention: Whether the outputs of attention start at zero. Without ImageNet, attention otherwise learns to tell
+            every token what is somewhere in the photo, and its class activation maps light up all over.
     """
 
     widths: tuple[int, int, int, int]
@@ -44,6 +46,7 @@ class MixTransformerConfig:
     reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
     mlp_ratio: int = 4
     convolutional_stem: bool = False
+    silent_attention: bool = False
 
 
 _WIDE = (64, 128, 320, 512)
@@ -55,6 +58,7 @@ MIX_TRANSFORMERS = {
         strides=(4, 2, 1, 1),
         reductions=(4, 2, 1, 1),
         convolutional_stem=True,
+        silent_attention=True,
     ),
     "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2)),
     "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2)),
@@ -258,6 +262,9 @@ class MixTransformer(nn.Module):
             channels = width
         self.stages = nn.ModuleList(stages)
         self.apply(_initialise)
+        if config.silent_attention:
+            for parameter in self.attention_outputs():
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
         """Features of all stages; the attention logits only where ``attention`` asks for them."""
@@ -267,6 +274,11 @@ class MixTransformer(nn.Module):
             maps, logits = stage(maps, read=READ_BLOCKS if last and attention else 0)
             features.append(maps)
         return EncoderOutput(tuple(features), torch.cat(logits, dim=1) if logits else None)
+
+    def attention_outputs(self) -> list[nn.Parameter]:
+        """Weights and biases of the layers by which attention adds to the tokens."""
+        attentions = [module for module in self.modules() if isinstance(module, EfficientAttention)]
+        return [parameter for attention in attentions for parameter in attention.output.parameters()]
 
     def grid(self, height: int, width: int) -> Grid:
         """Token grid of an image of ``height`` x ``width`` pixels: each embedding rounds up."""

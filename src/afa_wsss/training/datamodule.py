@@ -151,9 +151,19 @@ class AFADataModule(lightning.LightningDataModule):
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
-        """Each photo once; none where there is no validation split."""
+        """Each photo once; none where there is no validation split.
+
+        Raises:
+            UserError: For fewer photos than processes: one without a photo would leave the others waiting.
+        """
         if self.val_set is None:
             return []
+        processes = _processes()[1]
+        if len(self.val_set) < processes:
+            raise UserError(
+                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; "
+                "lower trainer.devices"
+            )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
 
     def _loader(

@@ -155,8 +155,8 @@ class AFAModule(lightning.LightningModule):
         return found
 
     def on_validation_epoch_end(self) -> None:
-        """Logs every score and starts anew; scores are summed over all processes by torchmetrics."""
-        self.log_dict(self.validation_scores())
+        """Logs every score and starts anew; torchmetrics summed over all processes, so all have the same to log."""
+        self.log_dict(self.validation_scores(), sync_dist=True)
         self.validated_step = self.global_step
         for metric in self.validation_metrics():
             metric.reset()

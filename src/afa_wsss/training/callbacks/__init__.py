@@ -1,10 +1,23 @@
 """When to draw, to count and to write; what is drawn and written comes from below."""
 
 from afa_wsss.training.callbacks.backbone import BackboneWriter
+from afa_wsss.training.callbacks.checkpoints import Checkpoints
+from afa_wsss.training.callbacks.class_table import ClassTable
 from afa_wsss.training.callbacks.masks import MaskWriter
 from afa_wsss.training.callbacks.montages import Montages
 from afa_wsss.training.callbacks.plain_config import PlainConfig
 from afa_wsss.training.callbacks.progress import ProgressBar
 from afa_wsss.training.callbacks.throughput import Throughput
+from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
 
-__all__ = ["BackboneWriter", "MaskWriter", "Montages", "PlainConfig", "ProgressBar", "Throughput"]
+__all__ = [
+    "BackboneWriter",
+    "Checkpoints",
+    "ClassTable",
+    "MaskWriter",
+    "Montages",
+    "PlainConfig",
+    "ProgressBar",
+    "Throughput",
+    "UnevenValidation",
+]

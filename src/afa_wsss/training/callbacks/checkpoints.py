@@ -26,7 +26,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The last step's weights, whenever they were validated last."""
-        trainer.save_checkpoint(self.last)
+        trainer.save_checkpoint(self.last, weights_only=False)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Saves in training; a validation after training looks at ``last.ckpt``, which may then be the best."""
@@ -37,7 +37,7 @@ class Checkpoints(Checkpoint):
         if score is not None and improved:
             self.best_score = float(score)
         if trainer.state.fn == TrainerFn.FITTING:
-            trainer.save_checkpoint(self.last)
+            trainer.save_checkpoint(self.last, weights_only=False)
         if improved and trainer.is_global_zero and self.last.is_file():
             shutil.copyfile(self.last, self.best)
 

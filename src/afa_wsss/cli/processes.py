@@ -1,0 +1,43 @@
+"""Processes that Lightning starts for ``trainer.devices`` above 1: each runs the command again, with one job alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import read_write
+
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+"""What Lightning leaves in the environment for the processes it starts, and takes as a sign that they run already."""
+
+
+@contextmanager
+def one_job() -> Iterator[None]:
+    """Lets a job of a sweep have processes of its own.
+
+    Lightning starts a process by this command's own words and ``hydra.run.dir``. Within a sweep those words stand for
+    all jobs, and the folder is not this job's: for the time of the job both are replaced. What the job leaves in the
+    environment is taken away, so that the next one starts its own processes.
+    """
+    words, surroundings = sys.argv, {name: os.environ.get(name) for name in RENDEZVOUS}
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN:
+        sys.argv = [words[0], *job.overrides.task]
+        with read_write(job):
+            job.run.dir = job.runtime.output_dir
+    try:
+        yield
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    finally:
+        sys.argv = words
+        for name, value in surroundings.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
