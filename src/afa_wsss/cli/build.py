@@ -10,7 +10,7 @@ import lightning
 import torch
 import yaml
 from hydra.utils import instantiate
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from afa_wsss.data.transforms import TrainTransform
@@ -75,15 +75,23 @@ def make_losses(settings: Plain) -> dict[str, LossTerm]:
     return {name: instantiate(term, _convert_="all") for name, term in settings.items()}
 
 
-def make_data(settings: Plain, *, seed: int, train: bool = True, pin_memory: bool = False) -> AFADataModule:
-    """Opens and checks the splits; without ``train`` the validation split alone."""
+def make_data(
+    settings: Plain, *, seed: int, train: bool = True, with_masks: bool = True, pin_memory: bool = False
+) -> AFADataModule:
+    """Opens and checks the splits; without ``train`` the validation split alone, ``with_masks`` or not."""
     dataset = instantiate({**settings["dataset"], "_partial_": True}, root=settings["root"])
     crop = {key: settings[key] for key in ("crop_size", "scale", "mirror", "jitter")}
     sizes = {key: settings[key] for key in ("batch_size", "eval_batch_size", "num_workers", "val_split")}
     train_split = settings["train_split"] if train else None
     transform = TrainTransform(**crop) if train else None
     return AFADataModule(
-        dataset, train_split=train_split, transform=transform, seed=seed, pin_memory=pin_memory, **sizes
+        dataset,
+        train_split=train_split,
+        transform=transform,
+        seed=seed,
+        with_masks=with_masks,
+        pin_memory=pin_memory,
+        **sizes,
     )
 
 

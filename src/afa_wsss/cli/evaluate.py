@@ -24,13 +24,21 @@ def override(stored: build.Plain, given: build.Plain) -> build.Plain:
     return stored | {key: value for key, value in given.items() if value is not None}
 
 
-def restore(config: DictConfig) -> tuple[build.Plain, AFADataModule, AFAModule]:
-    """The run's settings with the command's in their place, its validation data, and the module with its weights."""
+def restore(config: DictConfig, *, with_masks: bool = True) -> tuple[build.Plain, AFADataModule, AFAModule]:
+    """The run's settings with the command's in their place, its validation data, and the module with its weights.
+
+    Args:
+        config: Of the command.
+        with_masks: Whether the photos must have masks.
+
+    Raises:
+        UserError: For a checkpoint that is none of ours, or of another number of classes than the data.
+    """
     given = build.plain(config)
     settings, weights = build.load_checkpoint(given["checkpoint"])
     for group in ("data", "inference"):
         settings[group] = override(settings[group], given.get(group, {}))
-    data = build.make_data(settings["data"], seed=settings["seed"], train=False)
+    data = build.make_data(settings["data"], seed=settings["seed"], train=False, with_masks=with_masks)
     trained = weights["classifier.weight"].shape[0]
     if trained != len(data.class_names):
         raise UserError(
@@ -42,27 +50,44 @@ def restore(config: DictConfig) -> tuple[build.Plain, AFADataModule, AFAModule]:
     return settings, data, build.make_module(settings, network, data)
 
 
-def evaluate(config: DictConfig) -> float | None:
-    """Validates, and writes masks, pictures, metrics and the report.
+def score(config: DictConfig, *, reading: str, masks: Path | None, with_masks: bool = True) -> dict[str, float]:
+    """Validates, and writes masks, pictures, metrics, settings and the report.
+
+    Args:
+        config: Of the command.
+        reading: What the masks show, see ``MaskWriter``.
+        masks: The folder for them; None for none.
+        with_masks: Whether the photos must have masks; without them there is little to score.
 
     Returns:
-        ``val/miou`` in percent; None without masks.
+        The scores.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    settings, data, module = restore(config)
+    settings, data, module = restore(config, with_masks=with_masks)
     callbacks = [ProgressBar(), Montages(str(folder / "montages"), photos=config.pictures)]
-    if config.write_masks:
-        callbacks.append(MaskWriter(str(folder / "masks"), reading="segmentation"))
+    if masks is not None:
+        callbacks.append(MaskWriter(str(masks), reading=reading))
     device = {key: config.trainer[key] for key in ("accelerator", "devices", "precision")}
     trainer = build.make_trainer(device, callbacks=callbacks, logger=False, enable_model_summary=False)
     trainer.validate(module, datamodule=data, verbose=False)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
+        build.write_config(settings, folder)
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, None)
-        if config.write_masks:
-            written["masks"] = folder / "masks"
-        Console().print(stages_table(metrics), classes_table(metrics), files_table(written))
-    return metrics.get("val/miou")
+        if masks is not None:
+            written[masks.name.replace("_", " ")] = masks
+        Console().print(stages_table(metrics), *([classes_table(metrics)] if with_masks else []), files_table(written))
+    return metrics
+
+
+def evaluate(config: DictConfig) -> float | None:
+    """Scores the segmentation branch.
+
+    Returns:
+        ``val/miou`` in percent; None without masks.
+    """
+    masks = Path(HydraConfig.get().runtime.output_dir) / "masks" if config.write_masks else None
+    return score(config, reading="segmentation", masks=masks).get("val/miou")
 
 
 def main() -> None:

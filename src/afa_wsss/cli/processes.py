@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import read_write
+from omegaconf import DictConfig, read_write
 
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 """What Lightning leaves in the environment for the processes it starts, and takes as a sign that they run already."""
@@ -28,7 +29,7 @@ def one_job() -> Iterator[None]:
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:
         sys.argv = [words[0], *job.overrides.task]
-        with read_write(job):
+        with read_write(cast(DictConfig, job)):
             job.run.dir = job.runtime.output_dir
     try:
         yield

@@ -202,13 +202,15 @@ class PredictConfig:
 
 @dataclass
 class PseudoLabelConfig:
-    """Photos with image labels to make pseudo labels of."""
+    """Photos with image labels to make pseudo labels of; ``score`` compares these with the photos' masks."""
 
     checkpoint: str = MISSING
     output_dir: str = "outputs/pseudo_labels/${now:%Y-%m-%d_%H-%M-%S}"
     data: EvalDataConfig = field(default_factory=EvalDataConfig)
     inference: EvalInferenceConfig = field(default_factory=EvalInferenceConfig)
     trainer: DeviceConfig = field(default_factory=DeviceConfig)
+    score: bool = False
+    pictures: int = 12
 
 
 @dataclass

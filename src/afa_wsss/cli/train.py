@@ -54,7 +54,7 @@ def train(config: DictConfig) -> float | None:
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, history)
         for kind in ("best", "last"):
             written[f"{kind} checkpoint"] = folder / "checkpoints" / f"{kind}.ckpt"
-        console.print(stages_table(metrics), files_table(written))
+        console.print(*([stages_table(metrics)] if data.val_set else []), files_table(written))
     close_loggers(trainer, console)
     return metrics.get("val/miou")
 
@@ -70,7 +70,7 @@ def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
         *(instantiate(item, _convert_="all") for item in settings["callbacks"].values()),
     ]
     return build.make_trainer(
-        settings["trainer"],
+        settings["trainer"] | ({} if settings["data"]["val_split"] else {"limit_val_batches": 0}),
         callbacks=callbacks,
         logger=[instantiate(item, _convert_="all") for item in settings["logger"].values()],
         default_root_dir=folder,

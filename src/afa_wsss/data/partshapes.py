@@ -34,8 +34,8 @@ PRETRAINING_CLASSES = (
 """Silhouettes and emblems that no class of the demo has, each a class of its own."""
 
 
-PRETRAINING_CLUTTER = Clutter(objects=(1.0,), distractors=1, radius=(0.2, 0.42))
-"""One object a picture, mostly alone: what ImageNet is to VOC."""
+PRETRAINING_CLUTTER = Clutter(objects=(1.0,), distractors=1, radius=(0.2, 0.42), plates=True)
+"""One object a picture, mostly alone, its emblem easy to find: what ImageNet is to VOC."""
 
 
 def _write_scene(root: Path, name: str, scene: Scene, palette: list[int]) -> None:

@@ -33,11 +33,13 @@ class Clutter:
     Attributes:
         objects: Chance of 1, 2, 3, ... objects.
         distractors: Largest number of blobs of no class.
+        plates: Whether emblems stand on a plain disc instead of on the body itself; that makes them easy to find.
         radius: Smallest and largest radius of a body in sides of the picture; 2 to 4 tokens of the demo's 14 x 14 grid.
     """
 
     objects: tuple[float, ...] = (0.5, 0.35, 0.15)
     distractors: int = 2
+    plates: bool = False
     radius: tuple[float, float] = (0.19, 0.31)
 
 
@@ -108,7 +110,9 @@ def _texture(rng: np.random.Generator, u: Floats, v: Floats) -> Floats:
     return np.asarray(slope * patterns[rng.integers(len(patterns))](), dtype=np.float32)
 
 
-def _thing(rng: np.random.Generator, size: int, radius: float, silhouette: Part, emblem: Part | None) -> _Thing:
+def _thing(
+    rng: np.random.Generator, size: int, radius: float, silhouette: Part, emblem: Part | None, plates: bool
+) -> _Thing:
     """A body at a random place, turn and colour; with an emblem in dark or light ink on it."""
     centre_x, centre_y = rng.uniform(0.8 * radius, 1 - 0.8 * radius, 2)
     x, y = _window_side(centre_x, 1.3 * radius, size), _window_side(centre_y, 1.3 * radius, size)
@@ -123,10 +127,13 @@ def _thing(rng: np.random.Generator, size: int, radius: float, silhouette: Part,
     emblem_u, emblem_v = _emblem_centre(rng, silhouette)
     a, b = (u - emblem_u) / EMBLEM_RADIUS, (v - emblem_v) / EMBLEM_RADIUS
     glyph = emblem(a, b)
+    disc = np.hypot(a, b) < 1.15 if plates else glyph
     dark, light = rng.uniform(0.0, 0.15, 3), rng.uniform(0.85, 1.0, 3)
     ink = dark if paint[body].mean() > 0.45 else light
+    if plates:
+        paint = np.where(disc[..., None], light if ink is dark else dark, paint)
     paint = np.clip(np.where(glyph[..., None], ink, paint), 0, 1)
-    return _Thing((y, x), body | glyph, glyph, paint)
+    return _Thing((y, x), body | disc, disc, paint)
 
 
 def _window_side(centre: float, reach: float, size: int) -> slice:
@@ -147,14 +154,13 @@ def _part(table: dict[str, Part], name: str | None) -> Part | None:
     return None if name is None else table[name]
 
 
-def _object(rng: np.random.Generator, size: int, radius: float, kind: PartClass) -> _Thing:
+def _draw(rng: np.random.Generator, size: int, kind: PartClass | None, clutter: Clutter) -> _Thing:
+    """An object of a class; or a blob of none, every other one with a plain dot: neither body nor ink tells a class."""
+    radius = rng.uniform(*clutter.radius)
+    if kind is None:
+        return _thing(rng, size, radius, blob(rng), DOT if rng.uniform() < 0.5 else None, plates=clutter.plates)
     silhouette = _part(SILHOUETTES, kind.silhouette) or blob(rng)
-    return _thing(rng, size, radius, silhouette, _part(EMBLEMS, kind.emblem))
-
-
-def _distractor(rng: np.random.Generator, size: int, radius: float) -> _Thing:
-    """A blob of no class, every other one with a plain dot: neither a body nor ink on it tells a class."""
-    return _thing(rng, size, radius, blob(rng), DOT if rng.uniform() < 0.5 else None)
+    return _thing(rng, size, radius, silhouette, _part(EMBLEMS, kind.emblem), plates=clutter.plates)
 
 
 def _fits(thing: _Thing, placed: Sequence[_Thing], size: int) -> bool:
@@ -197,8 +203,7 @@ def draw_scene(
     labels: list[int] = []
     for label in order.tolist():
         for _ in range(PLACEMENT_TRIES):
-            radius = rng.uniform(*clutter.radius)
-            thing = _object(rng, fine, radius, classes[label]) if label >= 0 else _distractor(rng, fine, radius)
+            thing = _draw(rng, fine, classes[label] if label >= 0 else None, clutter)
             if _fits(thing, placed, fine):
                 placed.append(thing)
                 labels.append(label)

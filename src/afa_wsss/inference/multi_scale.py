@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from afa_wsss.ops.image import resize
 from afa_wsss.types import AFAOutput, UserError
 
 
+@runtime_checkable
 class Activates(Protocol):
     """A network that gives class activation maps, and affinity on demand."""
 

@@ -35,8 +35,8 @@ class MixTransformerConfig:
         mlp_ratio: Hidden over outer channels in the feed-forward layers.
         convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
             one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
-        silent_attention: Whether the outputs of attention start at zero. Without ImageNet, attention otherwise learns to tell
-            every token what is somewhere in the photo, and its class activation maps light up all over.
+        silent_attention: Whether outputs of attention start at zero. Without ImageNet, attention otherwise learns to
+            tell every token what is somewhere in the photo, and class activation maps light up all over.
     """
 
     widths: tuple[int, int, int, int]
@@ -78,7 +78,7 @@ class EncoderOutput(NamedTuple):
         attention: Logits q . k before scaling and softmax, every head of the read blocks; None unless asked for.
     """
 
-    features: tuple[Float[Tensor, "b d h w"], ...]
+    features: tuple[Float[Tensor, "b _ _ _"], ...]
     attention: Float[Tensor, "b heads n n"] | None
 
 
@@ -249,7 +249,8 @@ class MixTransformer(nn.Module):
         self.config = config
         self.widths = config.widths
         self.attention_channels = READ_BLOCKS * config.heads[-1]
-        rates = iter(torch.linspace(0, drop_path_rate, sum(config.depths)).tolist())
+        blocks_in_all = sum(config.depths)
+        rates = (drop_path_rate * index / (blocks_in_all - 1) for index in range(blocks_in_all))
         stages, channels = [], 3
         for index, width in enumerate(config.widths):
             if index == 0 and config.convolutional_stem:

@@ -24,7 +24,7 @@ class SegFormerHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(width, classes, 1)
 
-    def forward(self, features: Sequence[Float[Tensor, "b d h w"]]) -> Float[Tensor, "b c H4 W4"]:
+    def forward(self, features: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c H4 W4"]:
         """Logits at the grid of the first features."""
         size = features[0].shape[-2:]
         projected = [

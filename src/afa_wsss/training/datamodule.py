@@ -18,6 +18,7 @@ from afa_wsss.types import UserError
 
 
 @runtime_checkable
+@runtime_checkable
 class OpensDataset(Protocol):
     """Opens a split of a data set."""
 
@@ -93,6 +94,7 @@ class AFADataModule(lightning.LightningDataModule):
         eval_batch_size: int = 1,
         num_workers: int = 4,
         seed: int = 0,
+        with_masks: bool = True,
         pin_memory: bool = False,
     ) -> None:
         """Opens both splits and checks that their files are there, before anything is trained.
@@ -106,6 +108,7 @@ class AFADataModule(lightning.LightningDataModule):
             eval_batch_size: Photos a validation step; they are padded to the largest.
             num_workers: Loader processes.
             seed: Of shuffling and crops.
+            with_masks: Whether validation photos must have masks; training photos need none.
             pin_memory: Whether batches are pinned for a GPU.
 
         Raises:
@@ -128,7 +131,7 @@ class AFADataModule(lightning.LightningDataModule):
         if train_split is not None and transform is not None:
             self.train_set = TrainSet(_checked(dataset, train_split, with_masks=False), transform, seed=seed)
         if val_split is not None:
-            self.val_set = EvalSet(_checked(dataset, val_split, with_masks=True))
+            self.val_set = EvalSet(_checked(dataset, val_split, with_masks=with_masks))
 
     @property
     def dataset(self) -> SegmentationDataset:

@@ -30,7 +30,7 @@ class SumOverProcesses(torch.autograd.Function):
 
 def sum_over_processes(values: Tensor) -> Tensor:
     """``SumOverProcesses`` as a function."""
-    total: Tensor = SumOverProcesses.apply(values)  # type: ignore[no-untyped-call]  # torch has not typed it
+    total: Tensor = SumOverProcesses.apply(values)
     return total
 
 

@@ -1,0 +1,147 @@
+"""A user's mistake ends a command with one clear line and an exit code other than 0."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from afa_wsss.cli import evaluate, predict, shell
+from afa_wsss.cli import train as training
+from afa_wsss.cli.data import main as data_main
+from afa_wsss.types import UserError
+from tests.commands import run_command, small_run, write_small_set
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture
+def complaint(capfd, tmp_path):
+    """Runs a command that has to fail; the one line that it says."""
+
+    def fail(main, *words):
+        assert run_command(main, *words, f"output_dir={tmp_path / 'run'}") == 1
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0].removeprefix("error: ")
+
+    return fail
+
+
+MISTAKES = {
+    "unknown key": ("trainer.max_step=3", "need a setting that exists, got trainer.max_step; did you mean max_steps?"),
+    "added key": ("+model.foo=3", "got model.foo; there are backbone, pretrained"),
+    "key of a term": ("loss.affinity.weigth=1", "got loss.affinity.weigth; did you mean weight?"),
+    "wrong type": ("trainer.max_steps=abc", "trainer.max_steps: Value 'abc' of type 'str' could not be converted"),
+    "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco; got nope"),
+    "unknown experiment": ("experiment=nope", "need experiment to be one of "),
+    "no assignment": ("trainer.max_steps", "missing EQUAL"),
+    "no group": ("loss=null", "must be a string or a list"),
+    "no terms": ("~loss", "need at least one term in loss"),
+    "unknown class": ("loss.affinity._target_=foo.Bar", "Error locating target 'foo.Bar'; AFA_DEBUG=1"),
+    "thresholds": ("supervision.low=0.7", "got low=0.7, high="),
+    "backbone": ("model.backbone=mit_b9", "need a backbone of mit_nano, mit_b0"),
+    "weights": ("model.pretrained=/nope.pth", "found none at /nope.pth"),
+    "root": ("data.root=/nope", "got /nope, which does not exist"),
+    "split": ("data.train_split=nope", "lists there: train, val"),
+    "steps": ("trainer.max_steps=0", "max_steps=0"),
+    "devices": ("trainer.devices=abc", "need settings of trainer that Lightning takes"),
+    "precision": ("trainer.precision=17", "Precision '17' is invalid"),
+    "seed": ("seed=-1", "need seed of at least 0"),
+    "betas": ("optimizer.betas=[0.9]", "need optimizer.betas as two numbers"),
+}
+
+
+@pytest.mark.parametrize(("word", "told"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_one_clear_line(complaint, root, word, told):
+    assert told in complaint(training.main, *small_run(root), "callbacks=quiet", word)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_where_one_is_asked_for(complaint, root):
+    assert "use trainer.accelerator=cpu" in complaint(training.main, *small_run(root), "trainer.accelerator=gpu")
+
+
+def test_no_folder_to_write_to(capfd, root):
+    assert run_command(training.main, *small_run(root), "output_dir=/proc/nope") == 1
+    assert "/proc/nope" in capfd.readouterr().err
+
+
+def spoil_list(copy):
+    (copy / "ImageSets" / "Segmentation" / "train.txt").write_text("nowhere\n")
+    return "nowhere"
+
+
+def spoil_photo(copy):
+    path = next((copy / "JPEGImages").glob("train_*"))
+    path.write_bytes(path.read_bytes()[:200])
+    return path.stem
+
+
+@pytest.mark.parametrize("spoil", [spoil_list, spoil_photo])
+def test_spoilt_data_is_named(complaint, root, tmp_path, spoil):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    told = spoil(copy)
+    assert told in complaint(training.main, *small_run(copy), "callbacks=quiet")
+
+
+@pytest.mark.parametrize("main", [evaluate.main, predict.main])
+def test_a_checkpoint_has_to_be_given_and_there(complaint, main):
+    words = () if main is evaluate.main else ("input=photos",)
+    assert "need a value for checkpoint" in complaint(main, *words)
+    assert "found none at nope.ckpt" in complaint(main, *words, "checkpoint=nope.ckpt")
+
+
+def test_a_checkpoint_has_to_be_ours(complaint, tmp_path):
+    text, other = tmp_path / "a.ckpt", tmp_path / "b.ckpt"
+    text.write_text("no checkpoint")
+    torch.save({"state_dict": {}}, other)
+    assert "cannot be read" in complaint(evaluate.main, f"checkpoint={text}")
+    assert "holds no configuration" in complaint(evaluate.main, f"checkpoint={other}")
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 2), (("--help",), 0), (("nope",), 2)])
+def test_afa_data_lists_its_data_sets(capsys, words, code):
+    assert run_command(data_main, *words) == code
+    told = capsys.readouterr()
+    assert "partshapes" in told.out + told.err
+
+
+def test_help_names_groups_and_settings(capsys):
+    assert run_command(training.main, "--help") == 0
+    told = capsys.readouterr().out
+    for word in ("afa-train experiment=demo", "experiment: ", "voc12_mit_b1", "walk_first_step", "output_dir=PATH"):
+        assert word in told
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        shell.fail(ZeroDivisionError("ours"))
+
+
+def test_the_traceback_is_shown_on_demand(monkeypatch):
+    monkeypatch.setenv(shell.DEBUG_VARIABLE, "1")
+    with pytest.raises(UserError):
+        shell.fail(UserError("theirs"))
+
+
+def test_a_mistake_is_found_below_what_it_led_to():
+    try:
+        try:
+            raise UserError("need this,\n got that")
+        except UserError as error:
+            raise RuntimeError("worker died") from error
+    except RuntimeError as error:
+        assert shell.user_message(error) == "need this, got that"
+
+
+def test_a_lost_process_is_told_without_its_traceback():
+    told = shell.user_message(RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"))
+    assert told is not None
+    assert "another process of this run has stopped" in told

@@ -1,0 +1,61 @@
+"""Runs the commands inside the test process, as a user would from a shell."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
+from hydra.core.global_hydra import GlobalHydra
+
+from afa_wsss.data.partshapes import write_partshapes
+
+with warnings.catch_warnings():
+    # OmegaConf's DictConfig derives from typing.MutableMapping; beartype says so once for each signature it checks.
+    warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)
+    import afa_wsss.cli.data
+    import afa_wsss.cli.evaluate
+    import afa_wsss.cli.predict
+    import afa_wsss.cli.pseudo_label
+    import afa_wsss.cli.train  # noqa: F401
+
+
+def run_command(main: Callable[[], None], *words: str) -> int:
+    """Exit code of a command with these words."""
+    GlobalHydra.instance().clear()
+    with patch.object(sys, "argv", ["afa", *words]):
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+    return 0
+
+
+def write_small_set(root: Path) -> Path:
+    """PartShapes of 8 training and 5 held-out pictures: an odd number, so that two processes share it unevenly."""
+    return write_partshapes(root, train=8, val=5, size=48)
+
+
+def small_run(root: Path) -> list[str]:
+    """Words of a training run that goes through all three phases in 4 steps."""
+    return [
+        "experiment=demo",
+        f"data.root={root}",
+        "data.crop_size=48",
+        "data.batch_size=2",
+        "data.eval_batch_size=1",
+        "data.num_workers=0",
+        "model.pretrained=null",
+        "supervision.first_step=1",
+        "supervision.walk_first_step=2",
+        "supervision.par.steps=2",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=3",
+        "trainer.log_every_n_steps=1",
+        "trainer.accelerator=cpu",
+    ]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss, SingleLabelLoss
+from afa_wsss.losses.affinity import affinity_loss
+from afa_wsss.losses.classification import multilabel_soft_margin
+from afa_wsss.losses.segmentation import balanced_cross_entropy
+from afa_wsss.types import AFAOutput, Targets, UserError
+
+
+def test_equal_the_official_losses(golden) -> None:
+    data = {name: torch.from_numpy(value) for name, value in golden("affinity").items() if value.ndim}
+    expected = {name: float(golden("affinity")[name]) for name in ("loss", "seg_loss", "cls_loss")}
+    found = {
+        "loss": affinity_loss(data["affinity"], data["affinity_label"]),
+        "seg_loss": balanced_cross_entropy(data["seg_logits"], data["seg_label"]),
+        "cls_loss": multilabel_soft_margin(data["cls_logits"], data["image_labels"]),
+    }
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-4)
+
+
+def test_affinity_loss_draws_equal_pairs_together() -> None:
+    """With A a similarity, the printed formula (its sets exchanged) would do the opposite."""
+    labels = torch.tensor([[[1, 0], [0, 1]]], dtype=torch.uint8)
+    good, bad = torch.tensor([[[0.9, 0.1], [0.1, 0.9]]]), torch.tensor([[[0.1, 0.9], [0.9, 0.1]]])
+    assert affinity_loss(good, labels) < affinity_loss(bad, labels)
+    assert float(affinity_loss(good, labels)) == pytest.approx(0.5 * 0.2 / 3 + 0.5 * 0.2 / 3)
+
+
+def test_segmentation_loss_weighs_background_and_foreground_alike() -> None:
+    logits, labels = torch.randn(2, 4, 6, 6), torch.randint(0, 4, (2, 6, 6))
+    labels[0, :3] = 255
+    parts = [
+        F.cross_entropy(logits, labels.where(chosen, -100)) for chosen in (labels == 0, (labels > 0) & (labels < 255))
+    ]
+    assert float(balanced_cross_entropy(logits, labels)) == pytest.approx(float(sum(parts)) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_an_empty_set_contributes_nothing_and_gradients_stay_finite(value) -> None:
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    loss = balanced_cross_entropy(logits, torch.full((1, 4, 4), value, dtype=torch.uint8))
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    assert (float(loss.detach()) == 0) == (value == 255)
+
+
+def test_no_pairs_give_a_loss_of_nothing() -> None:
+    assert float(affinity_loss(torch.rand(1, 3, 3), torch.full((1, 3, 3), 255, dtype=torch.uint8))) == 0
+
+
+def test_terms_count_from_their_first_step_with_their_weight() -> None:
+    term = AffinityLoss(weight=0.1, first_step=5)
+    assert [term.is_active(step) for step in (4, 5, 6)] == [False, True, True]
+    assert not SegmentationLoss(weight=0.0).is_active(10)
+
+
+@pytest.mark.parametrize("settings", [{"weight": -1.0}, {"first_step": -1}])
+def test_impossible_terms_are_refused(settings) -> None:
+    with pytest.raises(UserError, match="at least 0"):
+        ClassificationLoss(**settings)
+
+
+def test_terms_are_zero_before_there_are_labels() -> None:
+    output = AFAOutput(torch.randn(2, 3), torch.randn(2, 4, 4, 4), torch.rand(2, 4, 4), torch.randn(2, 3, 2, 2))
+    targets = Targets(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]))
+    assert float(SegmentationLoss()(output, targets)) == float(AffinityLoss()(output, targets)) == 0
+    expected = F.cross_entropy(output.class_logits, torch.tensor([0, 1]))
+    assert float(SingleLabelLoss()(output, targets)) == pytest.approx(float(expected))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.oracles import refinement
+
+from afa_wsss.ops.par import _apply_gather, apply_kernel, neighbour_kernel, refine
+
+
+@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("steps", [1, 10])
+def test_equals_the_official_output(golden, case, steps) -> None:
+    data = golden("par")
+    image, scores = (torch.from_numpy(data[f"{name}{case}"]) for name in ("image", "scores"))
+    torch.testing.assert_close(
+        refine(image, scores, steps=steps), torch.from_numpy(data[f"out{case}_steps{steps}"]), atol=1e-4, rtol=0
+    )
+
+
+def test_equals_the_sum_over_neighbours_one_pixel_at_a_time() -> None:
+    image, scores = torch.rand(1, 3, 9, 7), torch.rand(1, 2, 9, 7)
+    expected = refinement.refine(image[0].double().numpy(), scores[0].double().numpy(), dilations=(1, 3), steps=3)
+    refined = refine(image, scores, dilations=(1, 3), steps=3)[0].numpy()
+    np.testing.assert_allclose(refined, expected, atol=1e-5)
+
+
+def test_sparse_and_gathered_forms_agree() -> None:
+    image, scores = torch.rand(2, 3, 12, 15), torch.rand(2, 4, 12, 15)
+    boxes = torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])
+    kernel = neighbour_kernel(image, boxes=boxes)
+    torch.testing.assert_close(apply_kernel(kernel, scores, steps=4), _apply_gather(kernel, scores, 4))
+
+
+def test_a_box_is_refined_as_if_it_were_the_whole_photo() -> None:
+    image, scores = torch.rand(2, 3, 16, 14), torch.rand(2, 3, 16, 14)
+    boxes = torch.tensor([[0, 16, 0, 14], [3, 13, 2, 11]])
+    refined = refine(image, scores, boxes=boxes)
+    for row, (y0, y1, x0, x1) in enumerate(boxes.tolist()):
+        window = (slice(row, row + 1), slice(None), slice(y0, y1), slice(x0, x1))
+        torch.testing.assert_close(refined[window], refine(image[window], scores[window]))
+
+
+def test_rows_sum_to_one_and_a_hundredth_so_constants_stay_constant() -> None:
+    constant = torch.full((1, 2, 10, 11), 0.7)
+    refined = refine(torch.rand(1, 3, 10, 11), constant, steps=10)
+    torch.testing.assert_close(refined, constant * 1.01**10)
+
+
+def test_is_linear_in_the_scores() -> None:
+    image, one, other = torch.rand(1, 3, 8, 8), torch.rand(1, 2, 8, 8), torch.rand(1, 2, 8, 8)
+    torch.testing.assert_close(refine(image, 2 * one + other), 2 * refine(image, one) + refine(image, other))
+
+
+def test_scores_stop_at_an_edge() -> None:
+    image = torch.zeros(1, 3, 20, 20)
+    image[..., 10:] = 1
+    scores = torch.zeros(1, 1, 20, 20)
+    scores[..., 4:8, 4:8] = 1
+    refined = refine(image, scores, dilations=(1, 2, 4), steps=10, w3=0.0)
+    assert refined[..., :10].mean() > 10 * refined[..., 11:].mean()
+
+
+def test_half_precision_input_is_refined_in_float32() -> None:
+    image, scores = torch.rand(1, 3, 8, 8), torch.rand(1, 2, 8, 8)
+    refined = refine(image.bfloat16(), scores.bfloat16())
+    assert refined.dtype == torch.float32
+    torch.testing.assert_close(refined, refine(image.bfloat16().float(), scores.bfloat16().float()))

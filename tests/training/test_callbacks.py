@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from PIL import Image
+
+from afa_wsss.supervision import LabelStages
+from afa_wsss.training.callbacks import Checkpoints, MaskWriter, Montages, PlainConfig, Throughput, UnevenValidation
+from afa_wsss.training.callbacks import throughput as throughput_file
+from afa_wsss.training.module import AFAModule, Inspection
+from afa_wsss.types import Batch, UserError
+
+PALETTE = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
+
+
+class Module(AFAModule):
+    """What the callbacks ask of a module."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.palette, self.class_names = PALETTE, ("cat", "dog")
+
+
+class Trainer(lightning.Trainer):
+    """What the callbacks ask of a trainer."""
+
+    callback_metrics = sanity_checking = is_global_zero = loggers = None
+    global_step = world_size = log_every_n_steps = strategy = None
+
+    def __init__(self):
+        self.callback_metrics = {}
+        self.sanity_checking, self.is_global_zero = False, True
+        self.state = SimpleNamespace(fn=TrainerFn.FITTING)
+        self.loggers = []
+        self.global_step, self.world_size, self.log_every_n_steps = 7, 2, 1
+        self.strategy = SimpleNamespace(model=None)
+
+    def save_checkpoint(self, filepath, weights_only=None):
+        filepath.parent.mkdir(parents=True, exist_ok=True)
+        filepath.write_text(str(self.global_step))
+
+
+def validate(trainer, callback, step, score):
+    trainer.global_step, trainer.callback_metrics = step, {"val/miou": torch.tensor(score)}
+    callback.on_validation_end(trainer, Module())
+
+
+@pytest.fixture
+def trainer():
+    return Trainer()
+
+
+@pytest.fixture
+def batch():
+    return Batch(
+        images=torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8),
+        image_labels=torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+        boxes=torch.tensor([[0, 16, 0, 24], [0, 8, 0, 20]]),
+        names=("a", "folder/b"),
+        masks=torch.ones(2, 16, 24, dtype=torch.uint8),
+    )
+
+
+@pytest.fixture
+def found():
+    label = torch.ones(2, 16, 24, dtype=torch.uint8)
+    stages = LabelStages(label, label, label, label + 1)
+    cam, affinity = torch.rand(2, 2, 16, 24), torch.rand(2, 6, 6)
+    return Inspection(stages, label.long(), torch.zeros(2, 2), cam, affinity, (2, 3))
+
+
+def test_best_is_the_highest_score_and_last_the_last_step(tmp_path, trainer):
+    keep = Checkpoints(str(tmp_path))
+    for step, score in ((3, 20.0), (6, 30.0), (9, 10.0)):
+        validate(trainer, keep, step, score)
+    trainer.global_step = 11
+    keep.on_train_end(trainer, Module())
+    assert (tmp_path / "best.ckpt").read_text() == "6"
+    assert (tmp_path / "last.ckpt").read_text() == "11"
+
+
+def test_a_validation_after_training_may_find_the_best(tmp_path, trainer):
+    keep = Checkpoints(str(tmp_path))
+    keep.on_train_end(trainer, Module())
+    trainer.state.fn = TrainerFn.VALIDATING
+    validate(trainer, keep, 7, 5.0)
+    assert (tmp_path / "best.ckpt").read_text() == "7"
+
+
+def test_without_a_score_there_is_no_best(tmp_path, trainer):
+    keep = Checkpoints(str(tmp_path))
+    keep.on_validation_end(trainer, Module())
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_resumed_run_knows_what_to_beat(tmp_path, trainer):
+    keep, resumed = Checkpoints(str(tmp_path / "a")), Checkpoints(str(tmp_path / "b"))
+    validate(trainer, keep, 3, 20.0)
+    resumed.load_state_dict(keep.state_dict())
+    validate(trainer, resumed, 6, 10.0)
+    assert not (tmp_path / "b" / "best.ckpt").exists()
+
+
+def test_the_configuration_goes_into_the_checkpoint():
+    checkpoint = {}
+    PlainConfig({"seed": 3}).on_save_checkpoint(Trainer(), Module(), checkpoint)
+    assert checkpoint == {"config": {"seed": 3}}
+
+
+@pytest.mark.parametrize(("reading", "value"), [("segmentation", 1), ("pseudo_label", 2)])
+def test_masks_are_cut_to_the_photo_and_carry_the_palette(tmp_path, trainer, batch, found, reading, value):
+    MaskWriter(str(tmp_path), reading=reading).on_validation_batch_end(trainer, Module(), found, batch, 0)
+    with Image.open(tmp_path / "a.png") as first, Image.open(tmp_path / "folder" / "b.png") as second:
+        assert (first.size, second.size) == ((24, 16), (20, 8))
+        assert (np.asarray(second) == value).all()
+        assert second.getpalette()[:9] == PALETTE.ravel().tolist()
+
+
+def test_masks_show_one_of_two_readings(tmp_path):
+    with pytest.raises(UserError, match="segmentation or pseudo_label"):
+        MaskWriter(str(tmp_path), reading="cam")
+
+
+def test_montages_hold_the_first_photos_of_each_validation(tmp_path, trainer, batch, found):
+    pictures = Montages(str(tmp_path), photos=3, cell=40)
+    for step in (7, 9):
+        trainer.global_step = step
+        pictures.on_validation_start(trainer, Module())
+        for index in range(3):
+            pictures.on_validation_batch_end(trainer, Module(), found, batch, index)
+        assert len(pictures.rows) == 3
+        pictures.on_validation_end(trainer, Module())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_000007.png", "step_000009.png"]
+
+
+def test_montages_of_photos_without_masks(tmp_path, trainer, batch, found):
+    pictures = Montages(str(tmp_path), photos=1)
+    pictures.on_validation_batch_end(trainer, Module(), found, batch._replace(masks=None), 0)
+    assert len(pictures.rows[0]) == 6
+
+
+def test_throughput_leaves_validation_out(trainer, batch, monkeypatch):
+    now, logged, module, count = [1.0], {}, Module(), Throughput()
+    monkeypatch.setattr(throughput_file.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Module, "log", lambda _, name, value: logged.__setitem__(name, value), raising=False)
+    count.on_train_batch_start(trainer, module, batch, 0)
+    now[0] = 2.0
+    count.on_validation_start(trainer, module)
+    now[0] = 100.0
+    count.on_train_batch_start(trainer, module, batch, 1)
+    now[0] = 103.0
+    count.on_train_batch_end(trainer, module, None, batch, 1)
+    assert logged["train/images_per_second"] == pytest.approx(2 * 2 / (1 + 3))
+
+
+def test_one_process_needs_no_equal_buffers(trainer):
+    trainer.strategy.model = torch.nn.Linear(1, 1)
+    UnevenValidation().on_validation_start(trainer, Module())
+    UnevenValidation().on_validation_end(trainer, Module())

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from tests.commands import write_small_set
+
+from afa_wsss.data.transforms import TrainTransform
+from afa_wsss.data.voc import VOCDataset
+from afa_wsss.training import datamodule
+from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
+from afa_wsss.types import UserError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+def make(root, **settings):
+    chosen = {"train_split": "train", "val_split": "val", "transform": TrainTransform(32), "num_workers": 0}
+    return AFADataModule(partial(VOCDataset, root), **(chosen | settings))
+
+
+def as_process(monkeypatch, rank, world):
+    monkeypatch.setattr(datamodule, "_processes", lambda: (rank, world))
+
+
+def test_crops_are_shuffled_anew_each_epoch_and_alike_for_a_seed():
+    sampler, twin = (CropSampler(20, batch_size=4, seed=3) for _ in range(2))
+    first = list(sampler)
+    assert first == list(twin)
+    assert sorted(index for _, index in first) == list(range(20))
+    sampler.set_epoch(1)
+    assert [index for _, index in sampler] != [index for _, index in first]
+    assert {epoch for epoch, _ in sampler} == {1}
+
+
+def test_processes_get_other_photos_and_as_many_of_them(monkeypatch):
+    dealt = []
+    for rank in range(2):
+        as_process(monkeypatch, rank, 2)
+        dealt.append([index for _, index in CropSampler(21, batch_size=4, seed=0)])
+    assert len(dealt[0]) == len(dealt[1]) == 8
+    assert not set(dealt[0]) & set(dealt[1])
+
+
+def test_fewer_photos_than_a_batch_repeat():
+    assert len(list(CropSampler(3, batch_size=8, seed=0))) == 8
+
+
+def test_each_photo_is_validated_once_over_all_processes(monkeypatch):
+    dealt = []
+    for rank in range(3):
+        as_process(monkeypatch, rank, 3)
+        dealt += list(OnceSampler(7))
+    assert sorted(dealt) == list(range(7))
+
+
+def test_training_batches_hold_no_masks_and_validation_batches_do(root):
+    data = make(root, batch_size=4, eval_batch_size=2)
+    crops, photos = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    assert crops.masks is None
+    assert crops.images.shape == (4, 3, 32, 32)
+    assert photos.masks.shape == (2, 48, 48)
+
+
+def test_photos_without_masks_are_welcome_where_none_are_needed(root):
+    photos = next(iter(make(root, with_masks=False).val_dataloader()))
+    assert photos.masks is None
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"eval_batch_size": 0}, {"num_workers": -1}])
+def test_sizes_below_one_are_refused(root, wrong):
+    with pytest.raises(UserError, match="batch sizes"):
+        make(root, **wrong)
+
+
+def test_a_process_without_a_photo_is_refused(root, monkeypatch):
+    as_process(monkeypatch, 0, 6)
+    with pytest.raises(UserError, match=r"5 for 6; lower trainer\.devices"):
+        make(root).val_dataloader()
+
+
+def test_without_splits_there_are_no_classes(root):
+    data = make(root, train_split=None, val_split=None)
+    assert data.val_dataloader() == []
+    with pytest.raises(UserError, match="train_split"):
+        data.train_dataloader()
+    with pytest.raises(UserError, match="got neither"):
+        _ = data.class_names
