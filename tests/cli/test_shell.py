@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 import torch
+from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import evaluate, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
 from afa_wsss.types import UserError
-from tests.commands import run_command, small_run, write_small_set
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +132,9 @@ def test_the_traceback_is_shown_on_demand(monkeypatch):
 
 
 def test_a_mistake_is_found_below_what_it_led_to():
-    try:
-        try:
-            raise UserError("need this,\n got that")
-        except UserError as error:
-            raise RuntimeError("worker died") from error
-    except RuntimeError as error:
-        assert shell.user_message(error) == "need this, got that"
+    error = RuntimeError("worker died")
+    error.__cause__ = UserError("need this,\n got that")
+    assert shell.user_message(error) == "need this, got that"
 
 
 def test_a_lost_process_is_told_without_its_traceback():

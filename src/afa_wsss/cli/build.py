@@ -59,9 +59,9 @@ def seed_everything(seed: int) -> None:
 
 def make_supervision(settings: Plain) -> Supervision:
     """Thresholds, walk and refinement."""
-    values = dict(settings)
-    par = values.pop("par")
-    return Supervision(**values, par=None if par is None else PARSettings(**par))
+    par = settings["par"]
+    refinement = None if par is None else PARSettings(**par | {"dilations": tuple(par["dilations"])})
+    return Supervision(**settings | {"par": refinement})
 
 
 def make_losses(settings: Plain) -> dict[str, LossTerm]:
@@ -73,6 +73,11 @@ def make_losses(settings: Plain) -> dict[str, LossTerm]:
     if not settings:
         raise UserError("need at least one term in loss, got none; choose loss=afa")
     return {name: instantiate(term, _convert_="all") for name, term in settings.items()}
+
+
+def make_parts(settings: Plain) -> list[Any]:
+    """The callbacks or loggers of a table; ``callbacks.progress=null`` leaves one out."""
+    return [instantiate(item, _convert_="all") for item in settings.values() if item is not None]
 
 
 def make_data(

@@ -7,7 +7,6 @@ from pathlib import Path
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
@@ -61,18 +60,19 @@ def train(config: DictConfig) -> float | None:
 
 def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the configuration, and those that every run has."""
+    loggers = build.make_parts(settings["logger"])
     callbacks = [
         Checkpoints(str(folder / "checkpoints")),
         PlainConfig(settings),
         UnevenValidation(),
         ClassTable(),
-        LearningRateMonitor("step"),
-        *(instantiate(item, _convert_="all") for item in settings["callbacks"].values()),
+        *([LearningRateMonitor("step")] if loggers else []),
+        *build.make_parts(settings["callbacks"]),
     ]
     return build.make_trainer(
         settings["trainer"] | ({} if settings["data"]["val_split"] else {"limit_val_batches": 0}),
         callbacks=callbacks,
-        logger=[instantiate(item, _convert_="all") for item in settings["logger"].values()],
+        logger=loggers,
         default_root_dir=folder,
         check_val_every_n_epoch=None,
         enable_model_summary=False,

@@ -1,0 +1,37 @@
+"""Two processes over gloo, started by the installed command itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import evaluate
+
+COMMAND = Path(sys.executable).parent / "afa-train"
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_a_sweep_over_two_processes_scores_as_one_process_does(tmp_path):
+    root = write_small_set(tmp_path / "partshapes")
+    words = ["-m", *small_run(root), "trainer.devices=2", "seed=0,1", "callbacks=quiet"]
+    surroundings = {**os.environ, "PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        [COMMAND, *words], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "afa_wsss" not in done.stderr, done.stderr  # no warning that points at this package
+    (sweep,) = (tmp_path / "outputs" / "demo").iterdir()
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+    for job in ("0", "1"):
+        folder = tmp_path / f"alone_{job}"
+        checkpoint = sweep / job / "checkpoints" / "last.ckpt"
+        assert run_command(evaluate.main, f"checkpoint={checkpoint}", f"output_dir={folder}") == 0
+        together, alone = (json.loads((path / "metrics.json").read_text()) for path in (sweep / job, folder))
+        assert alone == {name: together[name] for name in alone}
