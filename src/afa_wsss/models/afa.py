@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,12 +11,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.models.affinity_head import AffinityHead
-from afa_wsss.models.mix_transformer import Grid, MixTransformer, mix_transformer
+from afa_wsss.models.mix_block import Grid
+from afa_wsss.models.mix_transformer import MixTransformer, mix_transformer
 from afa_wsss.models.segformer_head import SegFormerHead
 from afa_wsss.ops.cam import class_activation_map
 from afa_wsss.types import AFAOutput, UserError
 
-POOLINGS = {"max": nn.AdaptiveMaxPool2d, "average": nn.AdaptiveAvgPool2d}
+POOLINGS = ("max", "average", "log_sum_exp")
+"""How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
+
+SHARPNESS = 0.3
+"""Of log-sum-exp pooling: towards 0 it is the average of the tokens' logits, towards infinity their maximum."""
 
 
 class AFA(nn.Module):
@@ -42,7 +48,7 @@ class AFA(nn.Module):
             raise UserError(f"need pooling to be one of {', '.join(POOLINGS)}; got {pooling!r}")
         self.num_classes = num_classes
         self.encoder = encoder
-        self.pool = POOLINGS[pooling](1)
+        self.pooling = pooling
         self.classifier = nn.Conv2d(encoder.widths[-1], num_classes, 1, bias=False)
         self.affinity_head = AffinityHead(encoder.attention_channels)
         self.segmentation_head = SegFormerHead(encoder.widths, num_classes + 1, width=decoder_width, dropout=dropout)
@@ -51,11 +57,25 @@ class AFA(nn.Module):
         """Everything that training compares with its targets; ``images`` are normalised."""
         features, attention = self.encoder(images, attention=True)
         return AFAOutput(
-            class_logits=self.classifier(self.pool(features[-1])).flatten(1),
+            class_logits=self.classify(features[-1]),
             seg_logits=self.segmentation_head(features),
             affinity=self.affinity_head(attention),
             cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
         )
+
+    def classify(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k"]:
+        """Class logits of the photo from the last features.
+
+        ``max`` takes each channel's maximum, then the class weights: maps mark the most telling part. ``average`` takes
+        the mean, and maps grow past the object. ``log_sum_exp`` pools the tokens' class logits in between (Pinheiro and
+        Collobert, CVPR 2015): (1 / r) log mean exp(r x).
+        """
+        if self.pooling == "log_sum_exp":
+            logits: Tensor = self.classifier(features).float().flatten(2) * SHARPNESS
+            return (logits.logsumexp(dim=2) - math.log(logits.shape[2])) / SHARPNESS
+        pooled = features.amax(dim=(2, 3)) if self.pooling == "max" else features.mean(dim=(2, 3))
+        pooled_logits: Tensor = self.classifier(pooled[..., None, None]).flatten(1)
+        return pooled_logits
 
     @torch.no_grad()
     def activate(
@@ -74,13 +94,14 @@ class AFA(nn.Module):
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while."""
-    training = module.training
+    """Evaluation mode for a while; parts that were frozen in it before stay so afterwards."""
+    training = [part for part in module.modules() if part.training]
     module.eval()
     try:
         yield
     finally:
-        module.train(training)
+        for part in training:
+            part.training = True
 
 
 def create_model(
@@ -101,7 +122,7 @@ def create_model(
         num_classes: Foreground classes.
         pretrained: Weights of the backbone: ``"nano"`` for those that the package ships, or a path of a
             ``.safetensors`` or ``.pth`` file; None for random weights.
-        pooling: ``"max"`` (the official choice) or ``"average"``, before the class logits.
+        pooling: ``"max"`` (the official choice), ``"average"`` or ``"log_sum_exp"``; see ``AFA.classify``.
         decoder_width: Channels of the segmentation branch.
         dropout: Rate before its last layer.
         drop_path_rate: Rate at the backbone's last block.

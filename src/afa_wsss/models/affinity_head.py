@@ -18,6 +18,7 @@ class AffinityHead(nn.Module):
         self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
 
     def forward(self, attention: Float[Tensor, "b s n n"]) -> Float[Tensor, "b n n"]:
-        """Symmetric affinity in (0, 1). The map is linear, so S and S^T are added after it, on one channel."""
-        scores = F.conv2d(attention, self.weight).squeeze(1)
+        """Symmetric affinity in (0, 1), float32. The map is linear, so S and S^T are added after it, on one channel."""
+        # In bfloat16 a sigmoid above 0.998 is 1 and has no gradient left.
+        scores = F.conv2d(attention, self.weight).squeeze(1).float()
         return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from afa_wsss.models.mix_block import EfficientAttention, Grid, MixBlock, to_map, to_tokens
 from afa_wsss.types import UserError
 
 READ_BLOCKS = 2
@@ -82,38 +82,6 @@ class EncoderOutput(NamedTuple):
     attention: Float[Tensor, "b heads n n"] | None
 
 
-class Grid(NamedTuple):
-    """Height and width of a token grid."""
-
-    height: int
-    width: int
-
-
-def _to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
-
-
-def _to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
-    return maps.flatten(2).transpose(1, 2)
-
-
-class DropPath(nn.Module):
-    """Skips a residual branch for a random part of the batch, and scales it up for the rest (Huang et al., 2016)."""
-
-    def __init__(self, rate: float) -> None:
-        """``rate`` is the chance of skipping."""
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Zeros whole rows of the batch in training; the identity otherwise."""
-        if not self.training or self.rate == 0.0:
-            return branch
-        keep = 1.0 - self.rate
-        shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
-        return branch * branch.new_empty(shape).bernoulli_(keep).div_(keep)
-
-
 class PatchEmbedding(nn.Module):
     """Overlapping patches: a strided convolution and a norm over channels."""
 
@@ -126,7 +94,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, maps: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b n e"], Grid]:
         """Tokens and the grid that they lie on."""
         maps = self.projection(maps)
-        return self.norm(_to_tokens(maps)), Grid(*maps.shape[-2:])
+        return self.norm(to_tokens(maps)), Grid(*maps.shape[-2:])
 
 
 def _patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d:
@@ -142,74 +110,6 @@ def _convolutional_stem(width: int) -> nn.Sequential:
 
     layers = [*convolution(3, narrow, 2), *convolution(narrow, narrow, 1), *convolution(narrow, 2 * narrow, 2)]
     return nn.Sequential(*layers, nn.Conv2d(2 * narrow, width, 1))
-
-
-class EfficientAttention(nn.Module):
-    """Self-attention whose keys and values come from a grid reduced by a strided convolution."""
-
-    def __init__(self, width: int, heads: int, reduction: int) -> None:
-        """``width`` is divided evenly among ``heads``."""
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
-        self.reduction = nn.Conv2d(width, width, reduction, reduction) if reduction > 1 else None
-        self.reduction_norm = nn.LayerNorm(width) if reduction > 1 else None
-
-    def forward(
-        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
-        """Attended tokens; with ``logits``, also q . k of every head, unscaled and with gradient."""
-        source = tokens
-        if self.reduction is not None and self.reduction_norm is not None:
-            source = self.reduction_norm(_to_tokens(self.reduction(_to_map(tokens, grid))))
-        query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        key, value = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if not logits:
-            mixed, scores = F.scaled_dot_product_attention(query, key, value), None
-        else:
-            scores = query @ key.transpose(-2, -1)
-            mixed = (scores * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
-        return self.output(mixed.transpose(1, 2).flatten(2)), scores
-
-
-class MixFeedForward(nn.Module):
-    """Two linear layers around a 3x3 depthwise convolution, which tells tokens where they are."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        """``hidden`` is the number of channels between the linear layers."""
-        super().__init__()
-        self.expand = nn.Linear(width, hidden)
-        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.contract = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """Keeps the shape."""
-        mixed = self.depthwise(_to_map(self.expand(tokens), grid))
-        contracted: Tensor = self.contract(F.gelu(_to_tokens(mixed)))
-        return contracted
-
-
-class MixBlock(nn.Module):
-    """Attention and feed-forward, each behind a norm and around a residual."""
-
-    def __init__(self, width: int, heads: int, reduction: int, hidden: int, drop_path: float) -> None:
-        """``drop_path`` is the chance of skipping a branch in training."""
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width, eps=1e-6)
-        self.attention = EfficientAttention(width, heads, reduction)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=1e-6)
-        self.feed_forward = MixFeedForward(width, hidden)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(
-        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
-        """Tokens of the same shape; with ``logits``, also the attention logits."""
-        attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
-        tokens = tokens + self.drop_path(attended)
-        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), scores
 
 
 class MixStage(nn.Module):
@@ -232,7 +132,7 @@ class MixStage(nn.Module):
             tokens, scores = block(tokens, grid, logits=index >= len(self.blocks) - read)
             if scores is not None:
                 logits.append(scores)
-        return _to_map(self.norm(tokens), grid), logits
+        return to_map(self.norm(tokens), grid), logits
 
 
 class MixTransformer(nn.Module):
@@ -268,7 +168,17 @@ class MixTransformer(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
-        """Features of all stages; the attention logits only where ``attention`` asks for them."""
+        """Features of all stages; the attention logits only where ``attention`` asks for them.
+
+        Raises:
+            UserError: For images with a side under ``smallest_side``.
+        """
+        if min(images.shape[-2:]) < self.smallest_side:
+            height, width = images.shape[-2:]
+            raise UserError(
+                f"need images of at least {self.smallest_side} pixels a side, got {height} x {width}; "
+                "give larger images or crops, or leave out the smallest scale"
+            )
         features, logits, maps = [], [], images
         for index, stage in enumerate(self.stages):
             last = index == len(self.stages) - 1
@@ -280,6 +190,14 @@ class MixTransformer(nn.Module):
         """Weights and biases of the layers by which attention adds to the tokens."""
         attentions = [module for module in self.modules() if isinstance(module, EfficientAttention)]
         return [parameter for attention in attentions for parameter in attention.output.parameters()]
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels from which on the grid of each stage holds one cell of the reduced grid of its keys and values."""
+        strides = [math.prod(self.config.strides[: stage + 1]) for stage in range(len(self.config.strides))]
+        return max(
+            (reduction - 1) * stride + 1 for stride, reduction in zip(strides, self.config.reductions, strict=True)
+        )
 
     def grid(self, height: int, width: int) -> Grid:
         """Token grid of an image of ``height`` x ``width`` pixels: each embedding rounds up."""
@@ -309,7 +227,7 @@ def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence
         strides: Of the four patch embeddings; None for the size's own.
 
     Raises:
-        UserError: For an unknown name or not four strides.
+        UserError: For an unknown name, not four strides, or a first stride other than that of a convolutional stem.
     """
     if name not in MIX_TRANSFORMERS:
         raise UserError(f"need a backbone of {', '.join(MIX_TRANSFORMERS)}; got {name!r}")
@@ -317,5 +235,9 @@ def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence
     if strides is not None:
         if len(strides) != 4 or min(strides) < 1:
             raise UserError(f"need four strides of at least 1, as [4, 2, 2, 1]; got {list(strides)}")
+        if config.convolutional_stem and strides[0] != config.strides[0]:
+            raise UserError(
+                f"need strides of {name} to begin with {config.strides[0]}, its stem's; got {list(strides)}"
+            )
         config = replace(config, strides=(strides[0], strides[1], strides[2], strides[3]))
     return MixTransformer(config, drop_path_rate=drop_path_rate)

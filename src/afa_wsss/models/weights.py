@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +21,9 @@ StateDict = Mapping[str, Tensor]
 
 NANO_WEIGHTS = "nano"
 """Name of the backbone that the package ships."""
+
+PICKLE_STARTS = (b"P", b"\x80")
+"""First bytes of what ``torch.save`` writes: of a zip archive, and of a bare pickle as older versions wrote."""
 
 _ENCODER_NAMES = (
     (r"^patch_embed(\d)\.proj\.", r"stages.\1.embedding.projection."),
@@ -76,20 +80,33 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise UserError(
             f"need a file of weights, found none at {path}; give model.pretrained=PATH, or null to start anew"
         )
-    if path.suffix == ".safetensors":
-        return load_file(path)
+    unreadable = f"need a file of weights, {path} cannot be read; is the download complete?"
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        with path.open("rb") as stream:
+            if stream.read(1) not in PICKLE_STARTS:  # a saved web page, for one
+                raise UserError(unreadable) from error
         raise UserError(
             f"need a file of plain tensors, {path} is a pickle that would run code; where you trust it, convert it: "
             f"safetensors.torch.save_file(torch.load({str(path)!r}, weights_only=False), 'weights.safetensors')"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"need a file of weights, {path} cannot be read; is the download complete?") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise UserError(unreadable) from error
+    return _named_tensors(content, path)
+
+
+def _named_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """The tensors of ``content`` itself or of what it holds as ``state_dict`` or ``model``."""
     for key in ("state_dict", "model"):
-        content = content.get(key, content)
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        content = content.get(key, content) if isinstance(content, Mapping) else content
+    tensors = content.items() if isinstance(content, Mapping) else ()
+    named = {str(key): value for key, value in tensors if isinstance(value, Tensor)}
+    if not named:
+        raise UserError(f"need named tensors, {path} holds none; save model.state_dict() to it")
+    return named
 
 
 def load_strictly(module: nn.Module, weights: StateDict, *, source: str) -> None:

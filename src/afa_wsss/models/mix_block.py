@@ -1,0 +1,111 @@
+"""One block of the mix transformer (Xie et al., NeurIPS 2021, section 3.1): efficient attention, mix feed-forward."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Grid(NamedTuple):
+    """Height and width of a token grid."""
+
+    height: int
+    width: int
+
+
+def to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
+    """Lays tokens out on their grid."""
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
+
+
+def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
+    """Cells row by row."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+class DropPath(nn.Module):
+    """Skips a residual branch for a random part of the batch, and scales it up for the rest (Huang et al., 2016)."""
+
+    def __init__(self, rate: float) -> None:
+        """``rate`` is the chance of skipping."""
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Zeros whole rows of the batch in training; the identity otherwise."""
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+        return branch * branch.new_empty(shape).bernoulli_(keep).div_(keep)
+
+
+class EfficientAttention(nn.Module):
+    """Self-attention whose keys and values come from a grid reduced by a strided convolution."""
+
+    def __init__(self, width: int, heads: int, reduction: int) -> None:
+        """``width`` is divided evenly among ``heads``."""
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.reduction = nn.Conv2d(width, width, reduction, reduction) if reduction > 1 else None
+        self.reduction_norm = nn.LayerNorm(width) if reduction > 1 else None
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
+        """Attended tokens; with ``logits``, also q . k of every head, unscaled and with gradient."""
+        source = tokens
+        if self.reduction is not None and self.reduction_norm is not None:
+            source = self.reduction_norm(to_tokens(self.reduction(to_map(tokens, grid))))
+        query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        key, value = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if not logits:
+            mixed, scores = F.scaled_dot_product_attention(query, key, value), None
+        else:
+            scores = query @ key.transpose(-2, -1)
+            mixed = (scores * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+        return self.output(mixed.transpose(1, 2).flatten(2)), scores
+
+
+class MixFeedForward(nn.Module):
+    """Two linear layers around a 3x3 depthwise convolution, which tells tokens where they are."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        """``hidden`` is the number of channels between the linear layers."""
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.contract = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Keeps the shape."""
+        mixed = self.depthwise(to_map(self.expand(tokens), grid))
+        contracted: Tensor = self.contract(F.gelu(to_tokens(mixed)))
+        return contracted
+
+
+class MixBlock(nn.Module):
+    """Attention and feed-forward, each behind a norm and around a residual."""
+
+    def __init__(self, width: int, heads: int, reduction: int, hidden: int, drop_path: float) -> None:
+        """``drop_path`` is the chance of skipping a branch in training."""
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=1e-6)
+        self.attention = EfficientAttention(width, heads, reduction)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=1e-6)
+        self.feed_forward = MixFeedForward(width, hidden)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
+        """Tokens of the same shape; with ``logits``, also the attention logits."""
+        attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
+        tokens = tokens + self.drop_path(attended)
+        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), scores

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from tests.reference_network import reference_network
+
+from afa_wsss.models import create_model
+from afa_wsss.types import UserError
+
+
+@pytest.mark.parametrize("case", [0, 1])
+@torch.no_grad()
+def test_equals_the_official_network(golden, case) -> None:
+    data = {name: torch.from_numpy(value) for name, value in golden("network_mit_b0").items()}
+    images, model = data[f"image{case}"], reference_network()
+    features, attention = model.encoder(images)
+    output = model(images)
+    found = {
+        "stage4_": features[3],
+        "attention_logits": attention.unflatten(1, (2, 8)),
+        "class_logits": output.class_logits,
+        "seg_logits": output.seg_logits,
+        "affinity": output.affinity,
+        "cam": output.cam,
+    } | {f"stage{i + 1}_mean": features[i].mean((2, 3)) for i in range(3)}
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value, data[f"{name}{case}"], atol=1e-4, rtol=0, msg=lambda told, name=name: f"{name}: {told}"
+        )
+    assert model.grid(*images.shape[-2:]) == tuple(output.cam.shape[-2:])
+
+
+def test_cam_pass_equals_the_forward_pass() -> None:
+    model, images = reference_network(), torch.randn(2, 3, 48, 64)
+    cam, affinity = model.activate(images, affinity=True)
+    output = model(images)
+    torch.testing.assert_close(cam, output.cam)
+    torch.testing.assert_close(affinity, output.affinity)
+    without, none = model.activate(images)
+    torch.testing.assert_close(without, output.cam, atol=1e-4, rtol=1e-4)
+    assert none is None
+
+
+def test_cam_pass_drops_no_paths_and_leaves_the_mode() -> None:
+    trained = create_model("mit_nano", 3, drop_path_rate=0.9).train()
+    frozen = trained.encoder.stages[0].eval()
+    images = torch.randn(2, 3, 64, 64)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    first, affinity = trained.activate(images, affinity=True)
+    assert torch.equal(first, trained.activate(images)[0])
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    assert trained.training
+    assert trained.encoder.stages[1].blocks[0].training
+    assert not frozen.embedding.training
+    assert not first.requires_grad
+    assert not affinity.requires_grad
+
+
+def test_affinity_is_symmetric_and_teaches_the_attention() -> None:
+    network = create_model("mit_nano", 3)
+    affinity = network(torch.randn(1, 3, 64, 64)).affinity
+    torch.testing.assert_close(affinity, affinity.transpose(1, 2))
+    affinity.mean().backward()
+    for block in network.encoder.stages[-1].blocks:
+        assert block.attention.query.weight.grad.abs().sum() > 0
+    assert network.affinity_head.weight.grad.abs().sum() > 0
+
+
+def test_maps_carry_no_gradient() -> None:
+    output = create_model("mit_nano", 3)(torch.randn(1, 3, 64, 64))
+    assert not output.cam.requires_grad
+    assert output.class_logits.requires_grad
+    assert output.seg_logits.requires_grad
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_poolings(pooling) -> None:
+    network = create_model("mit_nano", 3, pooling=pooling).eval()
+    images = torch.randn(1, 3, 64, 64)
+    features = network.encoder(images, attention=False).features[-1]
+    pooled = features.amax((2, 3)) if pooling == "max" else features.mean((2, 3))
+    torch.testing.assert_close(
+        network(images).class_logits, pooled @ network.classifier.weight.flatten(1).T, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_log_sum_exp_lies_between_the_mean_and_the_maximum_of_the_tokens() -> None:
+    network = create_model("mit_nano", 3, pooling="log_sum_exp").eval()
+    features = 5 * torch.randn(2, 128, 8, 8)
+    tokens = network.classifier(features).flatten(2)
+    pooled = network.classify(features)
+    assert (tokens.mean(dim=2) < pooled).all()
+    assert (pooled < tokens.amax(dim=2)).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"backbone": "resnet50"}, "need a backbone of mit_nano, mit_b0"),
+        ({"backbone": "mit_b0", "pooling": "median"}, "need pooling to be one of max, average"),
+        ({"backbone": "mit_b0", "num_classes": 0}, "at least one foreground class"),
+        ({"backbone": "mit_b0", "strides": [4, 2]}, "need four strides"),
+        ({"backbone": "mit_nano", "strides": [2, 2, 2, 1]}, "need strides of mit_nano to begin with 4"),
+        ({"backbone": "mit_b0", "pretrained": "nowhere.pth"}, "found none at nowhere.pth"),
+    ],
+)
+def test_impossible_models_are_refused(settings, told) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        create_model(**settings)
+
+
+@torch.no_grad()
+def test_bf16_autocast_stays_close() -> None:
+    network, images = create_model("mit_nano", 3).eval(), torch.randn(2, 3, 64, 64)
+    exact = network(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(images)
+    torch.testing.assert_close(rough.class_logits.float(), exact.class_logits, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(rough.affinity, exact.affinity, atol=0.1, rtol=0.1)
+
+
+def test_sure_affinity_has_gradient_under_bf16() -> None:
+    head = create_model("mit_nano", 3).affinity_head
+    torch.nn.init.constant_(head.bias, 8.0)
+    attention = torch.zeros(1, 8, 4, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        affinity = head(attention)
+    (1 - affinity).sum().backward()
+    assert affinity.max() < 1
+    assert attention.grad.abs().min() > 0
+
+
+def test_traces_into_one_graph() -> None:
+    # In a process of its own: torch.compile cannot trace the shape checks that these tests switch on. Its eager
+    # backend traces as any other does, and needs no compiler.
+    program = (
+        "import torch; from afa_wsss.models import create_model; torch.set_grad_enabled(False);"
+        "network, images = create_model('mit_nano', 3).eval(), torch.randn(1, 3, 64, 64);"
+        "compiled = torch.compile(network, backend='eager', fullgraph=True);"
+        "[torch.testing.assert_close(*pair) for pair in zip(compiled(images), network(images))]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

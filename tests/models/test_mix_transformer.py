@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from tests.reference_network import reference_network
+
+from afa_wsss.models.mix_block import DropPath, EfficientAttention, Grid
+from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
+from afa_wsss.types import UserError
+
+
+def test_reading_the_attention_does_not_change_the_features() -> None:
+    encoder, images = reference_network().encoder, torch.randn(1, 3, 48, 64)
+    fused, unread = encoder(images, attention=False)
+    assert unread is None
+    for found, wanted in zip(fused, encoder(images).features, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MIX_TRANSFORMERS)
+@pytest.mark.parametrize("size", [(96, 64), (75, 93)])
+def test_every_size_has_its_grid(name, size) -> None:
+    with torch.device("meta"):
+        encoder = mix_transformer(name)
+        features, attention = encoder(torch.empty(1, 3, *size))
+    grid = encoder.grid(*size)
+    assert tuple(features[-1].shape[-2:]) == grid
+    assert [maps.shape[1] for maps in features] == list(encoder.widths)
+    assert attention.shape == (1, encoder.attention_channels, grid.height * grid.width, grid.height * grid.width)
+
+
+@pytest.mark.parametrize("strides", [(4, 2, 2, 2), (4, 2, 1, 1), (2, 2, 2, 1)])
+def test_strides_are_free(strides) -> None:
+    with torch.device("meta"):
+        encoder = mix_transformer("mit_b0", strides=strides)
+        features, _ = encoder(torch.empty(1, 3, 75, 93), attention=False)
+    assert tuple(features[-1].shape[-2:]) == encoder.grid(75, 93)
+
+
+@pytest.mark.parametrize("name", ["mit_nano", "mit_b0"])
+def test_the_smallest_side_is_the_smallest(name) -> None:
+    with torch.device("meta"):
+        encoder = mix_transformer(name)
+        side = encoder.smallest_side
+        encoder(torch.empty(1, 3, side, side))
+        told = f"need images of at least {side} pixels a side, got 64 x {side - 1}"
+        with pytest.raises(UserError, match=re.escape(told)):
+            encoder(torch.empty(1, 3, 64, side - 1))
+        stage = next(s for s, r in zip(encoder.stages, encoder.config.reductions, strict=True) if r > 1)
+        with pytest.raises(RuntimeError, match="Kernel size"):
+            stage(torch.empty(1, 3, side - 1, side - 1))
+
+
+def test_attention_attends() -> None:
+    attention, tokens = EfficientAttention(8, heads=2, reduction=1), torch.randn(1, 6, 8)
+    mixed, logits = attention(tokens, Grid(2, 3), logits=True)
+    query = attention.query(tokens)[0].view(6, 2, 4)
+    key, value = attention.key_value(tokens)[0].view(6, 2, 2, 4).unbind(1)
+    for head in range(2):
+        torch.testing.assert_close(logits[0, head], query[:, head] @ key[:, head].T)
+    weights = torch.softmax(logits[0] / 2, dim=-1)
+    attended = torch.stack([weights[head] @ value[:, head] for head in range(2)], dim=1)
+    torch.testing.assert_close(mixed[0], attention.output(attended.flatten(1)))
+
+
+def test_dropped_paths_keep_their_mean() -> None:
+    drop, ones = DropPath(0.25), torch.ones(4000, 2)
+    dropped = drop(ones)
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 1 / 0.75]))
+    assert torch.equal(dropped[:, 0], dropped[:, 1])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert drop.eval()(ones) is ones
+
+
+def test_starts_as_segformer_does() -> None:
+    block = mix_transformer("mit_b1").stages[3].blocks[0]
+    assert block.attention.query.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert block.feed_forward.depthwise.weight.std().item() == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+    assert block.attention.query.bias.abs().sum() == 0
+
+
+def test_attention_of_the_nano_starts_silent() -> None:
+    assert all(parameter.abs().sum() == 0 for parameter in mix_transformer("mit_nano").attention_outputs())
