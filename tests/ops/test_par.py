@@ -66,3 +66,10 @@ def test_half_precision_input_is_refined_in_float32() -> None:
     refined = refine(image.bfloat16(), scores.bfloat16())
     assert refined.dtype == torch.float32
     torch.testing.assert_close(refined, refine(image.bfloat16().float(), scores.bfloat16().float()))
+
+
+def test_stays_float32_under_autocast() -> None:
+    image, scores = torch.rand(1, 3, 8, 8), torch.rand(1, 2, 8, 8)
+    exact = refine(image, scores)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(refine(image, scores), exact)

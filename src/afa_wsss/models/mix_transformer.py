@@ -191,6 +191,12 @@ class MixTransformer(nn.Module):
         attentions = [module for module in self.modules() if isinstance(module, EfficientAttention)]
         return [parameter for attention in attentions for parameter in attention.output.parameters()]
 
+    def attention_inputs(self) -> list[nn.Parameter]:
+        """Weights and biases of the layers that make the attention logits AFA reads."""
+        attentions = [module for module in self.stages[-1].modules() if isinstance(module, EfficientAttention)]
+        layers = [layer for attention in attentions[-READ_BLOCKS:] for layer in (attention.query, attention.key_value)]
+        return [parameter for layer in layers for parameter in layer.parameters()]
+
     @property
     def smallest_side(self) -> int:
         """Pixels from which on the grid of each stage holds one cell of the reduced grid of its keys and values."""

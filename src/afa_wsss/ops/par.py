@@ -101,9 +101,10 @@ def neighbour_kernel(
 @torch.no_grad()
 def apply_kernel(kernel: PARKernel, scores: Float[Tensor, "b c H W"], *, steps: int = 10) -> Float[Tensor, "b c H W"]:
     """M <- kappa M, ``steps`` times, in float32."""
-    if scores.device.type == "cpu":
-        return _apply_sparse(kernel, scores.float(), steps)
-    return _apply_gather(kernel, scores.float(), steps)
+    # Under autocast a product of matrices would be one of half precision.
+    with torch.autocast(scores.device.type, enabled=False):
+        form = _apply_sparse if scores.device.type == "cpu" else _apply_gather
+        return form(kernel, scores.float(), steps)
 
 
 def _apply_sparse(kernel: PARKernel, scores: Tensor, steps: int) -> Tensor:

@@ -31,6 +31,8 @@ def propagate(
 ) -> Float[Tensor, "b c h w"]:
     """M <- T M, ``steps`` times, for the scores of every class alike; n = h * w."""
     tokens = scores.float().flatten(2).transpose(1, 2)
-    for _ in range(steps):
-        tokens = torch.bmm(transition, tokens)
+    # Under autocast the product would be one of half precision.
+    with torch.autocast(tokens.device.type, enabled=False):
+        for _ in range(steps):
+            tokens = torch.bmm(transition, tokens)
     return tokens.transpose(1, 2).view(scores.shape)
