@@ -6,9 +6,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from afa_wsss.data.partshapes import write_partshapes
@@ -21,6 +23,7 @@ with warnings.catch_warnings():
     import afa_wsss.cli.predict
     import afa_wsss.cli.pseudo_label
     import afa_wsss.cli.train  # noqa: F401
+    from afa_wsss.cli import build, schema, shell
 
 
 def run_command(main: Callable[[], None], *words: str) -> int:
@@ -34,6 +37,16 @@ def run_command(main: Callable[[], None], *words: str) -> int:
         finally:
             GlobalHydra.instance().clear()
     return 0
+
+
+def settings_of_run(*words: str) -> dict[str, Any]:
+    """Resolved settings of a training run; its callbacks and loggers need a folder and are left out."""
+    schema.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(shell.config_folder(), version_base="1.3"):
+        config = compose("train", overrides=["data.root=/photos", "output_dir=out", *words])
+    config.callbacks, config.logger = {}, {}
+    return build.plain(config)
 
 
 def write_small_set(root: Path) -> Path:

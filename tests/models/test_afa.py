@@ -60,6 +60,18 @@ def test_cam_pass_drops_no_paths_and_leaves_the_mode() -> None:
     assert not affinity.requires_grad
 
 
+def test_cam_pass_in_training_mode_is_a_pass_of_training() -> None:
+    model = create_model("mit_b0", 2, decoder_width=16, drop_path_rate=0.9, cam_in_training_mode=True)
+    images, counted = torch.randn(1, 3, 64, 64), model.segmentation_head.norm.num_batches_tracked
+    first, second = (model.activate(images)[0] for _ in range(2))
+    assert not torch.equal(first, second)  # paths are dropped
+    assert counted == 2
+    model.eval()
+    first, second = (model.activate(images)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert counted == 2
+
+
 def test_affinity_is_symmetric_and_teaches_the_attention() -> None:
     network = create_model("mit_nano", 3)
     affinity = network(torch.randn(1, 3, 64, 64)).affinity

@@ -26,6 +26,9 @@ from afa_wsss.types import UserError
 
 Plain = dict[str, Any]
 
+OWN_SETTINGS = ("compile", "sync_batchnorm", "checkpoint_interval")
+"""Of the group ``trainer``; all others are Lightning's."""
+
 
 def plain(config: DictConfig) -> Plain:
     """The configuration as nested dicts and lists, every reference resolved and the data root absolute.
@@ -123,7 +126,7 @@ def make_trainer(settings: Plain, **arguments: Any) -> lightning.Trainer:
     Raises:
         UserError: Where a GPU is asked for and there is none, and for what Lightning refuses.
     """
-    values = {key: value for key, value in settings.items() if key not in ("compile", "sync_batchnorm")}
+    values = {key: value for key, value in settings.items() if key not in OWN_SETTINGS}
     if values["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(
             f"need a GPU for trainer.accelerator={values['accelerator']}, torch {torch.__version__} sees none; "
@@ -161,8 +164,8 @@ def make_network(settings: Plain, num_classes: int) -> AFA:
     return create_model(num_classes=num_classes, **settings)
 
 
-def load_checkpoint(path: str) -> tuple[Plain, dict[str, torch.Tensor]]:
-    """The configuration and the weights of a checkpoint that ``afa-train`` wrote.
+def read_checkpoint(path: str) -> Plain:
+    """Everything in a checkpoint that ``afa-train`` wrote, never running code from it.
 
     Raises:
         UserError: Where there is no such file, or it is not one of ours.
@@ -175,10 +178,20 @@ def load_checkpoint(path: str) -> tuple[Plain, dict[str, torch.Tensor]]:
         raise UserError(f"need a checkpoint of afa-train, {path} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or CONFIG_KEY not in content or "state_dict" not in content:
         raise UserError(f"need a checkpoint of afa-train, {path} holds no configuration")
+    return content
+
+
+def load_checkpoint(path: str) -> tuple[Plain, dict[str, torch.Tensor]]:
+    """The configuration and the weights of a checkpoint; errors as in ``read_checkpoint``."""
+    content = read_checkpoint(path)
+    return content[CONFIG_KEY], network_weights(content)
+
+
+def network_weights(checkpoint: Plain) -> dict[str, torch.Tensor]:
+    """The network's part of the module's weights."""
     prefix = "network."
-    weights = content["state_dict"].items()
-    network = {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
-    return content[CONFIG_KEY], network
+    weights = checkpoint["state_dict"].items()
+    return {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
 
 
 def find_device(name: str) -> torch.device:

@@ -20,6 +20,7 @@ class ModelConfig:
     dropout: float = 0.1
     drop_path_rate: float = 0.1
     strides: list[int] | None = None
+    cam_in_training_mode: bool = False
 
 
 @dataclass
@@ -65,6 +66,7 @@ class SupervisionConfig:
     walk_first_step: int | None = 6001
     affinity_from_walk: bool = False
     par: PARConfig | None = field(default_factory=PARConfig)
+    truncate_photos: bool = False
 
 
 @dataclass
@@ -101,7 +103,7 @@ class SchedulerConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of ``lightning.Trainer``, and ``compile`` for ``torch.compile``."""
+    """Arguments of ``lightning.Trainer``; ``compile`` for ``torch.compile``; steps between writes of ``last.ckpt``."""
 
     max_steps: int = 20000
     accelerator: str = "auto"
@@ -111,6 +113,7 @@ class TrainerConfig:
     precision: str = "32-true"
     sync_batchnorm: bool = True
     val_check_interval: int = 2000
+    checkpoint_interval: int = 500
     log_every_n_steps: int = 50
     limit_val_batches: Any = 1.0
     num_sanity_val_steps: int = 0
@@ -132,10 +135,11 @@ class InferenceConfig:
 
 @dataclass
 class TrainConfig:
-    """Everything that a training run is made of."""
+    """Everything that a training run is made of; ``resume`` is the checkpoint of one to go on with."""
 
     name: str = "${data.name}_${model.backbone}"
     seed: int = 0
+    resume: str | None = None
     output_dir: str = "outputs/${name}/${now:%Y-%m-%d_%H-%M-%S}"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -125,6 +125,7 @@ def quiet_libraries() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
+        r".*your dataloader is not resumable.*",  # our sampler goes on where the earlier run stopped
         r".*does not have many workers.*",  # loader workers are a setting of ours
         r".*exists and is not empty.*",  # the run folder holds the configuration before Lightning writes to it
         r".*Checkpoint directory .* exists.*",

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from afa_wsss.cli import build
+from afa_wsss.cli.resume import bring_best, done_steps
 from afa_wsss.cli.shell import run
 from afa_wsss.evaluation.results import write_results
 from afa_wsss.evaluation.tables import files_table, stages_table
@@ -38,15 +39,17 @@ def train(config: DictConfig) -> float | None:
     if settings["trainer"]["compile"]:
         network.compile()
     module = build.make_module(settings, network, data)
+    done = done_steps(settings["resume"], network, max_steps=settings["trainer"]["max_steps"])
     settings |= {"class_names": list(data.class_names), "palette": data.dataset.palette.tolist()}
     trainer = make_trainer(settings, folder)
     console = Console(quiet=not trainer.is_global_zero)
-    announce(settings, data, network, console)
+    announce(settings, data, network, console, done=done)
     if trainer.is_global_zero:
+        bring_best(settings["resume"], folder / "checkpoints")
         build.write_config(settings, folder)
         for logger in trainer.loggers:
             logger.log_hyperparams(settings)
-    trainer.fit(module, datamodule=data)
+    fit(trainer, module, data, settings["resume"], console)
     metrics = final_scores(trainer, module, data)
     if trainer.is_global_zero:
         history = folder / "logs" / "metrics.csv"
@@ -58,11 +61,25 @@ def train(config: DictConfig) -> float | None:
     return metrics.get("val/miou")
 
 
+def fit(
+    trainer: lightning.Trainer, module: AFAModule, data: AFADataModule, resume: str | None, console: Console
+) -> None:
+    """Trains from the start or from a checkpoint; where it is cut short, says how to go on."""
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
+    except BaseException:
+        kept = next(part for part in trainer.checkpoint_callbacks if isinstance(part, Checkpoints))
+        if kept.written_step and kept.last.is_file():
+            told = f"stopped; go on after step {kept.written_step} with: resume={kept.last}"
+            console.print(told, soft_wrap=True, highlight=False)
+        raise
+
+
 def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the configuration, and those that every run has."""
     loggers = build.make_parts(settings["logger"])
     callbacks = [
-        Checkpoints(str(folder / "checkpoints")),
+        Checkpoints(str(folder / "checkpoints"), every_n_steps=settings["trainer"]["checkpoint_interval"]),
         PlainConfig(settings),
         UnevenValidation(),
         ClassTable(),
@@ -79,16 +96,16 @@ def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
     )
 
 
-def announce(settings: build.Plain, data: AFADataModule, network: AFA, console: Console) -> None:
+def announce(settings: build.Plain, data: AFADataModule, network: AFA, console: Console, *, done: int) -> None:
     """A few lines on what is about to be trained."""
     counts = [f"{len(s)} photos to {verb}" for s, verb in ((data.train_set, "train"), (data.val_set, "validate")) if s]
     model, steps = settings["model"], settings["trainer"]["max_steps"]
     console.print(
         f"[bold]{settings['name']}[/]: {model['backbone']}, {len(data.class_names)} classes, "
-        f"{', '.join(counts)}, {steps} steps",
+        f"{', '.join(counts)}, {steps} steps" + (f", of which {done} are done" if done else ""),
         network_table(network),
     )
-    if model["pretrained"] is None:
+    if model["pretrained"] is None and not done:
         console.print("[yellow]model.pretrained is null: the backbone starts from random weights[/]")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,7 @@ class AFA(nn.Module):
         pooling: str = "max",
         decoder_width: int = 256,
         dropout: float = 0.1,
+        cam_in_training_mode: bool = False,
     ) -> None:
         """Puts freshly initialised branches on ``encoder``; see ``create_model`` for the arguments."""
         super().__init__()
@@ -49,6 +50,7 @@ class AFA(nn.Module):
         self.num_classes = num_classes
         self.encoder = encoder
         self.pooling = pooling
+        self.cam_in_training_mode = cam_in_training_mode
         self.classifier = nn.Conv2d(encoder.widths[-1], num_classes, 1, bias=False)
         self.affinity_head = AffinityHead(encoder.attention_channels)
         self.segmentation_head = SegFormerHead(encoder.widths, num_classes + 1, width=decoder_width, dropout=dropout)
@@ -81,9 +83,14 @@ class AFA(nn.Module):
     def activate(
         self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b n n"] | None]:
-        """The class activation maps, and the affinity where asked: no decoder, no gradient, no dropped paths."""
-        with _evaluating(self.encoder):
+        """The class activation maps, and the affinity where asked: no decoder, no gradient, no dropped paths.
+
+        With ``cam_in_training_mode`` a network in training drops paths here too, and its decoder runs along.
+        """
+        with nullcontext() if self.cam_in_training_mode else _evaluating(self.encoder):
             features, attention = self.encoder(images, attention=affinity)
+        if self.cam_in_training_mode and self.training:
+            self.segmentation_head(features)  # for the running statistics of its batch norm alone
         cam = class_activation_map(features[-1], self.classifier.weight)
         return cam, self.affinity_head(attention) if affinity else None
 
@@ -114,6 +121,7 @@ def create_model(
     dropout: float = 0.1,
     drop_path_rate: float = 0.1,
     strides: Sequence[int] | None = None,
+    cam_in_training_mode: bool = False,
 ) -> AFA:
     """Builds the network.
 
@@ -127,6 +135,8 @@ def create_model(
         dropout: Rate before its last layer.
         drop_path_rate: Rate at the backbone's last block.
         strides: Of the four stages; None for the backbone's own ([4, 2, 2, 1], a grid at 1/16).
+        cam_in_training_mode: Whether the passes that make class activation maps for training are passes of training
+            themselves, as in the official code: paths are dropped in them, and the decoder's batch norm counts them.
 
     Raises:
         UserError: For an unknown backbone or pooling, and for weights that do not fit.
@@ -136,4 +146,11 @@ def create_model(
         from afa_wsss.models.weights import load_backbone
 
         load_backbone(encoder, pretrained)
-    return AFA(encoder, num_classes, pooling=pooling, decoder_width=decoder_width, dropout=dropout)
+    return AFA(
+        encoder,
+        num_classes,
+        pooling=pooling,
+        decoder_width=decoder_width,
+        dropout=dropout,
+        cam_in_training_mode=cam_in_training_mode,
+    )

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.ops.affinity import affinity_labels
+from afa_wsss.ops.image import truncated
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.scores import PARSettings, Walk
 from afa_wsss.supervision.stages import LabelStages, label_stages
@@ -29,6 +30,7 @@ class Supervision:
         walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
         affinity_from_walk: Whether it then also makes those for affinity (COCO).
         par: Pixel-adaptive refinement; None to leave it out.
+        truncate_photos: Whether PAR sees photos in training as the official code hands them over: see ``truncated``.
     """
 
     low: float = 0.35
@@ -41,6 +43,7 @@ class Supervision:
     walk_first_step: int | None = 6001
     affinity_from_walk: bool = False
     par: PARSettings | None = field(default_factory=PARSettings)
+    truncate_photos: bool = False
 
     def __post_init__(self) -> None:
         """Checks the settings once, where they enter."""
@@ -84,6 +87,7 @@ class Supervision:
             step: From 0.
         """
         walks = self.walk_first_step is not None and step >= self.walk_first_step
+        images = truncated(images) if self.truncate_photos else images
         labels = []
         if not (walks and self.affinity_from_walk):
             maps = (images, cam, image_labels, boxes)

@@ -36,9 +36,13 @@ def _processes() -> tuple[int, int]:
 class CropSampler(Sampler[tuple[int, int]]):
     """Shuffles photos anew each epoch and deals them out to the processes; yields (epoch, index)."""
 
-    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
-        """Deals ``count`` photos; every process gets as many, in whole batches where there are enough."""
-        self.count, self.seed, self.epoch = count, seed, 0
+    def __init__(self, count: int, *, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
+        """Deals ``count`` photos; every process gets as many, in whole batches where there are enough.
+
+        ``start``: the first epoch, and how many batches of it an earlier run had before this one resumed it.
+        """
+        self.count, self.seed, self.epoch = count, seed, start[0]
+        self.first_epoch, self.had = start[0], start[1] * batch_size
         self.rank, self.world = _processes()
         share = count // self.world
         self.share = share - share % batch_size if share >= batch_size else batch_size
@@ -55,7 +59,8 @@ class CropSampler(Sampler[tuple[int, int]]):
         """Another order each epoch, the same for equal seeds; photos repeat where there are fewer than a batch."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
         dealt = np.resize(order, self.share * self.world)[self.rank :: self.world]
-        return ((self.epoch, int(index)) for index in dealt)
+        epoch, had = self.epoch, self.had if self.epoch == self.first_epoch else 0
+        return ((epoch, int(index)) for index in dealt[had:])
 
 
 class OnceSampler(Sampler[int]):
@@ -150,7 +155,8 @@ class AFADataModule(lightning.LightningDataModule):
         """Endless over epochs; whole batches."""
         if self.train_set is None:
             raise UserError("need data.train_split to train on, got none")
-        sampler = CropSampler(len(self.train_set), batch_size=self.batch_size, seed=self.seed)
+        start = self._position()
+        sampler = CropSampler(len(self.train_set), batch_size=self.batch_size, seed=self.seed, start=start)
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
@@ -168,6 +174,13 @@ class AFADataModule(lightning.LightningDataModule):
                 "lower trainer.devices"
             )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
+
+    def _position(self) -> tuple[int, int]:
+        """Epochs, and batches of the next one, that were trained on before: none, unless a run is resumed."""
+        if self.trainer is None:
+            return 0, 0
+        epochs, batches = self.trainer.fit_loop.epoch_progress, self.trainer.fit_loop.epoch_loop.batch_progress
+        return epochs.current.processed, batches.current.processed  # type: ignore[attr-defined]  # typed as its parent
 
     def _loader(
         self,

@@ -1,0 +1,174 @@
+"""A run that is cut short loses nothing, and goes on as if it had not been."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+from afa_wsss.training.callbacks import Checkpoints
+from afa_wsss.training.module import AFAModule
+
+STEPS = 6
+"""Four steps are an epoch; validation is at step 3 and 6."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_works_on():
+    """Lightning makes a process deaf to Ctrl-C once it has heard it."""
+    heard = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, heard)
+
+
+def words(root, folder, *more):
+    """Without dropout nothing random is left but crops, which are seeded by epoch and photo."""
+    steps = [f"trainer.max_steps={STEPS}", "model.dropout=0", "callbacks=none", "logger=csv"]
+    return [*small_run(root), *steps, f"output_dir={folder}", *more]
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """Lets training go until a batch, then raises."""
+
+    def stop_at(batch, error):
+        monkeypatch.undo()
+        seen, step = [], AFAModule.training_step
+
+        def training_step(self, batch_of_photos, batch_index):
+            seen.append(batch_of_photos.names)
+            if len(seen) == batch + 1:
+                raise error
+            return step(self, batch_of_photos, batch_index)
+
+        monkeypatch.setattr(AFAModule, "training_step", training_step)
+        return seen
+
+    return stop_at
+
+
+def last(folder):
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def read(folder):
+    return torch.load(last(folder), weights_only=True)
+
+
+def assert_equal_weights(found, expected):
+    for name, value in expected["state_dict"].items():
+        torch.testing.assert_close(found["state_dict"][name], value, msg=lambda told, name=name: f"{name}: {told}")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert run_command(training.main, *words(root, folder)) == 0
+    return folder
+
+
+@pytest.mark.parametrize("steps", range(1, STEPS))
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on_as_if_nothing_had_been(
+    root, tmp_path, stop, monkeypatch, uninterrupted, steps
+):
+    first, second = tmp_path / "first", tmp_path / "second"
+    stop(steps, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, first)) == 1
+    assert read(first)["global_step"] == steps
+    monkeypatch.undo()
+    assert run_command(training.main, *words(root, second, f"resume={last(first)}")) == 0
+    found, expected = read(second), read(uninterrupted)
+    assert found["global_step"] == expected["global_step"] == STEPS
+    assert found["epoch"] == expected["epoch"]
+    assert found["lr_schedulers"][0]["last_epoch"] == STEPS
+    assert_equal_weights(found, expected)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
+def test_a_killed_process_goes_on_from_the_last_write(root, tmp_path, stop, monkeypatch, uninterrupted, steps):
+    """Written after step 2 and 4 by the interval, and after step 3 by validation; no one is asked at the end."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    stop(steps, MemoryError("killed"))
+    monkeypatch.setattr(Checkpoints, "on_exception", lambda *_: None)
+    with pytest.raises(MemoryError):
+        run_command(training.main, *words(root, first, "trainer.checkpoint_interval=2"))
+    assert read(first)["global_step"] == min(steps, 4)
+    monkeypatch.undo()
+    assert run_command(training.main, *words(root, second, f"resume={last(first)}")) == 0
+    assert_equal_weights(read(second), read(uninterrupted))
+
+
+def test_an_error_saves_too_and_says_how_to_go_on(root, tmp_path, stop, capsys):
+    stop(2, RuntimeError("CUDA out of memory"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_command(training.main, *words(root, tmp_path / "run"))
+    assert read(tmp_path / "run")["global_step"] == 2
+    assert f"stopped; go on after step 2 with: resume={last(tmp_path / 'run')}" in capsys.readouterr().out
+
+
+def test_an_error_in_validation_saves_too(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(AFAModule, "validation_step", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_command(training.main, *words(root, tmp_path / "run"))
+    assert read(tmp_path / "run")["global_step"] == 3
+
+
+def test_before_the_first_step_there_is_nothing_to_save(root, tmp_path, stop):
+    stop(0, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "run")) == 1
+    assert not last(tmp_path / "run").exists()
+
+
+def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
+    """Two batches a step: the half step that Ctrl-C throws away is done again."""
+    halves = ["trainer.accumulate_grad_batches=2", "trainer.max_steps=3"]
+    seen = stop(3, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "first", *halves)) == 1
+    assert read(tmp_path / "first")["global_step"] == 1
+    again = stop(10, KeyboardInterrupt())
+    go_on = [*halves, f"resume={last(tmp_path / 'first')}"]
+    assert run_command(training.main, *words(root, tmp_path / "second", *go_on)) == 0
+    assert read(tmp_path / "second")["global_step"] == 3
+    assert again[:2] == seen[2:]
+    assert len(again) == 4
+
+
+def test_the_same_folder_may_go_on(root, tmp_path, stop, monkeypatch):
+    stop(4, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "run")) == 1
+    monkeypatch.undo()
+    assert run_command(training.main, *words(root, tmp_path / "run", f"resume={last(tmp_path / 'run')}")) == 0
+    assert read(tmp_path / "run")["global_step"] == STEPS
+
+
+def test_the_best_so_far_comes_along(root, tmp_path, uninterrupted, monkeypatch):
+    """A run that never beats it has it all the same."""
+    monkeypatch.setattr(Checkpoints, "on_validation_end", lambda *_: None)
+    go_on = ["trainer.max_steps=7", f"resume={last(uninterrupted)}"]
+    assert run_command(training.main, *words(root, tmp_path / "run", *go_on)) == 0
+    best = [folder / "checkpoints" / "best.ckpt" for folder in (uninterrupted, tmp_path / "run")]
+    assert best[0].read_bytes() == best[1].read_bytes()
+
+
+MISTAKES = {
+    "nowhere": (["resume=/nope.ckpt"], "need a checkpoint of afa-train, found none at /nope.ckpt"),
+    "no step left": ([], f"need trainer.max_steps above the {STEPS} steps of "),
+    "another network": (["trainer.max_steps=9", "model.decoder_width=32"], "need weights that fit the model"),
+    "no interval": (["trainer.checkpoint_interval=0", "resume=null"], "need at least 1 step between checkpoints"),
+}
+
+
+@pytest.mark.parametrize(("more", "told"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_are_told_in_one_line(root, tmp_path, uninterrupted, capfd, more, told):
+    given = [f"resume={last(uninterrupted)}", *more]
+    given = given[1:] if any(word.startswith("resume=") for word in more) else given
+    assert run_command(training.main, *words(root, tmp_path / "run", *given)) == 1
+    assert told in capfd.readouterr().err
