@@ -40,7 +40,7 @@ eval: $(RUNTIME) ## evaluate a checkpoint: make eval ARGS="checkpoint=..."
 	$(BIN)/afa-eval $(ARGS)
 
 pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on class labels of other classes
-	$(BIN)/afa-data partshapes pretraining=true root=datasets/partshapes_pretraining train=3000 val=200 seed=1000
+	$(BIN)/afa-data partshapes pretraining=true root=datasets/partshapes_pretraining size=72 train=8000 val=200 seed=1000
 	$(BIN)/afa-train experiment=pretrain_nano $(ARGS) \
 		callbacks.backbone.path=src/afa_wsss/models/pretrained/mit_nano.safetensors
 

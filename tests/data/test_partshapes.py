@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from afa_wsss.data.partshapes import (
-    PARTSHAPES_CLASSES,
-    PRETRAINING_CLASSES,
+    PARTSHAPES,
+    PRETRAINING,
+    PRETRAINING_CLUTTER,
     write_partshapes,
 )
 from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
-from afa_wsss.data.partshapes_scene import PartClass, draw_scene
+from afa_wsss.data.partshapes_scene import Kind, PartSet, draw_scene
 from afa_wsss.types import UserError
 
 
@@ -46,8 +47,8 @@ def test_training_and_held_out_pictures_differ(tmp_path: Path) -> None:
 def test_image_labels_are_the_classes_of_the_mask(tmp_path: Path) -> None:
     root = write_partshapes(tmp_path, train=12, val=0, size=64, seed=3)
     names = (root / "ImageSets/Segmentation/train.txt").read_text().split()
-    for index, kind in enumerate(PARTSHAPES_CLASSES):
-        rows = [row.split() for row in (root / f"ImageSets/Main/{kind.name}_train.txt").read_text().splitlines()]
+    for index, kind in enumerate(PARTSHAPES.classes):
+        rows = [row.split() for row in (root / f"ImageSets/Main/{kind}_train.txt").read_text().splitlines()]
         assert [row[0] for row in rows] == names
         for name, flag in rows:
             mask = np.asarray(Image.open(root / "SegmentationClass" / f"{name}.png"))
@@ -57,13 +58,13 @@ def test_image_labels_are_the_classes_of_the_mask(tmp_path: Path) -> None:
 def test_description_names_classes_and_colours(tmp_path: Path) -> None:
     root = write_partshapes(tmp_path, train=0, val=1, size=48)
     description = json.loads((root / "classes.json").read_text())
-    assert description["classes"] == [kind.name for kind in PARTSHAPES_CLASSES]
-    assert np.asarray(description["palette"]).shape == (len(PARTSHAPES_CLASSES) + 1, 3)
+    assert description["classes"] == list(PARTSHAPES.classes)
+    assert np.asarray(description["palette"]).shape == (len(PARTSHAPES.classes) + 1, 3)
 
 
 @pytest.mark.parametrize("size", [32, 75, 112])
 def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
-    scene = draw_scene(np.random.default_rng(0), size=size, classes=PARTSHAPES_CLASSES)
+    scene = draw_scene(np.random.default_rng(0), size=size, kinds=PARTSHAPES.kinds)
     assert scene.image.shape == (size, size, 3)
     assert scene.mask.shape == (size, size)
     assert set(np.unique(scene.mask)) - {0} == {label + 1 for label in scene.labels}
@@ -71,14 +72,14 @@ def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
 
 
 def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
-    scenes = [draw_scene(np.random.default_rng(seed), size=64, classes=PARTSHAPES_CLASSES) for seed in range(40)]
+    scenes = [draw_scene(np.random.default_rng(seed), size=64, kinds=PARTSHAPES.kinds) for seed in range(40)]
     covered = np.mean([(scene.mask > 0).mean() for scene in scenes])
-    assert 0.08 < covered < 0.35
+    assert 0.15 < covered < 0.35
 
 
 def test_colour_says_nothing_of_the_class() -> None:
     """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
-    scenes = [draw_scene(np.random.default_rng([9, i]), size=48, classes=PARTSHAPES_CLASSES) for i in range(160)]
+    scenes = [draw_scene(np.random.default_rng([9, i]), size=48, kinds=PARTSHAPES.kinds) for i in range(160)]
     pixels, labels = (
         np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
         for name in ("image", "mask")
@@ -89,17 +90,30 @@ def test_colour_says_nothing_of_the_class() -> None:
     assert (nearest == labels[half:]).mean() < 0.35
 
 
-def test_pretraining_classes_share_no_part_with_the_demo() -> None:
-    parts = {part for kind in PARTSHAPES_CLASSES for part in (kind.silhouette, kind.emblem)}
-    others = {part for kind in PRETRAINING_CLASSES for part in (kind.silhouette, kind.emblem)} - {None}
+def test_pretraining_shares_no_part_with_the_demo() -> None:
+    parts, others = ({part for kind in chosen.kinds for part in kind[:2]} for chosen in (PARTSHAPES, PRETRAINING))
     assert not parts & others
     assert parts | others == set(SILHOUETTES) | set(EMBLEMS)
 
 
-def test_classes_can_be_chosen(tmp_path: Path) -> None:
-    kinds = (PartClass("a heart", "heart", None), PartClass("plain ring", None, "ring"))
-    root = write_partshapes(tmp_path, train=2, val=0, size=48, classes=kinds)
-    assert (root / "ImageSets/Main/plain ring_train.txt").is_file()
+def test_body_and_emblem_can_be_classes_of_their_own() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        scene = draw_scene(rng, size=64, kinds=PRETRAINING.kinds, clutter=PRETRAINING_CLUTTER)
+        body, emblem = scene.labels
+        assert body < 15 <= emblem
+        assert 0 < (scene.mask == emblem + 1).sum() < (scene.mask == body + 1).sum()
+
+
+def test_parts_can_be_chosen(tmp_path: Path) -> None:
+    parts = PartSet(("a heart",), (Kind("heart", "ring", 0, 0),))
+    root = write_partshapes(tmp_path, train=2, val=0, size=48, parts=parts)
+    assert (root / "ImageSets/Main/a heart_train.txt").is_file()
+
+
+def test_processes_write_what_one_would(tmp_path: Path) -> None:
+    one, two = (write_partshapes(tmp_path / str(n), train=9, val=3, size=48, workers=n) for n in (1, 2))
+    assert _files(one) == _files(two)
 
 
 @pytest.mark.parametrize("settings", [{"train": -1}, {"size": 8}])

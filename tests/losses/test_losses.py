@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss, SingleLabelLoss
+from afa_wsss.losses import AffinityLoss, ClassificationLoss, LabelDistributionLoss, SegmentationLoss
 from afa_wsss.losses.affinity import affinity_loss
 from afa_wsss.losses.classification import multilabel_soft_margin
 from afa_wsss.losses.segmentation import balanced_cross_entropy
@@ -69,5 +69,11 @@ def test_terms_are_zero_before_there_are_labels() -> None:
     output = AFAOutput(torch.randn(2, 3), torch.randn(2, 4, 4, 4), torch.rand(2, 4, 4), torch.randn(2, 3, 2, 2))
     targets = Targets(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]))
     assert float(SegmentationLoss()(output, targets)) == float(AffinityLoss()(output, targets)) == 0
-    expected = F.cross_entropy(output.class_logits, torch.tensor([0, 1]))
-    assert float(SingleLabelLoss()(output, targets)) == pytest.approx(float(expected))
+
+
+def test_label_distribution_loss_shares_a_photo_among_its_labels() -> None:
+    output = AFAOutput(torch.randn(2, 3), torch.randn(2, 4, 4, 4), torch.rand(2, 4, 4), torch.randn(2, 3, 2, 2))
+    log = output.class_logits.log_softmax(dim=1)
+    expected = -(log[0, 0] + (log[1, 1] + log[1, 2]) / 2) / 2
+    targets = Targets(torch.tensor([[1.0, 0, 0], [0, 1.0, 1.0]]))
+    assert float(LabelDistributionLoss()(output, targets)) == pytest.approx(float(expected))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,12 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from afa_wsss.cli.shell import run
-from afa_wsss.data.partshapes import (
-    PARTSHAPES_CLASSES,
-    PRETRAINING_CLASSES,
-    PRETRAINING_CLUTTER,
-    write_partshapes,
-)
+from afa_wsss.data.partshapes import PARTSHAPES, PRETRAINING, PRETRAINING_CLUTTER, write_partshapes
 from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER
 
 
@@ -34,9 +30,10 @@ def write_synthetic(config: DictConfig) -> None:
         val=config.val,
         size=config.size,
         seed=config.seed,
-        classes=PRETRAINING_CLASSES if config.pretraining else PARTSHAPES_CLASSES,
+        parts=PRETRAINING if config.pretraining else PARTSHAPES,
         clutter=PRETRAINING_CLUTTER if config.pretraining else DEFAULT_CLUTTER,
-        progress=partial(track, description="draw PartShapes"),
+        workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        progress=partial(track, description="draw PartShapes", total=config.train + config.val),
     )
     console.print(f"wrote {config.train} + {config.val} pictures to {root}")
 

@@ -12,46 +12,75 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
-from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER, Clutter, PartClass, Scene, draw_scene
+from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER, Clutter, Kind, PartSet, draw_scene
 from afa_wsss.types import UserError
 
-PARTSHAPES_CLASSES = tuple(
-    PartClass(silhouette, silhouette, emblem)
-    for silhouette, emblem in zip(list(SILHOUETTES)[:5], list(EMBLEMS)[:5], strict=True)
-)
+Labels = tuple[int, ...]
+"""Classes of one picture, from 0."""
+
+
+def _pairs(silhouettes: Sequence[str], emblems: Sequence[str]) -> PartSet:
+    """Classes named after their silhouettes, each with an emblem of its own."""
+    rows = enumerate(zip(silhouettes, emblems, strict=True))
+    return PartSet(tuple(silhouettes), tuple(Kind(body, mark, index, index) for index, (body, mark) in rows))
+
+
+def _parts(silhouettes: Sequence[str], emblems: Sequence[str]) -> PartSet:
+    """A class for every silhouette and for every emblem, and objects of any two: each picture has two labels."""
+    kinds = (
+        Kind(body, mark, row, len(silhouettes) + column)
+        for row, body in enumerate(silhouettes)
+        for column, mark in enumerate(emblems)
+    )
+    return PartSet((*silhouettes, *emblems), tuple(kinds))
+
+
+PARTSHAPES = _pairs(list(SILHOUETTES)[:5], list(EMBLEMS)[:5])
 """The five classes of the demo."""
 
-PRETRAINING_CLASSES = (
-    *(PartClass(name, name, None) for name in list(SILHOUETTES)[5:]),
-    *(PartClass(name, None, name) for name in list(EMBLEMS)[5:]),
-)
-"""Silhouettes and emblems that no class of the demo has, each a class of its own."""
+PRETRAINING = _parts(list(SILHOUETTES)[5:], list(EMBLEMS)[5:])
+"""Silhouettes and emblems that no class of the demo has."""
+
+PRETRAINING_CLUTTER = Clutter(objects=(1.0,), distractors=0, radius=(0.34, 0.46), emblem=0.36, plates=True)
+"""One object that fills the picture, its emblem easy to find: what ImageNet is to VOC."""
 
 
-PRETRAINING_CLUTTER = Clutter(objects=(1.0,), distractors=1, radius=(0.2, 0.42), plates=True)
-"""One object a picture, mostly alone, its emblem easy to find: what ImageNet is to VOC."""
+def _name(split: str, index: int) -> str:
+    return f"{split}_{index:06d}"
 
 
-def _write_scene(root: Path, name: str, scene: Scene, palette: list[int]) -> None:
+def _write_picture(
+    picture: tuple[str, int], *, root: Path, size: int, seed: int, parts: PartSet, clutter: Clutter
+) -> Labels:
+    """Draws and writes picture ``index`` of ``split``, and tells its classes."""
+    split, index = picture
+    rng = np.random.default_rng([seed, sum(split.encode()), index])
+    scene = draw_scene(rng, size=size, kinds=parts.kinds, clutter=clutter)
+    name = _name(split, index)
     Image.fromarray(scene.image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
     mask = Image.fromarray(scene.mask, mode="P")
-    mask.putpalette(palette)
+    mask.putpalette([value for colour in class_palette(len(parts.classes) + 1) for value in colour])
     mask.save(root / "SegmentationClass" / f"{name}.png")
+    return scene.labels
 
 
-def _write_lists(root: Path, split: str, labels: dict[str, tuple[int, ...]], classes: Sequence[PartClass]) -> None:
+def _write_lists(root: Path, split: str, labels: dict[str, Labels], classes: Sequence[str]) -> None:
     """``ImageSets/Segmentation/<split>.txt``, and the image labels as VOC has them, 1 or -1 a class and photo."""
     sets = root / "ImageSets"
     (sets / "Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in labels))
     for index, kind in enumerate(classes):
         rows = (f"{name} {1 if index in present else -1}\n" for name, present in labels.items())
-        (sets / "Main" / f"{kind.name}_{split}.txt").write_text("".join(rows))
+        (sets / "Main" / f"{kind}_{split}.txt").write_text("".join(rows))
 
 
 def write_partshapes(
@@ -61,9 +90,10 @@ def write_partshapes(
     val: int = 200,
     size: int = 112,
     seed: int = 0,
-    classes: Sequence[PartClass] = PARTSHAPES_CLASSES,
+    parts: PartSet = PARTSHAPES,
     clutter: Clutter = DEFAULT_CLUTTER,
-    progress: Callable[[Iterable[tuple[str, int]]], Iterable[tuple[str, int]]] = iter,
+    workers: int = 1,
+    progress: Callable[[Iterable[Labels]], Iterable[Labels]] = iter,
 ) -> Path:
     """Writes PartShapes in the layout of VOC: JPEGImages, SegmentationClass, ImageSets, classes.json.
 
@@ -75,9 +105,10 @@ def write_partshapes(
         val: Number of held-out pictures.
         size: Side of the square pictures in pixels.
         seed: Equal seeds write equal files.
-        classes: What the objects are drawn from.
+        parts: The classes, and what the objects are drawn from.
         clutter: How many objects and distractors, and how large.
-        progress: Wraps the loop over (split, index), to show how far it is.
+        workers: Processes that draw.
+        progress: Wraps the pictures as they are done, in order, to show how far it is.
 
     Returns:
         The folder.
@@ -90,17 +121,19 @@ def write_partshapes(
     root = Path(root)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    palette = class_palette(len(classes) + 1)
-    labels: dict[str, dict[str, tuple[int, ...]]] = {"train": {}, "val": {}}
-    for split, index in progress([*(("train", i) for i in range(train)), *(("val", i) for i in range(val))]):
-        rng = np.random.default_rng([seed, sum(split.encode()), index])
-        scene = draw_scene(rng, size=size, classes=classes, clutter=clutter)
-        name = f"{split}_{index:06d}"
-        _write_scene(root, name, scene, [value for colour in palette for value in colour])
-        labels[split][name] = scene.labels
+    palette = class_palette(len(parts.classes) + 1)
+    draw = partial(_write_picture, root=root, size=size, seed=seed, parts=parts, clutter=clutter)
+    pictures = [(split, index) for split, count in (("train", train), ("val", val)) for index in range(count)]
+    labels: dict[str, dict[str, Labels]] = {"train": {}, "val": {}}
+    with ExitStack() as stack:
+        # Forked processes would inherit the locks of torch's threads.
+        pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else None
+        drawn = map(draw, pictures) if pool is None else stack.enter_context(pool).map(draw, pictures, chunksize=8)
+        for (split, index), present in zip(pictures, progress(drawn), strict=True):
+            labels[split][_name(split, index)] = present
     for split, rows in labels.items():
-        _write_lists(root, split, rows, classes)
-    description = {"classes": [kind.name for kind in classes], "palette": palette}
+        _write_lists(root, split, rows, parts.classes)
+    description = {"classes": list(parts.classes), "palette": palette}
     (root / "classes.json").write_text(json.dumps(description, indent=2) + "\n")
     return root
 

@@ -15,11 +15,15 @@ def multilabel_soft_margin(class_logits: Float[Tensor, "b k"], image_labels: Flo
     return F.multilabel_soft_margin_loss(class_logits.float(), image_labels)
 
 
-def single_label_cross_entropy(
+def label_distribution_cross_entropy(
     class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]
 ) -> Float[Tensor, ""]:
-    """Softmax cross entropy, for photos of one class each, as in ImageNet pretraining."""
-    return F.cross_entropy(class_logits.float(), image_labels.argmax(dim=1))
+    """Softmax cross entropy to the photo's labels in equal shares (Mahajan et al., ECCV 2018, section 2.2).
+
+    With one label a photo it is the loss of ImageNet. Many classes are learnt sooner so than by a yes or no for each.
+    """
+    shares = image_labels / image_labels.sum(dim=1, keepdim=True).clamp(min=1)
+    return F.cross_entropy(class_logits.float(), shares)
 
 
 class ClassificationLoss(LossTerm):
@@ -30,9 +34,9 @@ class ClassificationLoss(LossTerm):
         return multilabel_soft_margin(output.class_logits, targets.image_labels)
 
 
-class SingleLabelLoss(LossTerm):
-    """``single_label_cross_entropy`` of the class logits: pretrains a backbone."""
+class LabelDistributionLoss(LossTerm):
+    """``label_distribution_cross_entropy`` of the class logits: pretrains a backbone."""
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
-        return single_label_cross_entropy(output.class_logits, targets.image_labels)
+        return label_distribution_cross_entropy(output.class_logits, targets.image_labels)

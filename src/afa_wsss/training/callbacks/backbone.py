@@ -1,4 +1,4 @@
-"""Writes the backbone of a finished run, for others to start from."""
+"""Writes the backbone of a run, for others to start from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from afa_wsss.training.module import AFAModule
 
 
 class BackboneWriter(Callback):
-    """Writes the encoder's weights as a safetensors file when training ends: ``model.pretrained=PATH`` reads it."""
+    """Writes the encoder's weights as a safetensors file after each validation: ``model.pretrained=PATH`` reads it."""
 
     def __init__(self, path: str) -> None:
         """``path``: where to."""
         self.path = Path(path)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Called by Lightning."""
-        if trainer.is_global_zero and isinstance(pl_module, AFAModule):
+        if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, AFAModule):
             weights = {key: value.cpu().contiguous() for key, value in pl_module.network.encoder.state_dict().items()}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file(weights, self.path)
