@@ -59,8 +59,12 @@ class Targets(NamedTuple):
         image_labels: Multi-hot.
         pseudo_label: Class of each pixel, background 0, 255 where it is not reliable; None in the first phase.
         affinity_label: 1 where two tokens have one class, 0 where not, 255 unknown or far; None in the first phase.
+        photos: RGB in 0-255, for losses that look at colours; None in the first phase.
+        boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop; None in the first phase.
     """
 
     image_labels: Float[Tensor, "b k"]
     pseudo_label: UInt8[Tensor, "b H W"] | None = None
     affinity_label: UInt8[Tensor, "b n n"] | None = None
+    photos: UInt8[Tensor, "b 3 H W"] | None = None
+    boxes: Int[Tensor, "b 4"] | None = None

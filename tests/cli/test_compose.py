@@ -63,6 +63,7 @@ def test_the_papers_recipe():
         "classification": 1.0,
         "segmentation": 0.1,
         "affinity": 0.1,
+        "regularization": pytest.approx(0.01 * 1e-7),
     }
     assert settings["data"]["crop_size"] == 512
     assert settings["inference"]["cam_scales"] == [1.0, 0.5, 1.5]

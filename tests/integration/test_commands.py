@@ -122,6 +122,20 @@ def test_predictions_of_a_folder_of_photos(trained, root, tmp_path):
     assert (tmp_path / "out" / "overlays" / "inner" / "one.jpg").is_file()
 
 
+def test_the_crf_after_training_in_evaluation_and_prediction(root, tmp_path):
+    run, scored, out = (tmp_path / name for name in ("run", "scored", "out"))
+    assert run_command(training.main, *small_run(root), "inference.crf=true", f"output_dir={run}") == 0
+    words = [f"checkpoint={checkpoint(run)}", f"input={root / 'JPEGImages'}", f"output_dir={out}"]
+    assert run_command(evaluate.main, words[0], f"output_dir={scored}") == 0
+    assert run_command(predict.main, *words) == 0
+    assert scores(run)["val/crf_miou"] == pytest.approx(scores(scored)["val/crf_miou"])
+    for path in sorted((scored / "masks").iterdir()):
+        with Image.open(path) as mask, Image.open(out / "masks" / path.name) as predicted:
+            assert np.array_equal(np.array(mask), np.array(predicted))
+    assert run_command(evaluate.main, words[0], "inference.crf=false", f"output_dir={tmp_path / 'plain'}") == 0
+    assert "val/crf_miou" not in scores(tmp_path / "plain")
+
+
 def test_pseudo_labels_of_photos_without_masks(trained, root, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(root, bare)
@@ -201,7 +215,8 @@ def test_a_run_needs_no_logger_and_no_callback(root, tmp_path):
 @pytest.mark.data
 @pytest.mark.slow
 def test_real_photos_go_through_all_phases(voc_mini, tmp_path):
-    words = ["experiment=voc12_mit_b1", "model=mit_b0", f"data.root={voc_mini}", "data.train_split=train"]
+    words = ["experiment=voc12_mit_b1", "model=mit_b0", "model.pretrained=null", f"data.root={voc_mini}"]
+    words += ["data.train_split=train"]
     words += ["data.crop_size=64", "data.batch_size=2", "data.num_workers=0", "trainer.accelerator=cpu"]
     words += ["supervision.first_step=1", "supervision.walk_first_step=2", "trainer.max_steps=3"]
     words += ["trainer.limit_val_batches=2", f"output_dir={tmp_path / 'run'}"]

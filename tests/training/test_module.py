@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from afa_wsss.evaluation.metrics import SegmentationScores
-from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss
+from afa_wsss.losses import AffinityLoss, ClassificationLoss, DenseEnergyLoss, SegmentationLoss
 from afa_wsss.models import create_model
 from afa_wsss.supervision import PARSettings, Supervision
 from afa_wsss.training import module as module_file
@@ -141,6 +141,32 @@ def test_without_masks_the_class_branch_alone_is_scored(module, batch, logged):
         module.validation_step(batch._replace(masks=None), 0)
     module.on_validation_epoch_end()
     assert set(logged) == {"val/class_f1", "val/class_accuracy"}
+
+
+def test_the_losses_see_photos_and_boxes(module, batch, logged, monkeypatch):
+    at_step(monkeypatch, FIRST)
+    module.losses["regularization"] = DenseEnergyLoss(1e-3, FIRST)
+    total = module.training_step(batch._replace(masks=None), 0)
+    assert logged["train/regularization_loss"] < 0
+    weights = {name: term.weight for name, term in module.losses.items()}
+    parts = [weight * logged[f"train/{name}_loss"] for name, weight in weights.items()]
+    assert total.item() == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_the_crf_reads_the_prediction_where_it_is_asked_for(module, batch, logged):
+    module.eval()
+    with torch.no_grad():
+        assert module.inspect(batch).refined is None
+        module.validation_step(batch, 0)
+        module.on_validation_epoch_end()
+        assert "val/crf_miou" not in logged
+        module.crf = True
+        found = module.validation_step(batch, 0)
+        module.on_validation_epoch_end()
+        logits = module_file.multi_scale_logits(module.network, module_file.normalize(batch.images))
+    assert torch.equal(found.prediction, logits.argmax(dim=1))
+    assert torch.equal(found.refined, module_file.crf_labels(batch.images, logits, batch.boxes))
+    assert 0 <= logged["val/crf_miou"] <= 100
 
 
 def test_the_affinity_is_that_of_the_largest_scale(module, batch):

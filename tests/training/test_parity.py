@@ -97,6 +97,7 @@ def settings_of_record(record, *words) -> dict[str, Any]:
     return settings_of_run(
         "experiment=voc12_official",
         "model=mit_b0",
+        "model.pretrained=null",
         "model.dropout=0",
         "model.drop_path_rate=0",
         f"supervision.low={low}",

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from afa_wsss.data.transforms import TrainTransform
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA, create_model
+from afa_wsss.models.weights import is_reference_checkpoint, load_network
 from afa_wsss.supervision import PARSettings, Supervision
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.datamodule import AFADataModule
@@ -160,8 +161,13 @@ def write_config(settings: Plain, folder: Path) -> Path:
 
 
 def make_network(settings: Plain, num_classes: int) -> AFA:
-    """The model with its pretrained backbone."""
-    return create_model(num_classes=num_classes, **settings)
+    """The model with its pretrained backbone; with all its weights where these are an official AFA checkpoint."""
+    pretrained = settings.get("pretrained")
+    if pretrained is None or not is_reference_checkpoint(pretrained):
+        return create_model(num_classes=num_classes, **settings)
+    network = create_model(num_classes=num_classes, **settings | {"pretrained": None})
+    load_network(network, pretrained)
+    return network
 
 
 def read_checkpoint(path: str) -> Plain:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from afa_wsss.cli import build
+from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
 from afa_wsss.evaluation.results import write_results
 from afa_wsss.evaluation.tables import classes_table, files_table, stages_table
@@ -32,12 +33,15 @@ def restore(config: DictConfig, *, with_masks: bool = True) -> tuple[build.Plain
         with_masks: Whether the photos must have masks.
 
     Raises:
-        UserError: For a checkpoint that is none of ours, or of another number of classes than the data.
+        UserError: For a checkpoint that is neither ours nor the official code's, or of another number of classes than
+            the data.
     """
     given = build.plain(config)
-    settings, weights = build.load_checkpoint(given["checkpoint"])
+    settings, weights = open_checkpoint(given["checkpoint"])
     for group in ("data", "inference"):
         settings[group] = override(settings[group], given.get(group, {}))
+    if settings["data"]["root"] is None:
+        raise UserError("need a value for data.root, a checkpoint of the official code has none; add data.root=...")
     data = build.make_data(settings["data"], seed=settings["seed"], train=False, with_masks=with_masks)
     trained = weights["classifier.weight"].shape[0]
     if trained != len(data.class_names):
@@ -64,6 +68,7 @@ def score(config: DictConfig, *, reading: str, masks: Path | None, with_masks: b
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     settings, data, module = restore(config, with_masks=with_masks)
+    module.crf = reading == "segmentation" and settings["inference"].get("crf", False)
     callbacks = [ProgressBar(), Montages(str(folder / "montages"), photos=config.pictures)]
     if masks is not None:
         callbacks.append(MaskWriter(str(masks), reading=reading))

@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
+from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
 from afa_wsss.data.base import read_photo, write_mask
 from afa_wsss.evaluation.tables import files_table
-from afa_wsss.inference import multi_scale_logits
+from afa_wsss.inference import crf_labels, multi_scale_logits
 from afa_wsss.models.weights import load_strictly
 from afa_wsss.ops.image import normalize
 from afa_wsss.types import UserError
@@ -40,10 +43,19 @@ def list_photos(source: Path) -> list[Path]:
     return photos
 
 
+def read(photo: NDArray[np.uint8], logits: Tensor, *, crf: bool) -> NDArray[np.uint8]:
+    """The label of every pixel (H, W) of a photo (H, W, 3), by way of the dense CRF or not."""
+    labels = logits.argmax(dim=1)
+    if crf:
+        image = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(logits.device)
+        labels = crf_labels(image, logits, torch.tensor([[0, photo.shape[0], 0, photo.shape[1]]]))
+    return labels[0].to(torch.uint8).cpu().numpy()
+
+
 def predict(config: DictConfig) -> None:
     """Writes a palette PNG and an overlay for each photo."""
     folder, given = Path(HydraConfig.get().runtime.output_dir), build.plain(config)
-    settings, weights = build.load_checkpoint(given["checkpoint"])
+    settings, weights = open_checkpoint(given["checkpoint"])
     inference = override(settings["inference"], given["inference"])
     network = build.make_network({**settings["model"], "pretrained": None}, weights["classifier.weight"].shape[0])
     load_strictly(network, weights, source=given["checkpoint"])
@@ -56,7 +68,7 @@ def predict(config: DictConfig) -> None:
         images = normalize(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(device))
         with torch.inference_mode():
             logits = multi_scale_logits(network, images, scales=inference["scales"], mirror=inference["mirror"])
-        label = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            label = read(photo, logits, crf=inference.get("crf", False))
         name = Path(path.name) if source.is_file() else path.relative_to(source)
         write_mask(folder / "masks" / name.with_suffix(".png"), label, palette)
         picture = folder / "overlays" / name.with_suffix(".jpg")

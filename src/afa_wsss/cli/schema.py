@@ -126,11 +126,12 @@ class TrainerConfig:
 
 @dataclass
 class InferenceConfig:
-    """Scales of the class activation maps; scales and mirror of the segmentation logits."""
+    """Scales of the class activation maps; scales, mirror and dense CRF of the segmentation branch."""
 
     cam_scales: list[float] = field(default_factory=lambda: [1.0, 0.5, 1.5])
     scales: list[float] = field(default_factory=lambda: [1.0])
     mirror: bool = False
+    crf: bool = False
 
 
 @dataclass
@@ -165,11 +166,12 @@ class EvalDataConfig:
 
 @dataclass
 class EvalInferenceConfig:
-    """Scales and mirror instead of the checkpoint's; null for the same."""
+    """Scales, mirror and CRF instead of the checkpoint's; null for the same."""
 
     cam_scales: list[float] | None = None
     scales: list[float] | None = None
     mirror: bool | None = None
+    crf: bool | None = None
 
 
 @dataclass

@@ -45,6 +45,7 @@ def run(job: Callable[[DictConfig], Any], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors on instead of printing them
     schema.register()
     quiet_libraries()
+    show_notes()
 
     def guarded(config: DictConfig) -> Any:
         try:
@@ -117,6 +118,23 @@ def _first_lines(error: BaseException, count: int) -> str:
     """The first lines of a message as one, without Hydra's advice on its own variables."""
     lines = [line.strip().rstrip(".") for line in str(error).strip().splitlines()][:count]
     return re.sub(r", set env var.*?exception", "", ": ".join(line.rstrip(":") for line in lines if line))
+
+
+class Notes(logging.Handler):
+    """Prints what the package has to say of itself, such as which weights it took."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line on stdout."""
+        sys.stdout.write(f"{self.format(record)}\n")
+
+
+def show_notes() -> None:
+    """Lets the first of several processes print the package's notes."""
+    notes = logging.getLogger("afa_wsss")
+    first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    if first and not any(isinstance(handler, Notes) for handler in notes.handlers):
+        notes.setLevel(logging.INFO)
+        notes.addHandler(Notes())
 
 
 def quiet_libraries() -> None:

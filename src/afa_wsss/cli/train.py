@@ -19,7 +19,7 @@ from afa_wsss.cli.shell import run
 from afa_wsss.evaluation.results import write_results
 from afa_wsss.evaluation.tables import files_table, stages_table
 from afa_wsss.models import AFA
-from afa_wsss.training.callbacks import Checkpoints, ClassTable, PlainConfig, UnevenValidation
+from afa_wsss.training.callbacks import Checkpoints, ClassTable, Compilation, PlainConfig, UnevenValidation
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 
@@ -35,9 +35,9 @@ def train(config: DictConfig) -> float | None:
     build.seed_everything(settings["seed"])
     pin_memory = torch.cuda.is_available() and settings["trainer"]["accelerator"] != "cpu"
     data = build.make_data(settings["data"], seed=settings["seed"], pin_memory=pin_memory)
-    network = build.make_network(settings["model"], len(data.class_names))
-    if settings["trainer"]["compile"]:
-        network.compile()
+    # A run that goes on has its weights in the checkpoint: those that it began with may be out of reach by now.
+    begun = settings["model"] | ({} if settings["resume"] is None else {"pretrained": None})
+    network = build.make_network(begun, len(data.class_names))
     module = build.make_module(settings, network, data)
     done = done_steps(settings["resume"], network, max_steps=settings["trainer"]["max_steps"])
     settings |= {"class_names": list(data.class_names), "palette": data.dataset.palette.tolist()}
@@ -50,7 +50,7 @@ def train(config: DictConfig) -> float | None:
         for logger in trainer.loggers:
             logger.log_hyperparams(settings)
     fit(trainer, module, data, settings["resume"], console)
-    metrics = final_scores(trainer, module, data)
+    metrics = final_scores(trainer, module, data, crf=settings["inference"]["crf"])
     if trainer.is_global_zero:
         history = folder / "logs" / "metrics.csv"
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, history)
@@ -84,6 +84,7 @@ def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:
         UnevenValidation(),
         ClassTable(),
         *([LearningRateMonitor("step")] if loggers else []),
+        *([Compilation()] if settings["trainer"]["compile"] else []),
         *build.make_parts(settings["callbacks"]),
     ]
     return build.make_trainer(
@@ -121,10 +122,13 @@ def network_table(network: AFA) -> Table:
     return table
 
 
-def final_scores(trainer: lightning.Trainer, module: AFAModule, data: AFADataModule) -> dict[str, float]:
-    """Scores of the last weights; validated once more where the last step was not."""
+def final_scores(
+    trainer: lightning.Trainer, module: AFAModule, data: AFADataModule, *, crf: bool = False
+) -> dict[str, float]:
+    """Scores of the last weights; validated once more where the last step was not, or for the dense CRF."""
     scores = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    if data.val_set is not None and module.validated_step != trainer.global_step:
+    module.crf = crf
+    if data.val_set is not None and (crf or module.validated_step != trainer.global_step):
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
     return scores

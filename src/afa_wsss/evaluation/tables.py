@@ -28,7 +28,7 @@ def stages_table(metrics: Mapping[str, float]) -> Table:
     table.add_column("stage")
     table.add_column("mIoU", justify="right")
     table.add_column("")
-    for stage, key in STAGES:
+    for stage, key in (*STAGES, ("segmentation branch + CRF", "val/crf_miou")):
         if key in metrics:
             note = ""
             if key == "val/cam_miou" and "val/cam_best_miou" in metrics:

@@ -1,72 +1,41 @@
-"""Weights from files: our own layout, and the official one of AFA and SegFormer, translated by name."""
+"""Weights from files: read without running code, recognised by their names, and loaded strictly."""
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from afa_wsss.models import hub
 from afa_wsss.models.afa import AFA, create_model
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.weight_layouts import (
+    LAYOUTS,
+    REFERENCE,
+    StateDict,
+    backbone_of,
+    recognise,
+    whole_network,
+    without_wrappers,
+)
 from afa_wsss.types import UserError
 
-StateDict = Mapping[str, Tensor]
+logger = logging.getLogger(__name__)
 
 NANO_WEIGHTS = "nano"
 """Name of the backbone that the package ships."""
 
 PICKLE_STARTS = (b"P", b"\x80")
 """First bytes of what ``torch.save`` writes: of a zip archive, and of a bare pickle as older versions wrote."""
-
-_ENCODER_NAMES = (
-    (r"^patch_embed(\d)\.proj\.", r"stages.\1.embedding.projection."),
-    (r"^patch_embed(\d)\.norm\.", r"stages.\1.embedding.norm."),
-    (r"^block(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
-    (r"^norm(\d)\.", r"stages.\1.norm."),
-    (r"\.norm1\.", ".attention_norm."),
-    (r"\.norm2\.", ".feed_forward_norm."),
-    (r"\.attn\.q\.", ".attention.query."),
-    (r"\.attn\.kv\.", ".attention.key_value."),
-    (r"\.attn\.proj\.", ".attention.output."),
-    (r"\.attn\.sr\.", ".attention.reduction."),
-    (r"\.attn\.norm\.", ".attention.reduction_norm."),
-    (r"\.mlp\.fc1\.", ".feed_forward.expand."),
-    (r"\.mlp\.dwconv\.dwconv\.", ".feed_forward.depthwise."),
-    (r"\.mlp\.fc2\.", ".feed_forward.contract."),
-)
-_BRANCH_NAMES = (
-    (r"^decoder\.linear_c(\d)\.proj\.", r"segmentation_head.projections.\1."),
-    (r"^decoder\.linear_fuse\.conv\.", "segmentation_head.fuse."),
-    (r"^decoder\.linear_fuse\.bn\.", "segmentation_head.norm."),
-    (r"^decoder\.linear_pred\.", "segmentation_head.classify."),
-    (r"^attn_proj\.", "affinity_head."),
-)
-
-
-def _rename(key: str, table: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in table:
-        key = re.sub(pattern, replacement, key)
-    # Stages and projections count from 1 there, from 0 here.
-    return re.sub(r"^(stages|segmentation_head\.projections)\.(\d)", lambda m: f"{m[1]}.{int(m[2]) - 1}", key)
-
-
-def _translate_encoder(weights: StateDict) -> dict[str, Tensor]:
-    """The layout of SegFormer's ``mit_b*.pth``, whose ImageNet classifier ``head`` is left out."""
-    return {_rename(key, _ENCODER_NAMES): value for key, value in weights.items() if not key.startswith("head.")}
-
-
-def _translate_model(weights: StateDict) -> dict[str, Tensor]:
-    """The layout of an official AFA checkpoint."""
-    encoder = {key.removeprefix("encoder."): value for key, value in weights.items() if key.startswith("encoder.")}
-    branches = {_rename(key, _BRANCH_NAMES): value for key, value in weights.items() if not key.startswith("encoder.")}
-    return {f"encoder.{key}": value for key, value in _translate_encoder(encoder).items()} | branches
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -91,7 +60,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
                 raise UserError(unreadable) from error
         raise UserError(
             f"need a file of plain tensors, {path} is a pickle that would run code; where you trust it, convert it: "
-            f"safetensors.torch.save_file(torch.load({str(path)!r}, weights_only=False), 'weights.safetensors')"
+            f"w = torch.load({str(path)!r}, weights_only=False); "
+            "safetensors.torch.save_file(w.get('state_dict', w), 'weights.safetensors')"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise UserError(unreadable) from error
@@ -134,20 +104,75 @@ def _listed(names: list[str], most: int = 4) -> str:
 
 
 def load_backbone(encoder: nn.Module, pretrained: str) -> None:
-    """Loads the weights of a backbone.
+    """Loads the weights of a backbone, and logs of which layout they were.
 
     Args:
         encoder: What to load into.
-        pretrained: ``"nano"`` for the file that the package ships, or a path; SegFormer's layout and ours are read.
+        pretrained: ``"nano"`` for the file that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a
+            path. Of a file that holds a whole network the backbone is taken; see ``weight_layouts.LAYOUTS``.
 
     Raises:
-        UserError: Where there is no such file, or it does not fit.
+        UserError: Where there is no such file, its layout is not known, or it does not fit.
     """
-    shipped = Path(str(files("afa_wsss.models"))) / "pretrained" / "mit_nano.safetensors"
-    weights = read_weights(shipped if pretrained == NANO_WEIGHTS else pretrained)
-    if any(key.startswith("patch_embed") for key in weights):
-        weights = _translate_encoder(weights)
-    load_strictly(encoder, weights, source=pretrained)
+    weights = without_wrappers(read_weights(find_weights(pretrained)))
+    layout = recognise(weights, own=encoder.state_dict().keys())
+    if layout is None:
+        raise UserError(
+            f"need weights in a layout that is known, {pretrained} has names as {_listed(sorted(weights), 3)}; known "
+            f"are: {', '.join(known.title for known in LAYOUTS)}"
+        )
+    load_strictly(encoder, backbone_of(weights, layout), source=f"{pretrained} (layout: {layout.title})")
+    logger.info("backbone from %s (layout: %s)", pretrained, layout.title)
+
+
+def find_weights(pretrained: str) -> Path:
+    """The file that ``model.pretrained`` means; errors as in ``hub.download``."""
+    if pretrained == NANO_WEIGHTS:
+        return Path(str(files("afa_wsss.models"))) / "pretrained" / "mit_nano.safetensors"
+    if pretrained.startswith(hub.HUB_PREFIX):
+        return hub.download(pretrained.removeprefix(hub.HUB_PREFIX))
+    return Path(pretrained).expanduser()
+
+
+def is_reference_checkpoint(path: str | Path) -> bool:
+    """Whether this is a file with the whole network of the official code; what cannot be read is none."""
+    try:
+        return recognise(without_wrappers(read_weights(Path(path).expanduser()))) is REFERENCE
+    except UserError:
+        return False
+
+
+class ReferenceCheckpoint(NamedTuple):
+    """What an official AFA checkpoint holds.
+
+    Attributes:
+        backbone: Its size, ``mit_b0`` to ``mit_b5``, read off names and shapes.
+        num_classes: Foreground classes.
+        decoder_width: Channels of the segmentation branch.
+        weights: Of the whole network, under our names.
+    """
+
+    backbone: str
+    num_classes: int
+    decoder_width: int
+    weights: dict[str, Tensor]
+
+
+def read_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> ReferenceCheckpoint:
+    """Reads an official AFA checkpoint; arguments and errors as in ``load_reference_checkpoint``."""
+    source = _named(path_or_state_dict)
+    if not isinstance(path_or_state_dict, Mapping):
+        path_or_state_dict = read_weights(Path(path_or_state_dict).expanduser())
+    weights = without_wrappers(path_or_state_dict)
+    if "classifier.weight" not in weights or "decoder.linear_c1.proj.weight" not in weights:
+        raise UserError(f"need an official AFA checkpoint, {source} has no classifier and decoder.linear_c1")
+    projection = weights["decoder.linear_c1.proj.weight"]
+    return ReferenceCheckpoint(
+        backbone=_size_of(weights, first_width=projection.shape[1], source=source),
+        num_classes=weights["classifier.weight"].shape[0],
+        decoder_width=projection.shape[0],
+        weights=whole_network(weights),
+    )
 
 
 def load_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> AFA:
@@ -159,27 +184,37 @@ def load_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> AFA
     Raises:
         UserError: Where it is not such a checkpoint.
     """
-    loaded = isinstance(path_or_state_dict, Mapping)
-    weights = path_or_state_dict if isinstance(path_or_state_dict, Mapping) else read_weights(path_or_state_dict)
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
-    source = "the given mapping" if loaded else str(path_or_state_dict)
-    if "classifier.weight" not in weights or "decoder.linear_c1.proj.weight" not in weights:
-        raise UserError(f"need an official AFA checkpoint, {source} has no classifier and decoder.linear_c1")
-    model = create_model(
-        _backbone_of(weights, source),
-        weights["classifier.weight"].shape[0],
-        decoder_width=weights["decoder.linear_c1.proj.weight"].shape[0],
-    )
-    load_strictly(model, _translate_model(weights), source=source)
+    found = read_reference_checkpoint(path_or_state_dict)
+    model = create_model(found.backbone, found.num_classes, decoder_width=found.decoder_width)
+    load_strictly(model, found.weights, source=_named(path_or_state_dict))
     return model
 
 
-def _backbone_of(weights: StateDict, source: str) -> str:
-    """The size whose first width and depths the names and shapes show."""
+def _named(path_or_state_dict: str | Path | StateDict) -> str:
+    return "the given mapping" if isinstance(path_or_state_dict, Mapping) else str(path_or_state_dict)
+
+
+def load_network(model: AFA, checkpoint: str | Path) -> None:
+    """Loads a whole official AFA checkpoint, heads included, into a network to go on training; logs it.
+
+    Raises:
+        UserError: Where it is not such a checkpoint, has other classes, or does not fit.
+    """
+    found = read_reference_checkpoint(checkpoint)
+    if found.num_classes != model.num_classes:
+        raise UserError(
+            f"need an official AFA checkpoint of the data's {model.num_classes} classes, {checkpoint} has "
+            f"{found.num_classes}; give other data, or the weights of a backbone as model.pretrained"
+        )
+    load_strictly(model, found.weights, source=f"{checkpoint} (layout: {REFERENCE.title}, {found.backbone})")
+    logger.info("backbone and heads from %s (layout: %s)", checkpoint, REFERENCE.title)
+
+
+def _size_of(weights: StateDict, *, first_width: int, source: str) -> str:
+    """The size of backbone whose first width and depths the names and shapes show."""
     blocks = {(int(m[1]), int(m[2])) for key in weights if (m := re.match(r"encoder\.block(\d)\.(\d+)\.", key))}
     depths = tuple(sum(stage == i for stage, _ in blocks) for i in range(1, 5))
-    width = weights["decoder.linear_c1.proj.weight"].shape[1]
     for name, config in MIX_TRANSFORMERS.items():
-        if config.depths == depths and config.widths[0] == width:
+        if config.depths == depths and config.widths[0] == first_width:
             return name
-    raise UserError(f"need a backbone of mit_b0 to mit_b5, {source} has depths {depths} and first width {width}")
+    raise UserError(f"need a backbone of mit_b0 to mit_b5, {source} has depths {depths} and first width {first_width}")

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores
-from afa_wsss.inference import multi_scale_cam, multi_scale_logits
+from afa_wsss.inference import crf_labels, multi_scale_cam, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.image import normalize
@@ -28,6 +28,8 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 STAGES = ("cam", "cam_par", "walk", "pseudo_label")
 """Readings before the segmentation branch, each logged as ``val/<name>_miou``; the pseudo label is walk and PAR."""
 
+READINGS = (*STAGES, "segmentation", "crf")
+
 
 class Inspection(NamedTuple):
     """What validation looks at for a batch; padding is 255 in ``masks`` and anything elsewhere.
@@ -39,6 +41,7 @@ class Inspection(NamedTuple):
         cam: Normalised maps.
         affinity: Of the largest scale, on ``affinity_grid``.
         affinity_grid: Height and width of its token grid.
+        refined: The prediction after the dense CRF; None without.
     """
 
     stages: LabelStages
@@ -47,6 +50,7 @@ class Inspection(NamedTuple):
     cam: Tensor
     affinity: Tensor
     affinity_grid: tuple[int, int]
+    refined: Tensor | None = None
 
 
 class AFAModule(lightning.LightningModule):
@@ -87,11 +91,12 @@ class AFAModule(lightning.LightningModule):
         self.class_names, self.palette = tuple(class_names), palette
         self.cam_scales, self.eval_scales, self.eval_mirror = cam_scales, eval_scales, eval_mirror
         classes = len(self.class_names) + 1
-        scores = nn.ModuleDict({name: SegmentationScores(classes) for name in (*STAGES, "segmentation")})
+        scores = nn.ModuleDict({name: SegmentationScores(classes) for name in READINGS})
         self.scores: Mapping[str, SegmentationScores] = scores  # type: ignore[assignment]  # torch types no values
         self.sweep = BackgroundSweep(classes)
         self.class_scores = MultiLabelScores(len(self.class_names))
         self.validated_step = -1
+        self.crf = False  # whether validation reads the dense CRF too: for the last one, as it takes time
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """L = L_cls + lambda_1 L_seg + lambda_2 L_aff + ..., each term from its own first step on."""
@@ -110,7 +115,7 @@ class AFAModule(lightning.LightningModule):
         if step < self.supervision.first_step:
             return Targets(batch.image_labels)
         cam, affinity = multi_scale_cam(self.network, images, scales=self.cam_scales)
-        return self.supervision.targets(
+        targets = self.supervision.targets(
             batch.images.float() / 255,
             cam,
             affinity,
@@ -120,6 +125,7 @@ class AFAModule(lightning.LightningModule):
             affinity_grid=self.affinity_grid(images),
             step=step,
         )
+        return targets._replace(photos=batch.images, boxes=batch.boxes)
 
     def active_losses(self) -> dict[str, LossTerm]:
         """The terms that count at this step."""
@@ -139,7 +145,8 @@ class AFAModule(lightning.LightningModule):
         shown = (batch.images.float() / 255, cam, affinity, batch.image_labels, batch.boxes)
         stages = self.supervision.stages(*shown, affinity_grid=grid)
         class_logits = self.network(images).class_logits
-        return Inspection(stages, logits.argmax(dim=1), class_logits, cam, affinity, grid)
+        refined = crf_labels(batch.images, logits, batch.boxes) if self.crf else None
+        return Inspection(stages, logits.argmax(dim=1), class_logits, cam, affinity, grid, refined)
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; the inspection goes on to the callbacks that draw."""
@@ -148,9 +155,10 @@ class AFAModule(lightning.LightningModule):
         if batch.masks is not None:
             inside = box_mask(batch.boxes, *batch.masks.shape[-2:])
             truth = batch.masks.masked_fill(~inside, IGNORE_INDEX)
-            readings = dict(zip(STAGES, found.stages, strict=True)) | {"segmentation": found.prediction}
-            for name, reading in readings.items():
-                self.scores[name].update(reading, truth)
+            readings = (*found.stages, found.prediction, found.refined)
+            for name, reading in zip(READINGS, readings, strict=True):
+                if reading is not None:
+                    self.scores[name].update(reading, truth)
             self.sweep.update(found.cam, batch.image_labels, truth)
         return found
 
@@ -171,7 +179,8 @@ class AFAModule(lightning.LightningModule):
         if not self.scores["segmentation"].has_truth():
             return scores
         segmentation = self.scores["segmentation"].compute()
-        scores |= {f"val/{name}_miou": self.scores[name].compute().miou for name in STAGES}
+        shown = [name for name in (*STAGES, "crf") if self.scores[name].has_truth()]
+        scores |= {f"val/{name}_miou": self.scores[name].compute().miou for name in shown}
         best = self.sweep.compute()
         scores |= {"val/cam_best_miou": best.miou, "val/cam_best_background": best.background}
         scores |= {"val/miou": segmentation.miou, "val/pixel_accuracy": segmentation.pixel_accuracy}

@@ -18,7 +18,7 @@ class MaskWriter(Callback):
     """Writes ``<folder>/<name>.png`` for every validated photo, from all processes."""
 
     def __init__(self, folder: str, *, reading: str = "segmentation") -> None:
-        """``reading``: "segmentation" for the segmentation branch, "pseudo_label" for walk and PAR by image labels."""
+        """``reading``: "segmentation" for that branch (after the CRF, if any), "pseudo_label" for walk and PAR."""
         if reading not in ("segmentation", "pseudo_label"):
             raise UserError(f"need a reading of segmentation or pseudo_label, got {reading!r}")
         self.folder, self.reading = Path(folder), reading
@@ -35,7 +35,8 @@ class MaskWriter(Callback):
         """Called by Lightning."""
         if not isinstance(outputs, Inspection) or not isinstance(pl_module, AFAModule):
             return
-        labels = outputs.prediction if self.reading == "segmentation" else outputs.stages.walk_par
+        predicted = outputs.prediction if outputs.refined is None else outputs.refined
+        labels = predicted if self.reading == "segmentation" else outputs.stages.walk_par
         for label, name, box in zip(labels.cpu().numpy(), batch.names, batch.boxes.tolist(), strict=True):
             y0, y1, x0, x1 = box
             write_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)

@@ -1,0 +1,213 @@
+"""The permutohedral lattice: a Gaussian filter in few dimensions, in time linear in the points (Adams et al., 2010).
+
+Points are embedded in the hyperplane of d + 1 coordinates that sum to 0. Each splats its value on the d + 1 corners of
+the simplex around it, corners are blurred with [1/2, 1, 1/2] along each of d + 1 axes, and each point reads the corners
+back (slice). Here all three are sparse matrices: the filter is their product, its adjoint the same product reversed.
+
+Source: Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from afa_wsss.types import UserError
+
+
+class Rows(NamedTuple):
+    """A sparse matrix by rows: row r holds ``weights`` in ``columns``, both from ``starts[r]`` to ``starts[r + 1]``."""
+
+    starts: Int[Tensor, " rows_and_end"]
+    columns: Int[Tensor, " entries"]
+    weights: Float[Tensor, " entries"]
+
+    def times(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "rows c"]:
+        """The product with a dense matrix, without gradient."""
+        # Sums of weighted rows are what bags of embeddings are; on a CPU a third of the time of a CSR product.
+        return F.embedding_bag(
+            self.columns, values, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
+        )
+
+
+class Lattice(NamedTuple):
+    """The filter K = slice B_d ... B_0 splat of m points, v corners.
+
+    Attributes:
+        splat: v x m; what each corner takes of the points, their barycentric weights.
+        blurs: v x v for each axis, symmetric; corners that no point touches are missing and count as 0.
+        slice: m x v; the transpose of ``splat``, times the constant alpha = 1 / (1 + 2^-d) that Adams et al. put there.
+    """
+
+    splat: Rows
+    blurs: tuple[Rows, ...]
+    slice: Rows
+
+    def adjoint(self) -> Lattice:
+        """The transpose of the filter: matrices are symmetric or each other's transpose, so the axes swap order."""
+        return self._replace(blurs=self.blurs[::-1])
+
+    def times(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
+        """K values, without gradient."""
+        for matrix in (self.splat, *self.blurs, self.slice):
+            values = matrix.times(values)
+        return values
+
+
+class _Simplices(NamedTuple):
+    """Where points lie: corner k of m points, k = 0 ... d, as one integer, and the points' barycentric weights.
+
+    Keys are linear in the coordinates of the corner: ``strides`` has the weights of the first d coordinates, of the
+    image, and of k.
+    """
+
+    keys: Int[Tensor, "d1 m"]
+    weights: Float[Tensor, "d1 m"]
+    strides: list[int]
+
+
+def _elevate(features: Float[Tensor, "d m"]) -> Float[Tensor, "d1 m"]:
+    """Coordinates in the hyperplane, scaled so that the blurs have a standard deviation of 1 in ``features``."""
+    d = features.shape[0]
+    scales = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((i + 1) * (i + 2)) for i in range(d)]
+    scaled = [feature * scale for feature, scale in zip(features, scales, strict=True)]
+    total, elevated = torch.zeros_like(features[0]), []
+    for i in range(d, 0, -1):
+        elevated.append(total - i * scaled[i - 1])
+        total = total + scaled[i - 1]
+    return torch.stack([total, *elevated[::-1]])
+
+
+def _ranks(differences: Float[Tensor, "d1 m"]) -> Int[Tensor, "d1 m"]:
+    """How many of a point's coordinates are larger than each; of equal ones the first counts as the larger."""
+    count = len(differences)
+    ranks = torch.zeros_like(differences, dtype=torch.int8)
+    for i in range(count):
+        for j in range(i + 1, count):
+            less = differences[i] < differences[j]
+            ranks[i] += less
+            ranks[j] += ~less
+    return ranks
+
+
+def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
+    """The simplex around each point; all coordinates of corner k are k modulo d + 1."""
+    b, m, d = features.shape
+    elevated = _elevate(features.reshape(b * m, d).T)
+    nearest = (elevated / (d + 1)).round_()
+    ranks = _ranks(elevated - nearest * (d + 1))
+    # The nearest multiples of d + 1 need not sum to 0; the coordinates that are off most take it up.
+    ranks += nearest.sum(dim=0).to(torch.int8)
+    carry = (ranks < 0).to(torch.int8) - (ranks > d).to(torch.int8)
+    ranks, nearest = (ranks + carry * (d + 1)).long(), nearest + carry
+    places = torch.empty_like(elevated).scatter_(0, ranks, elevated / (d + 1) - nearest).flip(0)
+    weights = places.diff(dim=0, prepend=places[-1:] - 1)
+    strides, origin = _strides(nearest[:d], b)
+    corner = (torch.arange(b, device=features.device) * strides[d] - origin).repeat_interleave(m)
+    for coordinate, stride in zip(nearest[:d].long(), strides, strict=False):
+        corner += coordinate * ((d + 1) * stride)
+    # From corner to corner all coordinates grow by 1, but the one next in rank falls by d.
+    falls = torch.tensor([*strides[:d], 0], device=corner.device).mul_(d + 1)
+    steps = torch.empty_like(ranks).scatter_(0, ranks, falls[:, None].expand_as(ranks)).flip(0)[:d]
+    steps = sum(strides[:d]) + strides[d + 1] - steps
+    return _Simplices(torch.cat([corner[None], steps]).cumsum(0), weights, strides)
+
+
+def _strides(nearest: Float[Tensor, "d m"], images: int) -> tuple[list[int], int]:
+    """Weights of coordinates, image and k in a key, and the key of the lowest values; no digit reaches into another."""
+    d = len(nearest)
+    low, high = (bound.tolist() for bound in nearest.aminmax(dim=1))
+    strides = [1]
+    for first, last in zip(low, high, strict=True):
+        # Corners lie up to d away, and their neighbours d more, on either side.
+        span = (last - first) * (d + 1) + 4 * d + 1
+        if not strides[-1] * span * images * (d + 1) < 2**63:
+            raise UserError(
+                "need finite features that span less of the lattice, got over 2^63 cells; give a larger sigma"
+            )
+        strides.append(strides[-1] * int(span))
+    origin = sum(stride * (int(first) * (d + 1) - 2 * d) for stride, first in zip(strides, low, strict=False))
+    return [*strides, strides[-1] * images], origin
+
+
+def _blurs(corners: Int[Tensor, " v"], strides: list[int], dtype: torch.dtype) -> tuple[Rows, ...]:
+    """[1/2, 1, 1/2] along each axis; along axis j the coordinate j grows by d and all others fall by 1."""
+    count, d = len(corners), len(strides) - 2
+    device = corners.device
+    own = torch.arange(count, device=device, dtype=torch.int32)
+    starts = torch.arange(0, 3 * count + 1, 3, device=device, dtype=torch.int32)
+    along = torch.where(corners < strides[-1], d * strides[-1], -strides[-1]) - sum(strides[:d])
+    blurs = []
+    for axis in range(d + 1):
+        wanted = corners + along + ((d + 1) * strides[axis] if axis < d else 0)
+        after = torch.searchsorted(corners, wanted, out_int32=True).clamp_(max=count - 1)
+        found = corners[after] == wanted
+        # The corner before is the one that has this one after it; those without a neighbour write past the end.
+        before = torch.cat([own, own[:1]]).scatter_(0, torch.where(found, after, count).long(), own)[:count]
+        columns = torch.stack([before, own, torch.where(found, after, own)], dim=1)
+        weights = torch.stack([before != own, torch.ones_like(found), found], dim=1).to(dtype) / 2
+        weights[:, 1] = 1
+        blurs.append(Rows(starts, columns.flatten(), weights.flatten()))
+    return tuple(blurs)
+
+
+@torch.no_grad()
+def permutohedral_lattice(features: Float[Tensor, "b m d"]) -> Lattice:
+    """The filter K v = sum_j exp(-|f_i - f_j|^2 / 2) v_j over the points of each image, approximated.
+
+    It is the lattice of Adams et al. to the precision of its type, constants included. Against the Gaussian, sums come
+    out too small by a factor that hardly varies within a photo: 0.88 in the plane, 0.67 for points that fill 5
+    dimensions, 0.5-0.65 for the colours and places of photos, whose lattice has gaps. After that factor what is left is
+    1-3 % in the plane and 5-11 % (L2) on photos; averages K v / K 1 of v in [0, 1] are off by 0.001-0.015 (root mean
+    square).
+
+    Args:
+        features: Each divided by its standard deviation; float32 or float64, which becomes the type of the matrices.
+
+    Returns:
+        Matrices over the b * m points, those of an image in a row; no image sees another.
+
+    Raises:
+        UserError: For features that are not finite or span so much that corners cannot be told apart.
+    """
+    keys, weights, strides = _simplices(features)
+    corners_of_each = len(keys)
+    alpha = 1 / (1 + 2.0 ** (1 - corners_of_each))
+    # No corner k is a corner l, so each row is sorted for itself; one by one, as torch sorts vectors faster than rows.
+    ordered, order = (torch.stack(part) for part in zip(*(row.sort(stable=True) for row in keys), strict=True))
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[:, 1:], ordered[:, :-1], out=is_first[:, 1:])
+    number = torch.cumsum(is_first.flatten(), 0, dtype=torch.int32).view_as(keys) - 1
+    corner = torch.empty_like(number).scatter_(1, order, number)
+    first = is_first.flatten().nonzero().flatten()
+    starts = torch.cat([first, first.new_tensor([keys.numel()])]).int()
+    splat = Rows(starts, order.flatten().int(), weights.gather(1, order).flatten())
+    starts = torch.arange(0, keys.numel() + 1, corners_of_each, device=keys.device, dtype=torch.int32)
+    back = Rows(starts, corner.T.flatten(), weights.T.flatten() * alpha)
+    return Lattice(splat, _blurs(ordered.flatten()[first], strides, features.dtype), back)
+
+
+class _Filter(torch.autograd.Function):
+    """K values; the gradient is that of the adjoint, and so on."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, lattice: Lattice) -> Tensor:
+        ctx.lattice = lattice
+        return lattice.times(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return lattice_filter(ctx.lattice.adjoint(), gradients[0]), None
+
+
+def lattice_filter(lattice: Lattice, values: Shaped[Tensor, "m c"]) -> Shaped[Tensor, "m c"]:
+    """K values, in the matrices' precision; differentiable in ``values`` any number of times."""
+    # Under autocast a product of matrices would be one of half precision.
+    with torch.autocast(values.device.type, enabled=False):
+        filtered: Tensor = _Filter.apply(values.to(lattice.slice.weights.dtype), lattice)
+    return filtered

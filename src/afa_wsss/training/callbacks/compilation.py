@@ -1,0 +1,37 @@
+"""``torch.compile`` where it pays: in training, whose shapes are few."""
+
+from __future__ import annotations
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from afa_wsss.training.module import AFAModule
+
+
+class Compilation(Callback):
+    """Compiles the encoder: nearly all of a step, the passes for class activation maps included.
+
+    A run of fixed crops needs four graphs: the training pass, the CAM pass at the photo's own scale, one with sizes
+    left open for all others, and the one that also reads the affinity. The number of classes is in none of them. Held-out
+    photos have a size each, so validation runs as if nothing were compiled, and never compiles.
+    """
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Marks the encoder; it is compiled when it is first called."""
+        if stage == "fit" and isinstance(pl_module, AFAModule):
+            pl_module.network.encoder.compile()
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """From here on nothing compiles."""
+        torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Back to the compiled encoder."""
+        torch.compiler.set_stance("default")
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """The same where validation is cut short: the setting is the whole process's."""
+        torch.compiler.set_stance("default")

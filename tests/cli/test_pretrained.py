@@ -1,0 +1,170 @@
+"""``model.pretrained`` and checkpoints of the official code in the real commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from PIL import Image
+from tests.commands import run_command, settings_of_run, small_run, write_small_set
+from tests.reference_network import reference_network, reference_weights
+
+from afa_wsss.cli import build, evaluate, predict, pseudo_label
+from afa_wsss.cli import train as training
+from afa_wsss.data.classes import voc_palette
+from afa_wsss.data.partshapes import write_partshapes
+from afa_wsss.types import UserError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    """Photos with their masks alone: read as VOC, whose first classes they show. Half a side is enough for MiT."""
+    folder = write_partshapes(tmp_path_factory.mktemp("voc") / "VOC2012", train=2, val=3, size=64)
+    (folder / "classes.json").unlink()
+    shutil.rmtree(folder / "ImageSets" / "Main", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """An official checkpoint of MiT-B0 and VOC's 20 classes."""
+    path = tmp_path_factory.mktemp("official") / "AFA.pth"
+    torch.save(reference_weights(), path)
+    return path
+
+
+def of_classes(count, folder):
+    """The same with fewer classes."""
+    weights = dict(reference_weights())
+    weights["module.classifier.weight"] = weights["module.classifier.weight"][:count].clone()
+    for leaf in ("weight", "bias"):
+        name = f"module.decoder.linear_pred.{leaf}"
+        weights[name] = weights[name][: count + 1].clone()
+    torch.save(weights, folder / "few.pth")
+    return folder / "few.pth"
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """No network and an empty cache."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def told(capfd, main, *words):
+    """The one line that a command fails with."""
+    assert run_command(main, *words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("experiment", ["voc12_mit_b1", "voc12_official", "coco14_mit_b1"])
+def test_the_papers_recipes_start_from_imagenet(experiment):
+    assert settings_of_run(f"experiment={experiment}")["model"]["pretrained"] == "hf-hub:nvidia/mit-b1"
+
+
+@pytest.mark.parametrize("size", range(6))
+def test_each_size_has_its_own_weights(size):
+    model = settings_of_run("experiment=voc12_mit_b1", f"model=mit_b{size}")["model"]
+    assert (model["backbone"], model["pretrained"]) == (f"mit_b{size}", f"hf-hub:nvidia/mit-b{size}")
+
+
+def test_without_a_network_a_recipe_says_what_to_do(capfd, offline, voc, tmp_path):
+    words = ["experiment=voc12_mit_b1", f"data.root={voc}", "data.train_split=train", "trainer.accelerator=cpu"]
+    line = told(capfd, training.main, *words, f"output_dir={tmp_path / 'run'}")
+    assert line.startswith("error: need weights of hf-hub:nvidia/mit-b1, HF_HUB_OFFLINE is set and the cache ")
+    assert str(offline) in line
+    assert "/nvidia/mit-b1/resolve/main/pytorch_model.bin where there is a network" in line
+
+
+def test_random_weights_are_asked_for_and_told(capfd, root, tmp_path):
+    words = [*small_run(root), "trainer.max_steps=1", "callbacks=none", "data.val_split=null"]
+    assert run_command(training.main, *words, f"output_dir={tmp_path / 'run'}") == 0
+    assert "model.pretrained is null: the backbone starts from random weights" in capfd.readouterr().out
+    first = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    # Another run may start from the backbone of this one, and is told what it took.
+    more = [f"model.pretrained={first}", f"output_dir={tmp_path / 'other'}"]
+    assert run_command(training.main, *words, *more) == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert "(layout: afa_wsss network)" in out
+    assert "random weights" not in out
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(offline, root, tmp_path):
+    words = [*small_run(root), "callbacks=none", "data.val_split=null"]
+    assert run_command(training.main, *words, "trainer.max_steps=1", f"output_dir={tmp_path / 'run'}") == 0
+    more = [f"resume={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", "model.pretrained=hf-hub:nvidia/mit-b0"]
+    assert run_command(training.main, *words, *more, "trainer.max_steps=2", f"output_dir={tmp_path / 'on'}") == 0
+
+
+def test_an_official_checkpoint_is_loaded_whole(official):
+    settings = settings_of_run("experiment=voc12_mit_b1", "model=mit_b0", f"model.pretrained={official}")
+    network = build.make_network(settings["model"], 20)
+    wanted = reference_network().state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("words", "classes", "message"),
+    [
+        (["model=mit_b0"], 5, "need an official AFA checkpoint of the data's 5 classes, .* has 20; give other data"),
+        (["model=mit_b1"], 20, r"\(layout: official AFA checkpoint, mit_b0\) does not: .* of another shape"),
+    ],
+)
+def test_official_checkpoints_that_do_not_fit_are_refused(official, words, classes, message):
+    settings = settings_of_run("experiment=voc12_mit_b1", *words, f"model.pretrained={official}")
+    with pytest.raises(UserError, match=message):
+        build.make_network(settings["model"], classes)
+
+
+def test_training_goes_on_from_an_official_checkpoint(capfd, root, tmp_path):
+    path = of_classes(5, tmp_path)
+    words = [*small_run(root), "model=mit_b0", f"model.pretrained={path}", "trainer.max_steps=2", "callbacks=none"]
+    assert run_command(training.main, *words, "data.val_split=null", f"output_dir={tmp_path / 'run'}") == 0
+    assert f"backbone and heads from {path} (layout: official AFA checkpoint)" in capfd.readouterr().out
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_an_official_checkpoint_is_evaluated(official, voc, tmp_path):
+    words = [f"checkpoint={official}", f"data.root={voc}", "data.num_workers=0", "trainer.accelerator=cpu"]
+    words += ["inference.cam_scales=[1.0]", "pictures=1", f"output_dir={tmp_path / 'scored'}"]
+    assert run_command(evaluate.main, *words) == 0
+    scores = json.loads((tmp_path / "scored" / "metrics.json").read_text())
+    assert {"val/miou", "val/cam_miou", "val/walk_miou", "val/iou/aeroplane"} <= set(scores)
+    assert len(list((tmp_path / "scored" / "masks").iterdir())) == 3
+
+
+def test_pseudo_labels_from_an_official_checkpoint(official, voc, tmp_path):
+    words = [f"checkpoint={official}", f"data.root={voc}", "data.num_workers=0", "trainer.accelerator=cpu"]
+    words += ["inference.cam_scales=[1.0]", "pictures=0", f"output_dir={tmp_path / 'labels'}"]
+    assert run_command(pseudo_label.main, *words) == 0
+    assert len(list((tmp_path / "labels" / "pseudo_labels").iterdir())) == 3
+
+
+def test_photos_are_labelled_by_an_official_checkpoint(official, voc, tmp_path):
+    photo = next((voc / "JPEGImages").glob("val_*"))
+    words = [f"checkpoint={official}", f"input={photo}", "device=cpu", f"output_dir={tmp_path / 'out'}"]
+    assert run_command(predict.main, *words) == 0
+    with Image.open(tmp_path / "out" / "masks" / f"{photo.stem}.png") as mask:
+        assert mask.getpalette()[:63] == voc_palette(21).ravel().tolist()
+        assert np.asarray(mask).max() <= 20
+
+
+def test_an_official_checkpoint_needs_data(capfd, official, tmp_path):
+    line = told(capfd, evaluate.main, f"checkpoint={official}", f"output_dir={tmp_path / 'scored'}")
+    assert "need a value for data.root, a checkpoint of the official code has none" in line
+
+
+def test_an_official_checkpoint_of_other_classes_has_no_recipe(capfd, root, tmp_path):
+    words = [f"checkpoint={of_classes(5, tmp_path)}", f"data.root={root}", f"output_dir={tmp_path / 'scored'}"]
+    assert "need an official AFA checkpoint of 20 classes (VOC) or 80 (COCO)" in told(capfd, evaluate.main, *words)

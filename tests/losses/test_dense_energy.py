@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.oracles import agreement
+from tests.photos import smooth_photo, speckled_photo
+
+from afa_wsss.losses import DenseEnergyLoss
+from afa_wsss.losses.dense_energy import dense_energy_loss
+from afa_wsss.types import AFAOutput, Targets, UserError
+
+BOX = torch.tensor([[2, 20, 4, 16]])
+SIGMAS = {"sigma_rgb": 25.0, "sigma_xy": 12.0}
+
+
+def labels_with_unknown():
+    labels = torch.zeros(1, 20, 16, dtype=torch.uint8)
+    labels[:, 8:14, 6:12] = 2
+    labels[:, :6] = 255
+    return labels
+
+
+def output_of(logits):
+    return AFAOutput(
+        torch.zeros(len(logits), 2), logits, torch.rand(len(logits), 4, 4), torch.zeros(len(logits), 2, 2, 2)
+    )
+
+
+def test_equals_the_sum_over_all_pairs_at_half_size() -> None:
+    photo, labels, logits = speckled_photo(20, 16), labels_with_unknown(), torch.randn(1, 3, 5, 4) * 3
+    full = F.interpolate(logits, size=(20, 16), mode="bilinear").softmax(dim=1)
+    inside = torch.zeros(20, 16, dtype=torch.bool)
+    inside[2:20, 4:16] = True
+    # Bilinear at half size is the mean of four; nearest is the first of them.
+    half = F.avg_pool2d(full, 2)[0] * inside[::2, ::2]
+    gate = torch.where(labels[0, ::2, ::2] == 255, 1.0, 1 - half.amax(dim=0)) * inside[::2, ::2]
+    features = agreement.pixel_features(photo[0, :, ::2, ::2].numpy(), sigma_rgb=25.0, sigma_xy=6.0)
+    flat, weights = half.flatten(1).double().numpy(), gate.flatten().double().numpy()
+    expected = agreement.energy(agreement.pairs(features), flat, weights)
+    found = dense_energy_loss(logits, labels, photo, BOX, **SIGMAS)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_nothing_outside_of_the_box_counts() -> None:
+    photo, labels = speckled_photo(20, 16), labels_with_unknown()
+    logits = torch.randn(1, 3, 20, 16, requires_grad=True)
+    loss = dense_energy_loss(logits, labels, photo, BOX, **SIGMAS)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[..., 2:, 4:] != 0).any()
+    assert (gradient[..., :2, :] == 0).all()
+    assert (gradient[..., :4] == 0).all()
+    relabelled = labels.clone()
+    relabelled[:, :2], relabelled[..., :4] = 1, 1
+    torch.testing.assert_close(dense_energy_loss(logits, relabelled, photo, BOX, **SIGMAS), loss)
+
+
+def test_descent_draws_unknown_pixels_to_what_they_look_like() -> None:
+    """A ground of one colour and a body of another, each known in one pixel of four and unknown elsewhere."""
+    photo = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    photo[..., 8:] = 200
+    labels = torch.full((1, 16, 16), 255, dtype=torch.uint8)
+    logits = torch.zeros(1, 2, 16, 16)
+    logits[:, 0, ::2, 0:8:2] = logits[:, 1, ::2, 8::2] = 4.0
+    logits.requires_grad_()
+    box = torch.tensor([[0, 16, 0, 16]])
+    loss = dense_energy_loss(logits, labels, photo, box)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[:, 0, :, :8] < 0).all()
+    assert (gradient[:, 1, :, 8:] < 0).all()
+
+
+@pytest.mark.parametrize("size", [(15, 17), (1, 1)])
+def test_odd_sizes(size) -> None:
+    photo, labels = smooth_photo(*size), torch.full((1, *size), 255, dtype=torch.uint8)
+    box = torch.tensor([[0, size[0], 0, size[1]]])
+    assert dense_energy_loss(torch.randn(1, 3, 4, 5), labels, photo, box).isfinite()
+
+
+def test_the_term_is_zero_before_there_are_labels_and_the_energy_after() -> None:
+    output, term = output_of(torch.randn(1, 3, 5, 4)), DenseEnergyLoss(1e-9, 5)
+    first, later = Targets(torch.ones(1, 2)), Targets(torch.ones(1, 2), labels_with_unknown())
+    later = later._replace(photos=speckled_photo(20, 16), boxes=BOX)
+    assert float(term(output, first)) == 0
+    expected = dense_energy_loss(output.seg_logits, later.pseudo_label, later.photos, later.boxes)
+    assert torch.equal(term(output, later), expected)
+    assert [term.is_active(step) for step in (4, 5)] == [False, True]
+
+
+def test_stays_float32_under_autocast() -> None:
+    parts = torch.randn(1, 3, 5, 4), labels_with_unknown(), speckled_photo(20, 16), BOX
+    exact = dense_energy_loss(*parts)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = dense_energy_loss(*parts)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("settings", [{"scale": 0.0}, {"scale": 2.0}, {"sigma_rgb": 0.0}, {"sigma_xy": -1.0}])
+def test_impossible_settings_are_refused(settings) -> None:
+    with pytest.raises(UserError, match="need 0 < scale <= 1 and a sigma_rgb and sigma_xy above 0"):
+        DenseEnergyLoss(**settings)

@@ -1,0 +1,140 @@
+"""The hub without a network: its cache folder as its library lays it out, and the errors that the library raises."""
+
+from __future__ import annotations
+
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants, errors
+from safetensors.torch import load_file, save_file
+from tests.hugging_face import hugging_face, save_published
+from transformers import SegformerForImageClassification
+
+from afa_wsss.models import create_model, hub
+from afa_wsss.models.mix_transformer import mix_transformer
+from afa_wsss.models.weights import load_backbone
+from afa_wsss.types import UserError
+
+REPOSITORY, COMMIT = "nvidia/mit-b0", "0123456789abcdef0123456789abcdef01234567"
+
+CLIENT = sys.modules[errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[0]]
+"""The HTTP client of the hub's library."""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and no network: what ``HF_HUB_CACHE`` and ``HF_HUB_OFFLINE=1`` set as the library is imported."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def fill(cache, *, branch="main"):
+    """The folder of one snapshot of the repository, without files."""
+    folder = cache / f"models--{REPOSITORY.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / branch).write_text(COMMIT)
+    snapshot = folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True, exist_ok=True)
+    return snapshot
+
+
+def complaint(name):
+    """The one line with which a download has to be refused."""
+    with pytest.raises(UserError) as told:
+        hub.download(name)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("branch", ["main", "first"])
+@pytest.mark.parametrize("file", hub.WEIGHT_FILES)
+def test_weights_come_from_the_cache_without_a_network(cache, file, branch) -> None:
+    other, own = hugging_face(SegformerForImageClassification, "mit_b0"), mix_transformer("mit_b0")
+    snapshot = fill(cache, branch=branch)
+    published = load_file(save_published(other, snapshot, "safetensors"))
+    if file == "pytorch_model.bin":
+        torch.save(published, snapshot / file)
+        (snapshot / "model.safetensors").unlink()
+    load_backbone(own, f"hf-hub:{REPOSITORY}" + ("" if branch == "main" else f"@{branch}"))
+    assert torch.equal(own.stages[3].norm.weight, published["segformer.encoder.layer_norm.3.weight"])
+
+
+def test_safetensors_are_preferred(cache) -> None:
+    snapshot = fill(cache)
+    for file in hub.WEIGHT_FILES:
+        (snapshot / file).write_bytes(b"")
+    assert hub.download(REPOSITORY) == snapshot / "model.safetensors"
+
+
+def test_an_empty_cache_without_a_network_names_the_file_and_where_to_put_it(cache) -> None:
+    with pytest.raises(UserError) as told:
+        create_model("mit_b1", pretrained="hf-hub:nvidia/mit-b1")
+    line = str(told.value)
+    assert line.startswith("need weights of hf-hub:nvidia/mit-b1, HF_HUB_OFFLINE is set and the cache ")
+    assert str(cache) in line
+    for file in hub.WEIGHT_FILES:
+        assert f"/nvidia/mit-b1/resolve/main/{file} " in line
+    assert "give model.pretrained=PATH_OF_THAT_FILE, or model.pretrained=null" in line
+
+
+def test_another_revision_is_not_taken_from_the_cache(cache) -> None:
+    save_file({"a": torch.zeros(1)}, fill(cache) / "model.safetensors")
+    assert "/nvidia/mit-b0/resolve/v2/model.safetensors " in complaint(f"{REPOSITORY}@v2")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "--", "", "white space/b"])
+def test_names_that_are_none_are_refused(cache, name) -> None:
+    assert "need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got hf-hub:" in complaint(name)
+
+
+def answer(error, status):
+    """An error of the hub, with the answer that it was raised for."""
+    request = CLIENT.Request("GET", "https://hub.invalid/nvidia/mit-b0")
+    return error("told by the hub\nin two lines", response=CLIENT.Response(status, request=request))
+
+
+ANSWERS = {
+    "no repository": (answer(errors.RepositoryNotFoundError, 404), "it shows none named nvidia/mit-b0; mend the name"),
+    "gated": (answer(errors.GatedRepoError, 403), "accept the terms on the hub's page of it, then run: hf auth login"),
+    "no revision": (answer(errors.RevisionNotFoundError, 404), "the hub has no v2; leave out @... for main"),
+    "server": (answer(errors.HfHubHTTPError, 503), "the hub gave no file (HfHubHTTPError: told by the hub) and the"),
+    "no file": (answer(errors.RemoteEntryNotFoundError, 404), "need model.safetensors or pytorch_model.bin in nvidia"),
+    "refused": (CLIENT.ConnectError("refused"), "the hub gave no file (ConnectError: refused) and the cache"),
+    "timeout": (CLIENT.ReadTimeout("too slow"), "the hub gave no file (ReadTimeout: too slow) and the cache"),
+    "connection": (ConnectionError("reset"), "the hub gave no file (ConnectionError: reset) and the cache"),
+    "disk": (OSError(28, "No space left"), "the hub gave no file (OSError: [Errno 28] No space left) and the"),
+}
+
+
+@pytest.mark.parametrize(("error", "told"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_what_the_hub_answers_is_told_in_one_line(monkeypatch, error, told) -> None:
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    assert told in complaint(f"{REPOSITORY}@v2")
+
+
+def test_a_hub_that_is_out_of_reach_is_asked_once(monkeypatch) -> None:
+    asked = []
+
+    def unreachable(repository, file, *, revision, local_files_only):
+        asked.append((file, local_files_only))
+        raise errors.LocalEntryNotFoundError("no connection") from CLIENT.ConnectError("name not known")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    assert "(ConnectError: name not known)" in complaint(REPOSITORY)
+    assert asked == [("model.safetensors", False), ("pytorch_model.bin", True)]
+
+
+def test_a_pickle_is_taken_where_there_is_nothing_else(monkeypatch) -> None:
+    def only_pickle(repository, file, *, revision, local_files_only):
+        if file == "model.safetensors":
+            raise answer(errors.RemoteEntryNotFoundError, 404)
+        return f"/cache/{repository}/{file}"
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_pickle)
+    assert str(hub.download(REPOSITORY)) == "/cache/nvidia/mit-b0/pytorch_model.bin"

@@ -1,0 +1,242 @@
+"""Files of other projects: the real Hugging Face model, and the others' public names written down once more."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.hugging_face import hugging_face, save_published
+from tests.reference_network import reference_network, reference_weights
+from transformers import SegformerForImageClassification, SegformerForSemanticSegmentation, SegformerModel
+
+from afa_wsss.models import create_model
+from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
+from afa_wsss.models.weight_layouts import LAYOUTS
+from afa_wsss.models.weights import load_backbone
+from afa_wsss.types import UserError
+
+STRIDES = [4, 2, 2, 2]
+"""Of SegFormer itself; weights do not depend on them."""
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 53)])
+@pytest.mark.parametrize("backbone", ["mit_b0", "mit_b1"])
+@torch.no_grad()
+def test_equals_the_hugging_face_model(tmp_path, backbone, size) -> None:
+    other, own = hugging_face(SegformerModel, backbone), mix_transformer(backbone, strides=STRIDES).eval()
+    load_backbone(own, str(save_published(other, tmp_path, "safetensors")))
+    images = torch.randn(2, 3, *size)
+    wanted = other(images, output_hidden_states=True).hidden_states
+    found = own(images, attention=False).features
+    assert [stage.shape for stage in found] == [stage.shape for stage in wanted]
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize("cls", [SegformerForImageClassification, SegformerForSemanticSegmentation])
+def test_heads_of_hugging_face_are_left_out(tmp_path, caplog, cls, ending) -> None:
+    other, own = hugging_face(cls, "mit_b0"), mix_transformer("mit_b0")
+    path = save_published(other, tmp_path, ending)
+    with caplog.at_level(logging.INFO):
+        load_backbone(own, str(path))
+    published = load_file(tmp_path / "model.safetensors")["segformer.encoder.patch_embeddings.2.proj.weight"]
+    assert torch.equal(own.stages[2].embedding.projection.weight, published)
+    assert "layout: Hugging Face Segformer with head" in caplog.text
+
+
+def layers_of(backbone):
+    """Each stage's and block's tensors of a network of ours, by place."""
+    for stage, depth in enumerate(MIX_TRANSFORMERS[backbone].depths):
+        yield stage, range(depth)
+
+
+def as_segformer(weights, backbone, root=""):
+    """The names of SegFormer's own files; segmentation_models_pytorch has them too."""
+    named = {}
+    for stage, blocks in layers_of(backbone):
+        ours, number = f"stages.{stage}.", stage + 1
+        places = {
+            f"{ours}embedding.projection.": f"patch_embed{number}.proj.",
+            f"{ours}embedding.norm.": f"patch_embed{number}.norm.",
+            f"{ours}norm.": f"norm{number}.",
+        }
+        for block in blocks:
+            begin, start = f"{ours}blocks.{block}.", f"block{number}.{block}."
+            places |= {
+                f"{begin}attention_norm.": f"{start}norm1.",
+                f"{begin}feed_forward_norm.": f"{start}norm2.",
+                f"{begin}attention.query.": f"{start}attn.q.",
+                f"{begin}attention.key_value.": f"{start}attn.kv.",
+                f"{begin}attention.output.": f"{start}attn.proj.",
+                f"{begin}attention.reduction.": f"{start}attn.sr.",
+                f"{begin}attention.reduction_norm.": f"{start}attn.norm.",
+                f"{begin}feed_forward.expand.": f"{start}mlp.fc1.",
+                f"{begin}feed_forward.depthwise.": f"{start}mlp.dwconv.dwconv.",
+                f"{begin}feed_forward.contract.": f"{start}mlp.fc2.",
+            }
+        named |= {
+            root + theirs + leaf: weights[own + leaf]
+            for own, theirs in places.items()
+            for leaf in ("weight", "bias")
+            if own + leaf in weights
+        }
+    assert len(named) == len(weights)
+    return named
+
+
+def as_mmseg(weights, backbone, root=""):
+    """The names and shapes of mmseg: torch's fused attention, and 1x1 convolutions in the feed-forward layers."""
+    named = {}
+    for stage, blocks in layers_of(backbone):
+        for leaf in ("weight", "bias"):
+            ours, theirs = f"stages.{stage}.", f"{root}layers.{stage}."
+            named[f"{theirs}0.projection.{leaf}"] = weights[f"{ours}embedding.projection.{leaf}"]
+            named[f"{theirs}0.norm.{leaf}"] = weights[f"{ours}embedding.norm.{leaf}"]
+            named[f"{theirs}2.{leaf}"] = weights[f"{ours}norm.{leaf}"]
+            for block in blocks:
+                part = {
+                    key.removeprefix(f"{ours}blocks.{block}.").removesuffix(f".{leaf}"): value
+                    for key, value in weights.items()
+                    if key.startswith(f"{ours}blocks.{block}.") and key.endswith(leaf)
+                }
+                begin = f"{theirs}1.{block}."
+                fused = [part["attention.query"], part["attention.key_value"]]
+                named[f"{begin}attn.attn.in_proj_{leaf}"] = torch.cat(fused)
+                named[f"{begin}attn.attn.out_proj.{leaf}"] = part["attention.output"]
+                named[f"{begin}norm1.{leaf}"] = part["attention_norm"]
+                named[f"{begin}norm2.{leaf}"] = part["feed_forward_norm"]
+                if "attention.reduction" in part:
+                    named[f"{begin}attn.sr.{leaf}"] = part["attention.reduction"]
+                    named[f"{begin}attn.norm.{leaf}"] = part["attention.reduction_norm"]
+                for index, name in ((0, "expand"), (4, "contract")):
+                    value = part[f"feed_forward.{name}"]
+                    named[f"{begin}ffn.layers.{index}.{leaf}"] = value[:, :, None, None] if value.ndim == 2 else value
+                named[f"{begin}ffn.layers.1.{leaf}"] = part["feed_forward.depthwise"]
+    return named
+
+
+def random_weights(module):
+    """As many different numbers as there are: no two tensors can be exchanged unseen."""
+    return {name: torch.randn(value.shape) for name, value in module.state_dict().items()}
+
+
+def heads(*names):
+    return {f"{name}.weight": torch.zeros(3, 2) for name in names}
+
+
+IMAGENET_HEAD = heads("head")
+MMSEG_HEADS = heads("decode_head.conv_seg", "auxiliary_head.conv_seg")
+FILES = {
+    "afa_wsss backbone": lambda own: own,
+    "SegFormer mit_b*.pth": lambda own: as_segformer(own, "mit_b0") | IMAGENET_HEAD,
+    "SegFormer with decoder": lambda own: as_segformer(own, "mit_b0", "backbone.") | MMSEG_HEADS,
+    "segmentation_models_pytorch": lambda own: (
+        as_segformer(own, "mit_b0", "encoder.") | heads("decoder.mlp_stage.0.linear", "segmentation_head.0")
+    ),
+    "mmseg backbone": lambda own: as_mmseg(own, "mit_b0"),
+    "mmseg segmentor": lambda own: as_mmseg(own, "mit_b0", "backbone.") | MMSEG_HEADS,
+}
+
+
+@pytest.mark.parametrize("wrapper", ["", "module."])
+@pytest.mark.parametrize("layout", FILES)
+def test_files_round_trip(tmp_path, caplog, layout, wrapper) -> None:
+    own = mix_transformer("mit_b0")
+    weights = random_weights(own)
+    torch.save({wrapper + name: value for name, value in FILES[layout](weights).items()}, tmp_path / "weights.pth")
+    with caplog.at_level(logging.INFO):
+        load_backbone(own, str(tmp_path / "weights.pth"))
+    assert all(torch.equal(value, weights[name]) for name, value in own.state_dict().items())
+    assert f"(layout: {layout})" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["SegFormer mit_b*.pth", "mmseg backbone"])
+def test_sizes_beyond_ten_blocks_round_trip(tmp_path, layout) -> None:
+    own = mix_transformer("mit_b3")
+    weights = random_weights(own)
+    invert = as_mmseg if layout == "mmseg backbone" else as_segformer
+    torch.save(invert(weights, "mit_b3"), tmp_path / "weights.pth")
+    load_backbone(own, str(tmp_path / "weights.pth"))
+    assert all(torch.equal(value, weights[name]) for name, value in own.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["network", "checkpoint"])
+@pytest.mark.parametrize("backbone", ["mit_nano", "mit_b0"])
+def test_the_backbone_is_taken_out_of_our_own_networks(tmp_path, caplog, backbone, kind) -> None:
+    trained, own = create_model(backbone, 3, decoder_width=16), mix_transformer(backbone)
+    path = tmp_path / {"network": "network.safetensors", "checkpoint": "last.ckpt"}[kind]
+    if kind == "network":
+        save_file(trained.state_dict(), path)
+    else:
+        state = {f"network.{name}": value for name, value in trained.state_dict().items()}
+        torch.save({"state_dict": state, "global_step": 3, "config": {}}, path)
+    with caplog.at_level(logging.INFO):
+        load_backbone(own, str(path))
+    assert all(torch.equal(value, own.state_dict()[name]) for name, value in trained.encoder.state_dict().items())
+    assert "(layout: afa_wsss network)" in caplog.text
+
+
+def test_the_backbone_is_taken_out_of_an_official_checkpoint(tmp_path, caplog) -> None:
+    torch.save(reference_weights(), tmp_path / "official.pth")
+    own = mix_transformer("mit_b0")
+    with caplog.at_level(logging.INFO):
+        load_backbone(own, str(tmp_path / "official.pth"))
+    wanted = reference_network().encoder.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in own.state_dict().items())
+    assert "(layout: official AFA checkpoint)" in caplog.text
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_what_is_neither_backbone_nor_head_is_named(tmp_path, layout) -> None:
+    own = mix_transformer("mit_b0")
+    weights = FILES[layout](random_weights(own)) | {"surplus.weight": torch.zeros(1)}
+    torch.save(weights, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"1 not expected: surplus\.weight$"):
+        load_backbone(own, str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_what_is_missing_is_named(tmp_path, layout) -> None:
+    own = mix_transformer("mit_b0")
+    weights = random_weights(own)
+    file = FILES[layout](weights)
+    last_norm = next(name for name, value in file.items() if value is weights["stages.3.norm.bias"])
+    del file[last_norm]
+    torch.save(file, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"\(layout: .*\) does not: 1 missing: stages\.3\.norm\.bias$"):
+        load_backbone(own, str(tmp_path / "weights.pth"))
+
+
+def test_a_key_without_its_value_is_named(tmp_path) -> None:
+    path = save_published(hugging_face(SegformerModel, "mit_b0"), tmp_path, "safetensors")
+    weights = load_file(path)
+    del weights["encoder.block.3.1.attention.self.value.bias"]
+    save_file(weights, path)
+    told = r"1 missing: .*\.1\.attention\.key_value\.bias; 1 not expected: .*\.1\.attention\.key\.bias$"
+    with pytest.raises(UserError, match=told):
+        load_backbone(mix_transformer("mit_b0"), str(path))
+
+
+def test_another_size_is_told(tmp_path) -> None:
+    torch.save(as_mmseg(random_weights(mix_transformer("mit_b0")), "mit_b0"), tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"176 of another shape: stages\.0.*\(32,\) for \(64,\)"):
+        load_backbone(mix_transformer("mit_b1"), str(tmp_path / "weights.pth"))
+
+
+def test_unknown_layouts_are_refused_with_the_known_ones(tmp_path) -> None:
+    torch.save({f"features.{i}.weight": torch.zeros(2) for i in range(5)}, tmp_path / "resnet.pth")
+    with pytest.raises(UserError, match=r"has names as features\.0\.weight, .*known are: ") as told:
+        load_backbone(mix_transformer("mit_b0"), str(tmp_path / "resnet.pth"))
+    assert all(layout.title in str(told.value) for layout in LAYOUTS)
+
+
+def test_names_of_the_backbone_itself_suffice(tmp_path) -> None:
+    """A backbone of another kind, whose names are in no table."""
+    other = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    weights = random_weights(other)
+    torch.save(weights, tmp_path / "weights.pth")
+    load_backbone(other, str(tmp_path / "weights.pth"))
+    assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
