@@ -86,7 +86,7 @@ def _write_lists(root: Path, split: str, labels: dict[str, Labels], classes: Seq
 def write_partshapes(
     root: str | Path,
     *,
-    train: int = 600,
+    train: int = 1000,
     val: int = 200,
     size: int = 112,
     seed: int = 0,

@@ -20,7 +20,7 @@ from afa_wsss.types import AFAOutput, UserError
 POOLINGS = ("max", "average", "log_sum_exp")
 """How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
 
-SHARPNESS = 0.3
+SHARPNESS = 0.6
 """Of log-sum-exp pooling: towards 0 it is the average of the tokens' logits, towards infinity their maximum."""
 
 

@@ -12,15 +12,18 @@ from afa_wsss.training.module import AFAModule
 class Compilation(Callback):
     """Compiles the encoder: nearly all of a step, the passes for class activation maps included.
 
-    A run of fixed crops needs four graphs: the training pass, the CAM pass at the photo's own scale, one with sizes
-    left open for all others, and the one that also reads the affinity. The number of classes is in none of them. Held-out
-    photos have a size each, so validation runs as if nothing were compiled, and never compiles.
+    Each size has a graph of its own; graphs that leave sizes open were slower than none at all. Crops are of one size,
+    so a run needs a graph for the training pass, one for each CAM scale, and one for the pass that also reads the
+    affinity. The number of classes is in none of them. Held-out photos have a size each, so validation runs as if
+    nothing were compiled, and never compiles.
     """
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Marks the encoder; it is compiled when it is first called."""
         if stage == "fit" and isinstance(pl_module, AFAModule):
-            pl_module.network.encoder.compile()
+            # Runs of a sweep share the process: graphs of other crops would count against the limit of this run's.
+            torch.compiler.reset()
+            pl_module.network.encoder.compile(dynamic=False)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """From here on nothing compiles."""
