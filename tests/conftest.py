@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -42,3 +43,17 @@ def voc_mini() -> Path:
     if not VOC_MINI.is_dir():
         pytest.skip("the sample photos of ../shared/voc_mini are not here")
     return VOC_MINI
+
+
+@pytest.fixture
+def dynamo() -> Iterator[Mapping[str, int]]:
+    """What ``torch.compile`` counts, ``unique_graphs`` among it. Nothing is compiled before, and nothing stays after.
+
+    Shapes are not checked meanwhile: dynamo cannot trace the checks, and users have none.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield torch._dynamo.utils.counters["stats"]
+    torch._dynamo.reset()
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -107,6 +107,9 @@ def test_log_sum_exp_lies_between_the_mean_and_the_maximum_of_the_tokens() -> No
     pooled = network.classify(features)
     assert (tokens.mean(dim=2) < pooled).all()
     assert (pooled < tokens.amax(dim=2)).all()
+    sharper = create_model("mit_nano", 3, pooling="log_sum_exp", sharpness=3.0)
+    sharper.load_state_dict(network.state_dict())
+    assert (sharper.classify(features) > pooled).all()
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,7 @@ def test_log_sum_exp_lies_between_the_mean_and_the_maximum_of_the_tokens() -> No
     [
         ({"backbone": "resnet50"}, "need a backbone of mit_nano, mit_b0"),
         ({"backbone": "mit_b0", "pooling": "median"}, "need pooling to be one of max, average"),
+        ({"backbone": "mit_b0", "sharpness": 0.0}, "need a sharpness of pooling above 0, got 0.0"),
         ({"backbone": "mit_b0", "num_classes": 0}, "at least one foreground class"),
         ({"backbone": "mit_b0", "strides": [4, 2]}, "need four strides"),
         ({"backbone": "mit_nano", "strides": [2, 2, 2, 1]}, "need strides of mit_nano to begin with 4"),

@@ -5,7 +5,9 @@ import pytest
 import torch
 from tests.oracles import refinement
 
-from afa_wsss.ops.par import _apply_gather, apply_kernel, neighbour_kernel, refine
+from afa_wsss.ops import par
+from afa_wsss.ops.par import _apply_shifted, _apply_sparse, _apply_sum, neighbour_kernel, refine
+from afa_wsss.ops.pseudo_label import box_mask
 
 
 @pytest.mark.parametrize("case", [0, 1])
@@ -25,11 +27,31 @@ def test_equals_the_sum_over_neighbours_one_pixel_at_a_time() -> None:
     np.testing.assert_allclose(refined, expected, atol=1e-5)
 
 
-def test_sparse_and_gathered_forms_agree() -> None:
+@pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
+def test_all_forms_agree(boxes) -> None:
     image, scores = torch.rand(2, 3, 12, 15), torch.rand(2, 4, 12, 15)
-    boxes = torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])
     kernel = neighbour_kernel(image, boxes=boxes)
-    torch.testing.assert_close(apply_kernel(kernel, scores, steps=4), _apply_gather(kernel, scores, 4))
+    inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
+    forms = [form(kernel, scores, 4) * inside for form in (_apply_shifted, _apply_sparse, _apply_sum)]
+    for form in forms[1:]:
+        torch.testing.assert_close(form, forms[0])
+
+
+@pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
+def test_weights_in_one_and_rows_by_rows_agree(boxes, monkeypatch) -> None:
+    image = torch.rand(2, 3, 12, 15)
+    whole = neighbour_kernel(image, boxes=boxes).weights
+    monkeypatch.setattr(par, "_PIXELS_AT_ONCE", 70)
+    torch.testing.assert_close(neighbour_kernel(image, boxes=boxes).weights, whole)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
+    torch.testing.assert_close(neighbour_kernel(image, boxes=boxes).weights * inside, whole * inside)
+
+
+@pytest.mark.parametrize("channels", [2, 9])
+def test_few_and_many_channels_are_refined_alike(channels) -> None:
+    image, scores = torch.rand(1, 3, 9, 11), torch.rand(1, 9, 9, 11)
+    torch.testing.assert_close(refine(image, scores)[:, :channels], refine(image, scores[:, :channels]))
 
 
 def test_a_box_is_refined_as_if_it_were_the_whole_photo() -> None:

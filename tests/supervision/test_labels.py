@@ -110,11 +110,33 @@ def test_stages_without_par_differ_by_the_walk_alone() -> None:
     assert torch.equal(stages.walk, stages.walk_par)
 
 
+def test_the_walk_may_have_background_scores_of_its_own() -> None:
+    images, cam, labels, boxes = _inputs()
+    affinity = torch.rand(2, 16, 16)
+    grids = {"grid": (4, 4), "affinity_grid": (4, 4)}
+    same = {"low": 0.2, "high": 0.3, "background": 0.25, "first_step": 0, "walk_first_step": 1, "radius": 2}
+    own = {"walk_low": 0.45, "walk_high": 0.5, "walk_background": 0.48}
+    there = {"low": 0.45, "high": 0.5, "background": 0.48}
+    maps = (images, cam, affinity, labels, boxes)
+
+    def labelled(settings: dict, step: int):
+        return Supervision(**settings).targets(*maps, step=step, **grids)
+
+    assert torch.equal(labelled(same | own, 0).pseudo_label, labelled(same, 0).pseudo_label)
+    assert torch.equal(labelled(same | own, 1).pseudo_label, labelled(same | there, 1).pseudo_label)
+    assert torch.equal(labelled(same | own, 1).affinity_label, labelled(same, 1).affinity_label)
+    stages = Supervision(**same, **own).stages(*maps, affinity_grid=(4, 4))
+    assert torch.equal(stages.cam_par, Supervision(**same).stages(*maps, affinity_grid=(4, 4)).cam_par)
+    assert torch.equal(stages.walk_par, Supervision(**same | there).stages(*maps, affinity_grid=(4, 4)).walk_par)
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"low": 0.6, "high": 0.5}, "need 0 <= supervision.low < supervision.high <= 1, got low=0.6, high=0.5"),
         ({"background": 1.5}, "background"),
+        ({"walk_low": 0.6}, "(null stands for low and high), got walk_low=0.6, walk_high=0.55"),
+        ({"walk_background": -1.0}, "background=0.45, walk_background=-1.0"),
         ({"radius": 0}, "radius"),
         ({"first_step": 10, "walk_first_step": 5}, "first_step <= supervision.walk_first_step, got 10 and 5"),
     ],

@@ -16,6 +16,7 @@ class ModelConfig:
     backbone: str = MISSING
     pretrained: str | None = None
     pooling: str = "max"
+    sharpness: float = 1.0
     decoder_width: int = 256
     dropout: float = 0.1
     drop_path_rate: float = 0.1
@@ -59,6 +60,9 @@ class SupervisionConfig:
     low: float = 0.35
     high: float = 0.55
     background: float = 0.45
+    walk_low: float | None = None
+    walk_high: float | None = None
+    walk_background: float | None = None
     radius: int = 8
     alpha: float = 2.0
     walk_steps: int = 1

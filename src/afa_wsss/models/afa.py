@@ -20,9 +20,6 @@ from afa_wsss.types import AFAOutput, UserError
 POOLINGS = ("max", "average", "log_sum_exp")
 """How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
 
-SHARPNESS = 0.6
-"""Of log-sum-exp pooling: towards 0 it is the average of the tokens' logits, towards infinity their maximum."""
-
 
 class AFA(nn.Module):
     """Class branch, affinity branch and segmentation branch on one transformer.
@@ -37,6 +34,7 @@ class AFA(nn.Module):
         num_classes: int,
         *,
         pooling: str = "max",
+        sharpness: float = 1.0,
         decoder_width: int = 256,
         dropout: float = 0.1,
         cam_in_training_mode: bool = False,
@@ -47,9 +45,12 @@ class AFA(nn.Module):
             raise UserError(f"need at least one foreground class, got num_classes={num_classes}")
         if pooling not in POOLINGS:
             raise UserError(f"need pooling to be one of {', '.join(POOLINGS)}; got {pooling!r}")
+        if not sharpness > 0:
+            raise UserError(f"need a sharpness of pooling above 0, got {sharpness}")
         self.num_classes = num_classes
         self.encoder = encoder
         self.pooling = pooling
+        self.sharpness = sharpness
         self.cam_in_training_mode = cam_in_training_mode
         self.classifier = nn.Conv2d(encoder.widths[-1], num_classes, 1, bias=False)
         self.affinity_head = AffinityHead(encoder.attention_channels)
@@ -70,11 +71,11 @@ class AFA(nn.Module):
 
         ``max`` takes each channel's maximum, then the class weights: maps mark the most telling part. ``average`` takes
         the mean, and maps grow past the object. ``log_sum_exp`` pools the tokens' class logits in between (Pinheiro and
-        Collobert, CVPR 2015): (1 / r) log mean exp(r x).
+        Collobert, CVPR 2015): (1 / r) log mean exp(r x), where the sharpness r leads from average (0) to maximum.
         """
         if self.pooling == "log_sum_exp":
-            logits: Tensor = self.classifier(features).float().flatten(2) * SHARPNESS
-            return (logits.logsumexp(dim=2) - math.log(logits.shape[2])) / SHARPNESS
+            logits: Tensor = self.classifier(features).float().flatten(2) * self.sharpness
+            return (logits.logsumexp(dim=2) - math.log(logits.shape[2])) / self.sharpness
         pooled = features.amax(dim=(2, 3)) if self.pooling == "max" else features.mean(dim=(2, 3))
         pooled_logits: Tensor = self.classifier(pooled[..., None, None]).flatten(1)
         return pooled_logits
@@ -117,6 +118,7 @@ def create_model(
     *,
     pretrained: str | None = None,
     pooling: str = "max",
+    sharpness: float = 1.0,
     decoder_width: int = 256,
     dropout: float = 0.1,
     drop_path_rate: float = 0.1,
@@ -131,6 +133,7 @@ def create_model(
         pretrained: Weights of the backbone: ``"nano"`` for those that the package ships, or a path of a
             ``.safetensors`` or ``.pth`` file; None for random weights.
         pooling: ``"max"`` (the official choice), ``"average"`` or ``"log_sum_exp"``; see ``AFA.classify``.
+        sharpness: Of log-sum-exp pooling, r.
         decoder_width: Channels of the segmentation branch.
         dropout: Rate before its last layer.
         drop_path_rate: Rate at the backbone's last block.
@@ -150,6 +153,7 @@ def create_model(
         encoder,
         num_classes,
         pooling=pooling,
+        sharpness=sharpness,
         decoder_width=decoder_width,
         dropout=dropout,
         cam_in_training_mode=cam_in_training_mode,

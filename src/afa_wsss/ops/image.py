@@ -14,8 +14,13 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """Of the red, green and blue values of ImageNet, in 0-255."""
 
 
+def constant(values: Sequence[float], like: Tensor) -> Float[Tensor, " d"]:
+    """Numbers as float32 where ``like`` lies; a GPU is not waited for."""
+    return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
+
+
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device, dtype=torch.float32).view(3, 1, 1)
+    return constant(values, like).view(3, 1, 1)
 
 
 def normalize(images: Shaped[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:

@@ -125,14 +125,17 @@ def refine_in_boxes(
     half_rows, half_columns = rows // 2, columns // 2
     canvas = (height // 2, width // 2)
 
-    def shrink(maps: Tensor, *, align_corners: bool) -> Tensor:
-        down = source_coordinates(canvas[0], rows, half_rows, align_corners=align_corners) + top[:, None]
-        across = source_coordinates(canvas[1], columns, half_columns, align_corners=align_corners) + left[:, None]
-        return resample(maps, down, across)
-
+    sides = ((canvas[0], rows, half_rows, top), (canvas[1], columns, half_columns, left))
+    images = resample(images, *(_forth(*side, align_corners=False) for side in sides))
+    scores = resample(scores, *(_forth(*side, align_corners=True) for side in sides))
     inner = torch.stack([torch.zeros_like(rows), half_rows, torch.zeros_like(rows), half_columns], dim=1)
-    refined = par.refine(shrink(images, align_corners=False), shrink(scores, align_corners=True), inner)
+    refined = par.refine(images, scores, inner)
     return resample(refined, _back(height, half_rows, rows, top), _back(width, half_columns, columns, left))
+
+
+def _forth(count: int, full: Tensor, half: Tensor, start: Tensor, *, align_corners: bool) -> Tensor:
+    """Where the pixels of a side of the canvas, on which ``half`` pixels of a box are laid, lie in the crop."""
+    return source_coordinates(count, full, half, align_corners=align_corners) + start[:, None]
 
 
 def _back(count: int, half: Tensor, full: Tensor, start: Tensor) -> Tensor:

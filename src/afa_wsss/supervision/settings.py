@@ -23,6 +23,9 @@ class Supervision:
         low: Background score beta_l.
         high: Background score beta_h.
         background: The one score at which validation reads labels.
+        walk_low: beta_l for the walk's labels; None, the paper's choice, for ``low``.
+        walk_high: beta_h for the walk's labels; None for ``high``.
+        walk_background: The one score at which validation reads labels after the walk; None for ``background``.
         radius: Of the window of affinity labels and walk, in tokens (Chebyshev).
         alpha: Power of the affinity.
         walk_steps: Of the random walk.
@@ -36,6 +39,9 @@ class Supervision:
     low: float = 0.35
     high: float = 0.55
     background: float = 0.45
+    walk_low: float | None = None
+    walk_high: float | None = None
+    walk_background: float | None = None
     radius: int = 8
     alpha: float = 2.0
     walk_steps: int = 1
@@ -49,8 +55,17 @@ class Supervision:
         """Checks the settings once, where they enter."""
         if not 0 <= self.low < self.high <= 1:
             raise UserError(f"need 0 <= supervision.low < supervision.high <= 1, got low={self.low}, high={self.high}")
-        if not 0 <= self.background <= 1:
-            raise UserError(f"need 0 <= supervision.background <= 1, got {self.background}")
+        low, high, background = self.walk_thresholds
+        if not 0 <= low < high <= 1:
+            raise UserError(
+                "need 0 <= supervision.walk_low < supervision.walk_high <= 1 (null stands for low and high), "
+                f"got walk_low={low}, walk_high={high}"
+            )
+        if not (0 <= self.background <= 1 and 0 <= background <= 1):
+            raise UserError(
+                "need supervision.background and walk_background between 0 and 1, "
+                f"got background={self.background}, walk_background={background}"
+            )
         if self.radius < 1 or self.alpha <= 0 or self.walk_steps < 1:
             raise UserError(
                 "need supervision.radius and walk_steps of at least 1 and alpha above 0, "
@@ -61,6 +76,13 @@ class Supervision:
                 "need supervision.first_step <= supervision.walk_first_step, "
                 f"got {self.first_step} and {self.walk_first_step}"
             )
+
+    @property
+    def walk_thresholds(self) -> tuple[float, float, float]:
+        """Low, high and the one background score for what the walk has spread."""
+        pairs = ((self.walk_low, self.low), (self.walk_high, self.high), (self.walk_background, self.background))
+        low, high, background = (same if own is None else own for own, same in pairs)
+        return low, high, background
 
     def targets(
         self,
@@ -95,7 +117,8 @@ class Supervision:
         if walks:
             walk = self.walk_on(affinity_grid)
             walked = (images, cam, affinity, image_labels, boxes)
-            labels.append(labels_from_walk(*walked, low=self.low, high=self.high, walk=walk, par=self.par))
+            low, high, _ = self.walk_thresholds
+            labels.append(labels_from_walk(*walked, low=low, high=high, walk=walk, par=self.par))
         # Pairs are labelled by the first that is made, CAM where there is one; pixels by the last.
         pairs = affinity_labels(labels[0], grid=grid, radius=self.radius)
         return Targets(image_labels, labels[-1], pairs)
@@ -116,4 +139,5 @@ class Supervision:
     ) -> LabelStages:
         """What each stage of the method adds, for validation: see ``label_stages``."""
         maps, walk = (images, cam, affinity, image_labels, boxes), self.walk_on(affinity_grid)
-        return label_stages(*maps, background=self.background, walk=walk, par=self.par)
+        after_walk = self.walk_thresholds[2]
+        return label_stages(*maps, background=self.background, walk_background=after_walk, walk=walk, par=self.par)

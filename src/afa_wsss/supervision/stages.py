@@ -13,7 +13,7 @@ from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scor
 
 
 class LabelStages(NamedTuple):
-    """Labels of every pixel, read at one background score, none ignored."""
+    """Labels of every pixel, none ignored."""
 
     cam: UInt8[Tensor, "b H W"]
     cam_par: UInt8[Tensor, "b H W"]
@@ -30,6 +30,7 @@ def label_stages(
     boxes: Int[Tensor, "b 4"],
     *,
     background: float,
+    walk_background: float | None = None,
     walk: Walk,
     par: PARSettings | None = DEFAULT_PAR,
 ) -> LabelStages:
@@ -42,11 +43,13 @@ def label_stages(
         image_labels: Multi-hot.
         boxes: (y0, y1, x0, x1) of the photos inside the batch's frame.
         background: The one background score.
+        walk_background: The one for what the walk has spread; None for ``background``.
         walk: Grid of the affinity, window and power of the random walk.
         par: How scores are refined; None to leave them, when the stages with and without PAR are equal.
     """
     (refined,) = cam_scores(images, cam, image_labels, (background,), par=par)
-    (walked,) = walk_scores(cam, affinity, image_labels, (background,), walk=walk)
+    walk_background = background if walk_background is None else walk_background
+    (walked,) = walk_scores(cam, affinity, image_labels, (walk_background,), walk=walk)
     both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par)
     return LabelStages(
         read_cam(cam, image_labels, background),

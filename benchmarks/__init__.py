@@ -1,0 +1,1 @@
+"""How fast the package is: beside textbook versions of each stage, beside other packages, and over sizes."""

@@ -1,0 +1,74 @@
+"""One training step, and one validation batch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from afa_wsss.models import AFA
+from afa_wsss.ops.image import normalize
+from afa_wsss.types import Batch, Targets
+from benchmarks.textbook import labels, network
+
+SCALES = (1.0, 0.5, 1.5)
+window_mask = lru_cache(labels.window_mask)
+"""Made once in a training run."""
+
+
+def make_targets(model: AFA, batch: Batch) -> Targets:
+    """Labels of both kinds: of pixels from the walk, of pairs of tokens from CAM."""
+    images = normalize(batch.images)
+    height, width = images.shape[-2:]
+    cam, affinity = network.multi_scale_cam(model, images, scales=SCALES)
+    cam = cam * batch.image_labels[..., None, None]
+    photos = batch.images.float() / 255
+    grid, large = model.grid(height, width), model.grid(int(height * max(SCALES)), int(width * max(SCALES)))
+    from_cam = labels.labels_from_cam(photos, cam, batch.image_labels, batch.boxes)
+    shown = (photos, cam, affinity, batch.image_labels, batch.boxes)
+    from_walk = labels.labels_from_walk(*shown, grid=large, window=window_mask(*large))
+    pairs = labels.affinity_labels(from_cam, grid=grid, window=window_mask(*grid))
+    return Targets(batch.image_labels, from_walk, pairs)
+
+
+def total_loss(output: network.AFAOutput, targets: Targets) -> Tensor:
+    """L_cls + 0.1 L_seg + 0.1 L_aff."""
+    pixels, pairs = targets.pseudo_label, targets.affinity_label
+    assert pixels is not None  # noqa: S101
+    assert pairs is not None  # noqa: S101
+    logits = F.interpolate(output.seg_logits, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
+    background, foreground = pixels.long().clone(), pixels.long().clone()
+    background[pixels != 0] = 255
+    foreground[pixels == 0] = 255
+    segmentation = 0.5 * sum(
+        F.cross_entropy(logits, kind, ignore_index=255) if (kind != 255).any() else logits.sum() * 0
+        for kind in (background, foreground)
+    )
+    positive, negative = (pairs == 1).float(), (pairs == 0).float()
+    apart = (positive * (1 - output.affinity)).sum() / (positive.sum() + 1)
+    together = (negative * output.affinity).sum() / (negative.sum() + 1)
+    classes = nn.functional.multilabel_soft_margin_loss(output.class_logits, targets.image_labels)
+    return classes + 0.1 * segmentation + 0.1 * 0.5 * (apart + together)
+
+
+def training_step(model: AFA, optimizer: Optimizer, batch: Batch) -> float:
+    """Forward, labels, losses, backward, optimizer; the loss."""
+    output = network.forward(model, normalize(batch.images))
+    loss = total_loss(output, make_targets(model, batch))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What validation scores: the prediction, class logits, CAM, and labels at one background score of each stage."""
+    images = normalize(batch.images)
+    logits = network.forward(model, images)
+    prediction = F.interpolate(logits.seg_logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    cam, affinity = network.multi_scale_cam(model, images, scales=SCALES)
+    return prediction.argmax(dim=1), logits.class_logits, cam, affinity

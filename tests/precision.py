@@ -1,0 +1,141 @@
+"""What the tests of precision and compilation run: every operator and loss with inputs of any size and class count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from afa_wsss.losses.affinity import affinity_loss
+from afa_wsss.losses.classification import label_distribution_cross_entropy, multilabel_soft_margin
+from afa_wsss.losses.segmentation import balanced_cross_entropy
+from afa_wsss.ops import affinity, cam, image, par, pseudo_label, random_walk
+from afa_wsss.supervision import PARSettings, Walk, labels_from_cam, labels_from_walk
+from afa_wsss.types import IGNORE_INDEX
+
+PAR = PARSettings(dilations=(1, 2), steps=2)
+
+
+class Size(NamedTuple):
+    """Of the inputs: images, foreground classes, pixels (at least 16 a side)."""
+
+    images: int
+    classes: int
+    height: int
+    width: int
+
+
+SIZES = (Size(2, 3, 16, 24), Size(3, 4, 20, 28), Size(3, 7, 32, 24), Size(2, 20, 21, 35))
+
+
+class Case(NamedTuple):
+    """A function, what makes its arguments, and the largest error of bf16 autocast, relative to the largest value."""
+
+    run: Callable[..., Any]
+    arguments: Callable[[Size], tuple[Any, ...]]
+    tolerance: float = 0.0
+
+
+def maps(size: Size, channels: int | None = None) -> Tensor:
+    """In [0, 1]; of as many channels as there are classes."""
+    return torch.rand(size.images, channels or size.classes, size.height, size.width)
+
+
+def image_labels(size: Size) -> Tensor:
+    """The first class everywhere, the last in the first photo."""
+    labels = torch.zeros(size.images, size.classes)
+    labels[:, 0] = labels[0, -1] = 1
+    return labels
+
+
+def boxes(size: Size) -> Tensor:
+    """The whole frame, but for the last photo."""
+    whole = [0, size.height, 0, size.width]
+    return torch.tensor([whole] * (size.images - 1) + [[2, size.height - 3, 1, size.width - 2]])
+
+
+def pixel_labels(size: Size) -> Tensor:
+    """All classes; the first row is unknown."""
+    labels = torch.randint(0, size.classes + 1, (size.images, size.height, size.width), dtype=torch.uint8)
+    labels[:, 0] = IGNORE_INDEX
+    return labels
+
+
+def pairs(size: Size, tokens: int) -> Tensor:
+    """A symmetric affinity in (0, 1)."""
+    drawn = torch.rand(size.images, tokens, tokens)
+    return (drawn + drawn.transpose(1, 2)) / 2
+
+
+def pair_labels(size: Size, tokens: int) -> Tensor:
+    """Of both kinds, and unknown ones."""
+    kinds = torch.tensor([0, 1, IGNORE_INDEX], dtype=torch.uint8)
+    return kinds[torch.randint(0, 3, (size.images, tokens, tokens))]
+
+
+def grid(size: Size) -> tuple[int, int]:
+    """Of tokens at a quarter."""
+    return size.height // 4, size.width // 4
+
+
+def from_cam(images: Tensor, maps: Tensor, image_labels: Tensor, boxes: Tensor) -> Tensor:
+    """``labels_from_cam``, with thresholds between which random maps have labels of every kind."""
+    return labels_from_cam(images, maps, image_labels, boxes, low=0.4, high=0.6, par=PAR)
+
+
+def from_walk(images: Tensor, maps: Tensor, affinity: Tensor, image_labels: Tensor, boxes: Tensor) -> Tensor:
+    """``labels_from_walk``, likewise."""
+    walk = Walk((images.shape[-2] // 4, images.shape[-1] // 4), radius=2)
+    return labels_from_walk(images, maps, affinity, image_labels, boxes, low=0.4, high=0.6, walk=walk, par=PAR)
+
+
+def tokens(size: Size) -> int:
+    """Of that grid."""
+    return grid(size)[0] * grid(size)[1]
+
+
+CASES = {
+    "class_activation_map": Case(
+        cam.class_activation_map, lambda s: (maps(s, 8), torch.randn(s.classes, 8, 1, 1)), tolerance=1e-2
+    ),
+    "normalize_cam": Case(cam.normalize_cam, lambda s: (maps(s),)),
+    "zero_absent": Case(cam.zero_absent, lambda s: (maps(s), image_labels(s))),
+    "background_scores": Case(pseudo_label.background_scores, lambda s: (maps(s), image_labels(s), 0.4)),
+    "read_cam": Case(pseudo_label.read_cam, lambda s: (maps(s), image_labels(s), 0.4)),
+    "combine": Case(pseudo_label.combine, lambda s: (pixel_labels(s), pixel_labels(s), boxes(s))),
+    "locality_mask": Case(lambda x: affinity.locality_mask(*x.shape[-2:], radius=2), lambda s: (maps(s, 1),)),
+    "affinity_labels": Case(
+        lambda label: affinity.affinity_labels(label, grid=(label.shape[1] // 4, label.shape[2] // 4), radius=2),
+        lambda s: (pixel_labels(s),),
+    ),
+    "transition_matrix": Case(random_walk.transition_matrix, lambda s: (pairs(s, tokens(s)),)),
+    "propagate": Case(
+        random_walk.propagate, lambda s: (maps(s._replace(height=4, width=s.width // 4)), pairs(s, s.width // 4 * 4))
+    ),
+    "neighbour_kernel": Case(lambda x: par.neighbour_kernel(x, dilations=(1, 2)).weights, lambda s: (maps(s, 3),)),
+    "refine": Case(
+        lambda images, scores: par.refine(images, scores, dilations=(1, 2), steps=2),
+        lambda s: (maps(s, 3), maps(s._replace(height=s.height // 2))),
+    ),
+    "normalize": Case(image.normalize, lambda s: (maps(s, 3).mul(255).byte(),)),
+    "denormalize": Case(image.denormalize, lambda s: (torch.randn(s.images, 3, s.height, s.width),)),
+    "truncated": Case(image.truncated, lambda s: (maps(s, 3),)),
+    "resize": Case(lambda x: image.resize(x, (x.shape[2] // 2, x.shape[3] // 2)), lambda s: (maps(s),)),
+    "labels_from_cam": Case(from_cam, lambda s: (maps(s, 3), maps(s), image_labels(s), boxes(s))),
+    "labels_from_walk": Case(
+        from_walk, lambda s: (maps(s, 3), maps(s), pairs(s, tokens(s)), image_labels(s), boxes(s))
+    ),
+    "affinity_loss": Case(affinity_loss, lambda s: (pairs(s, s.height), pair_labels(s, s.height))),
+    "balanced_cross_entropy": Case(
+        balanced_cross_entropy,
+        lambda s: (torch.randn(s.images, s.classes + 1, s.height // 4, s.width // 4), pixel_labels(s)),
+    ),
+    "multilabel_soft_margin": Case(
+        multilabel_soft_margin, lambda s: (torch.randn(s.images, s.classes), image_labels(s))
+    ),
+    "label_distribution_cross_entropy": Case(
+        label_distribution_cross_entropy, lambda s: (torch.randn(s.images, s.classes), image_labels(s))
+    ),
+}
