@@ -17,6 +17,9 @@ from afa_wsss.cli import build, evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
 from afa_wsss.data.classes import voc_palette
 from afa_wsss.data.partshapes import write_partshapes
+from afa_wsss.models.backbones import create_encoder
+from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.vision_transformer import is_timm_model
 from afa_wsss.types import UserError
 
 
@@ -70,13 +73,48 @@ def told(capfd, main, *words):
 
 @pytest.mark.parametrize("experiment", ["voc12_mit_b1", "voc12_official", "coco14_mit_b1"])
 def test_the_papers_recipes_start_from_imagenet(experiment):
-    assert settings_of_run(f"experiment={experiment}")["model"]["pretrained"] == "hf-hub:nvidia/mit-b1"
+    model = settings_of_run(f"experiment={experiment}")["model"]
+    assert (model["backbone"], model["pretrained"]) == ("mit_b1", "default")
+    assert create_encoder("mit_b1").default_weights == "hf-hub:nvidia/mit-b1"
 
 
 @pytest.mark.parametrize("size", range(6))
 def test_each_size_has_its_own_weights(size):
     model = settings_of_run("experiment=voc12_mit_b1", f"model=mit_b{size}")["model"]
-    assert (model["backbone"], model["pretrained"]) == (f"mit_b{size}", f"hf-hub:nvidia/mit-b{size}")
+    assert (model["backbone"], model["pretrained"]) == (f"mit_b{size}", "default")
+    assert MIX_TRANSFORMERS[model["backbone"]].weights == f"hf-hub:nvidia/mit-b{size}"
+
+
+TIMMS = {
+    "deit_small": "deit_small_patch16_224",
+    "vit_base": "vit_base_patch16_224",
+    "dinov2_small": "vit_small_patch14_dinov2",
+    "dinov3_small": "vit_small_patch16_dinov3",
+    "eva02_small": "eva02_small_patch14_224",
+}
+
+
+@pytest.mark.parametrize(("choice", "backbone"), TIMMS.items(), ids=TIMMS.keys())
+def test_transformers_of_timm_are_one_word(choice, backbone):
+    model = settings_of_run("experiment=voc12_mit_b1", f"model={choice}")["model"]
+    assert (model["backbone"], model["pretrained"]) == (backbone, "default")
+    assert is_timm_model(backbone)
+
+
+@pytest.mark.parametrize("word", ["true", "default"])
+def test_a_backbone_of_timm_asks_for_weights_of_its_own(capfd, offline, root, tmp_path, word):
+    words = [*small_run(root), "model.backbone=deit_small_patch16_224", f"output_dir={tmp_path / 'run'}"]
+    line = told(capfd, training.main, *words, f"model.pretrained={word}")
+    assert "need weights of hf-hub:timm/deit_small_patch16_224.fb_in1k, HF_HUB_OFFLINE is set" in line
+
+
+def test_a_backbone_of_timm_goes_through_all_commands(root, tmp_path):
+    words = [*small_run(root), "model.backbone=deit_tiny_patch16_224", f"output_dir={tmp_path / 'run'}"]
+    assert run_command(training.main, *words, "callbacks=none") == 0
+    checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
+    words = [checkpoint, "trainer.accelerator=cpu", f"output_dir={tmp_path / 'scored'}"]
+    assert run_command(evaluate.main, *words) == 0
+    assert len(list((tmp_path / "scored" / "masks").iterdir())) == 5
 
 
 def test_without_a_network_a_recipe_says_what_to_do(capfd, offline, voc, tmp_path):

@@ -115,7 +115,8 @@ def test_log_sum_exp_lies_between_the_mean_and_the_maximum_of_the_tokens() -> No
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"backbone": "resnet50"}, "need a backbone of mit_nano, mit_b0"),
+        ({"backbone": "mit_b9"}, "need a backbone of mit_nano, mit_b0"),
+        ({"backbone": "resnet50"}, "need a plain vision transformer"),
         ({"backbone": "mit_b0", "pooling": "median"}, "need pooling to be one of max, average"),
         ({"backbone": "mit_b0", "sharpness": 0.0}, "need a sharpness of pooling above 0, got 0.0"),
         ({"backbone": "mit_b0", "num_classes": 0}, "at least one foreground class"),

@@ -231,12 +231,3 @@ def test_unknown_layouts_are_refused_with_the_known_ones(tmp_path) -> None:
     with pytest.raises(UserError, match=r"has names as features\.0\.weight, .*known are: ") as told:
         load_backbone(mix_transformer("mit_b0"), str(tmp_path / "resnet.pth"))
     assert all(layout.title in str(told.value) for layout in LAYOUTS)
-
-
-def test_names_of_the_backbone_itself_suffice(tmp_path) -> None:
-    """A backbone of another kind, whose names are in no table."""
-    other = torch.nn.Sequential(torch.nn.Linear(2, 3))
-    weights = random_weights(other)
-    torch.save(weights, tmp_path / "weights.pth")
-    load_backbone(other, str(tmp_path / "weights.pth"))
-    assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())

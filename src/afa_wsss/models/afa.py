@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.models.affinity_head import AffinityHead
+from afa_wsss.models.backbones import Encoder, create_encoder
 from afa_wsss.models.mix_block import Grid
-from afa_wsss.models.mix_transformer import MixTransformer, mix_transformer
 from afa_wsss.models.segformer_head import SegFormerHead
 from afa_wsss.ops.cam import class_activation_map
 from afa_wsss.types import AFAOutput, UserError
@@ -30,7 +30,7 @@ class AFA(nn.Module):
 
     def __init__(
         self,
-        encoder: MixTransformer,
+        encoder: Encoder,
         num_classes: int,
         *,
         pooling: str = "max",
@@ -128,23 +128,25 @@ def create_model(
     """Builds the network.
 
     Args:
-        backbone: ``mit_b0`` to ``mit_b5``, or ``mit_nano``.
+        backbone: ``mit_b0`` to ``mit_b5``, ``mit_nano``, or a plain vision transformer of timm (ViT, DeiT, DINOv2,
+            DINOv3, EVA-02), as ``deit_small_patch16_224``.
         num_classes: Foreground classes.
-        pretrained: Weights of the backbone: ``"nano"`` for those that the package ships, or a path of a
-            ``.safetensors`` or ``.pth`` file; None for random weights.
+        pretrained: Weights of the backbone: ``"default"`` for those that go with its name (the hub's, or the package's
+            own for ``mit_nano``), ``"nano"``, ``"hf-hub:owner/repository"``, or a path of a ``.safetensors`` or
+            ``.pth`` file; None for random weights.
         pooling: ``"max"`` (the official choice), ``"average"`` or ``"log_sum_exp"``; see ``AFA.classify``.
         sharpness: Of log-sum-exp pooling, r.
         decoder_width: Channels of the segmentation branch.
         dropout: Rate before its last layer.
         drop_path_rate: Rate at the backbone's last block.
-        strides: Of the four stages; None for the backbone's own ([4, 2, 2, 1], a grid at 1/16).
+        strides: Of the four stages of a mix transformer; None for the backbone's own ([4, 2, 2, 1], a grid at 1/16).
         cam_in_training_mode: Whether the passes that make class activation maps for training are passes of training
             themselves, as in the official code: paths are dropped in them, and the decoder's batch norm counts them.
 
     Raises:
         UserError: For an unknown backbone or pooling, and for weights that do not fit.
     """
-    encoder = mix_transformer(backbone, drop_path_rate=drop_path_rate, strides=strides)
+    encoder = create_encoder(backbone, drop_path_rate=drop_path_rate, strides=strides)
     if pretrained is not None:
         from afa_wsss.models.weights import load_backbone
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from afa_wsss.types import UserError
 
 HUB_PREFIX = "hf-hub:"
-"""Before the name of a repository: ``hf-hub:nvidia/mit-b1``, or ``hf-hub:nvidia/mit-b1@REVISION``."""
+"""Before the name of a repository: ``hf-hub:nvidia/mit-b1``, with ``/FILE`` or ``@REVISION`` behind where needed."""
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""In a repository, the first that is there is taken."""
+"""In a repository, the first that is there is taken, unless one is named."""
 
 
 def download(name: str) -> Path:
@@ -19,7 +20,8 @@ def download(name: str) -> Path:
     ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT`` and ``HF_TOKEN`` count as in every program that uses the hub.
 
     Args:
-        name: ``owner/repository``, with ``@revision`` for another than ``main``.
+        name: ``owner/repository``, with ``/file`` for another than ``WEIGHT_FILES``, ``@revision`` for another than
+            ``main``.
 
     Raises:
         UserError: Where it can neither be reached nor is in the cache, there is none, or it may not be read.
@@ -27,9 +29,12 @@ def download(name: str) -> Path:
     # On use: of all that is imported here it alone knows the network.
     from huggingface_hub import errors
 
-    repository, _, revision = name.partition("@")
+    path, _, revision = name.partition("@")
+    owner, _, rest = path.partition("/")
+    repository, _, file = rest.partition("/")
+    repository, files = "/".join(part for part in (owner, repository) if part), (file,) if file else WEIGHT_FILES
     try:
-        return _first_file(repository, revision or "main")
+        return _first_file(repository, files, revision or "main")
     except errors.GatedRepoError as error:
         raise UserError(
             f"need leave to read {name}, whose owner asks for it; accept the terms on the hub's page of it, then run: "
@@ -47,14 +52,14 @@ def download(name: str) -> Path:
     except errors.HFValidationError as error:
         raise UserError(f"need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got {HUB_PREFIX}{name}") from error
     except _transport_errors() as error:
-        raise UserError(_told_unreachable(repository, revision or "main", error)) from error
+        raise UserError(_told_unreachable(repository, files, revision or "main", error)) from error
 
 
-def _first_file(repository: str, revision: str) -> Path:
+def _first_file(repository: str, files: Sequence[str], revision: str) -> Path:
     from huggingface_hub import errors, hf_hub_download
 
     unreachable: errors.LocalEntryNotFoundError | None = None
-    for file in WEIGHT_FILES:
+    for file in files:
         try:
             # Once it could not be reached, the cache alone is asked: another attempt would wait as long.
             kept = hf_hub_download(repository, file, revision=revision, local_files_only=unreachable is not None)
@@ -65,7 +70,7 @@ def _first_file(repository: str, revision: str) -> Path:
             continue
     if unreachable is not None:
         raise unreachable
-    raise UserError(f"need {' or '.join(WEIGHT_FILES)} in {repository}, the hub has neither; choose another repository")
+    raise UserError(f"need {' or '.join(files)} in {repository}, the hub has none there; choose another repository")
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -75,11 +80,11 @@ def _transport_errors() -> tuple[type[Exception], ...]:
     return (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
-def _told_unreachable(repository: str, revision: str, error: BaseException) -> str:
+def _told_unreachable(repository: str, files: Sequence[str], revision: str, error: BaseException) -> str:
     from huggingface_hub import constants, hf_hub_url
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub gave no file ({_beginning(error)})"
-    urls = " or ".join(hf_hub_url(repository, file, revision=revision) for file in WEIGHT_FILES)
+    urls = " or ".join(hf_hub_url(repository, file, revision=revision) for file in files)
     return (
         f"need weights of {HUB_PREFIX}{repository}, {reason} and the cache {constants.HF_HUB_CACHE} has none; download "
         f"{urls} where there is a network and give model.pretrained=PATH_OF_THAT_FILE, or model.pretrained=null to "

@@ -37,6 +37,7 @@ class MixTransformerConfig:
             one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
         silent_attention: Whether outputs of attention start at zero. Without ImageNet, attention otherwise learns to
             tell every token what is somewhere in the photo, and class activation maps light up all over.
+        weights: Where pretrained ones are, as ``model.pretrained`` names them.
     """
 
     widths: tuple[int, int, int, int]
@@ -47,6 +48,7 @@ class MixTransformerConfig:
     mlp_ratio: int = 4
     convolutional_stem: bool = False
     silent_attention: bool = False
+    weights: str | None = None
 
 
 _WIDE = (64, 128, 320, 512)
@@ -59,13 +61,14 @@ MIX_TRANSFORMERS = {
         reductions=(4, 2, 1, 1),
         convolutional_stem=True,
         silent_attention=True,
+        weights="nano",
     ),
-    "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2)),
-    "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2)),
-    "mit_b2": MixTransformerConfig(_WIDE, (3, 4, 6, 3)),
-    "mit_b3": MixTransformerConfig(_WIDE, (3, 4, 18, 3)),
-    "mit_b4": MixTransformerConfig(_WIDE, (3, 8, 27, 3)),
-    "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3)),
+    "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b0"),
+    "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b1"),
+    "mit_b2": MixTransformerConfig(_WIDE, (3, 4, 6, 3), weights="hf-hub:nvidia/mit-b2"),
+    "mit_b3": MixTransformerConfig(_WIDE, (3, 4, 18, 3), weights="hf-hub:nvidia/mit-b3"),
+    "mit_b4": MixTransformerConfig(_WIDE, (3, 8, 27, 3), weights="hf-hub:nvidia/mit-b4"),
+    "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3), weights="hf-hub:nvidia/mit-b5"),
 }
 """SegFormer's sizes (its table 6) with AFA's strides, and a nano size whose grid is at 1/8, for small pictures."""
 
@@ -198,6 +201,11 @@ class MixTransformer(nn.Module):
         return [parameter for layer in layers for parameter in layer.parameters()]
 
     @property
+    def default_weights(self) -> str | None:
+        """Where this size's pretrained weights are."""
+        return self.config.weights
+
+    @property
     def smallest_side(self) -> int:
         """Pixels from which on the grid of each stage holds one cell of the reduced grid of its keys and values."""
         strides = [math.prod(self.config.strides[: stage + 1]) for stage in range(len(self.config.strides))]
@@ -233,10 +241,8 @@ def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence
         strides: Of the four patch embeddings; None for the size's own.
 
     Raises:
-        UserError: For an unknown name, not four strides, or a first stride other than that of a convolutional stem.
+        UserError: For not four strides, or a first stride other than that of a convolutional stem.
     """
-    if name not in MIX_TRANSFORMERS:
-        raise UserError(f"need a backbone of {', '.join(MIX_TRANSFORMERS)}; got {name!r}")
     config = MIX_TRANSFORMERS[name]
     if strides is not None:
         if len(strides) != 4 or min(strides) < 1:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from afa_wsss.models import hub
 from afa_wsss.models.afa import AFA, create_model
+from afa_wsss.models.backbones import Encoder
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.vision_transformer import VisionTransformerEncoder, in_timms_layout
 from afa_wsss.models.weight_layouts import (
     LAYOUTS,
     REFERENCE,
@@ -30,6 +32,9 @@ from afa_wsss.models.weight_layouts import (
 from afa_wsss.types import UserError
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_WEIGHTS = ("default", "true")
+"""Names of the weights that go with the backbone's name; the second as timm calls them."""
 
 NANO_WEIGHTS = "nano"
 """Name of the backbone that the package ships."""
@@ -103,26 +108,42 @@ def _listed(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def load_backbone(encoder: nn.Module, pretrained: str) -> None:
+def load_backbone(encoder: Encoder, pretrained: str) -> None:
     """Loads the weights of a backbone, and logs of which layout they were.
 
     Args:
         encoder: What to load into.
-        pretrained: ``"nano"`` for the file that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a
-            path. Of a file that holds a whole network the backbone is taken; see ``weight_layouts.LAYOUTS``.
+        pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, ``"nano"`` for the file
+            that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
+            whole network the backbone is taken; see ``weight_layouts.LAYOUTS``.
 
     Raises:
         UserError: Where there is no such file, its layout is not known, or it does not fit.
     """
+    if pretrained.lower() in DEFAULT_WEIGHTS:
+        pretrained = _default_weights(encoder)
     weights = without_wrappers(read_weights(find_weights(pretrained)))
     layout = recognise(weights, own=encoder.state_dict().keys())
-    if layout is None:
+    if layout is not None:
+        weights, title = backbone_of(weights, layout), layout.title
+    elif isinstance(encoder, VisionTransformerEncoder):
+        weights, title = in_timms_layout(encoder, weights), "timm"
+    else:
         raise UserError(
             f"need weights in a layout that is known, {pretrained} has names as {_listed(sorted(weights), 3)}; known "
             f"are: {', '.join(known.title for known in LAYOUTS)}"
         )
-    load_strictly(encoder, backbone_of(weights, layout), source=f"{pretrained} (layout: {layout.title})")
-    logger.info("backbone from %s (layout: %s)", pretrained, layout.title)
+    load_strictly(encoder, weights, source=f"{pretrained} (layout: {title})")
+    logger.info("backbone from %s (layout: %s)", pretrained, title)
+
+
+def _default_weights(encoder: Encoder) -> str:
+    if encoder.default_weights is None:
+        raise UserError(
+            "need a file of weights, timm has none on the hub for this backbone; give model.pretrained=PATH, or null "
+            "for random weights"
+        )
+    return encoder.default_weights
 
 
 def find_weights(pretrained: str) -> Path:
