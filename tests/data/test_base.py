@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afa_wsss.data.base import check_inside, check_sizes, list_missing, read_mask, read_photo, write_mask
+from afa_wsss.data import photos
 from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.data.lists import keep_unique, list_missing, stays_inside
+from afa_wsss.data.photos import check_sizes, glance, read_mask, read_photo, write_mask
+from afa_wsss.data.problems import Problem, refuse
 from afa_wsss.types import UserError
 
 ORIENTATION = 0x0112
@@ -149,13 +152,17 @@ def test_sizes_are_told_as_width_by_height() -> None:
 
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "..", "/etc/passwd", "", ".", "..\\a"])
 def test_names_that_leave_their_folder_are_refused(name: str) -> None:
+    assert not stays_inside(name)
+    found: list[Problem] = []
+    assert keep_unique([name, "a"], Path("list.txt"), found.extend) == ["a"]
+    assert found[0].told.startswith("need names of photos inside their folder, list.txt holds")
     with pytest.raises(UserError, match="need names of photos inside their folder"):
-        check_inside(name)
+        keep_unique([name, "a"], Path("list.txt"), refuse)
 
 
-@pytest.mark.parametrize("name", ["2007_000032", "dog/1", "a..b", "naïve", "犬"])
+@pytest.mark.parametrize("name", ["2007_000032", "dog/1", "a..b", "naïve", "犬", "my dog"])
 def test_other_names_are_taken(name: str) -> None:
-    assert check_inside(name) == name
+    assert stays_inside(name)
 
 
 def test_missing_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
@@ -181,3 +188,54 @@ def test_palette_has_the_colours_of_the_development_kit() -> None:
     assert palette[[0, 1, 2, 15, 20]].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128]]
     assert palette[255].tolist() == [224, 224, 192]
     assert len(np.unique(palette, axis=0)) == 256
+
+
+def test_photos_beyond_the_limit_are_refused_with_the_limit_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(photos, "MAX_PIXELS", 2_000_000)
+    Image.new("L", (2001, 1000)).save(tmp_path / "large.png")
+    for read in (read_photo, glance, lambda path: read_mask(path, 21)):
+        with pytest.raises(
+            UserError, match=r"need photos of at most 2 million pixels, .*large\.png has 2001x1000; make it"
+        ):
+            read(tmp_path / "large.png")
+    Image.new("L", (2000, 1000)).save(tmp_path / "small.png")
+    assert glance(tmp_path / "small.png") == ((2000, 1000), "L", False)
+
+
+def test_a_header_that_promises_too_much_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    Image.new("1", (1, 1)).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = struct.pack(">II", 100_000, 100_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    (tmp_path / "bomb.png").write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"bomb\.png (has 100000x100000|cannot)"):
+        read_photo(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_a_glance_decodes_no_whole_photo_and_finds_one_that_is_cut_off(
+    tmp_path: Path, ending: str, monkeypatch
+) -> None:
+    path = tmp_path / f"photo.{ending}"
+    picture.save(path, exif=_turned(6))
+    with monkeypatch.context() as patched:
+        patched.setattr(photos, "read_photo", None)
+        seen = glance(path)
+    assert seen.turned
+    assert seen.size == read_photo(path).shape[1::-1]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="need a photo that can be decoded"):
+        glance(path)
+
+
+def test_bytes_after_the_end_of_a_photo_do_no_harm(tmp_path: Path, picture: Image.Image) -> None:
+    picture.save(tmp_path / "photo.jpg")
+    with (tmp_path / "photo.jpg").open("ab") as file:
+        file.write(b"appended by a camera")
+    assert glance(tmp_path / "photo.jpg").size == picture.size
+
+
+def _turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[photos.ORIENTATION] = orientation
+    return exif

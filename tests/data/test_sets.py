@@ -20,7 +20,7 @@ class Noise:
     class_names = ("cat", "dog")
     palette = np.zeros((3, 3), dtype=np.uint8)
     names = tuple("abcdef")
-    image_labels = np.tile(np.array([[1, 0]], dtype=np.float32), (6, 1))
+    image_labels = np.tile(np.array([[1, 0]], dtype=np.uint8), (6, 1))
 
     def __init__(self, *, with_masks: bool = True) -> None:
         self.with_masks = with_masks
@@ -33,7 +33,7 @@ class Noise:
         shape = (30 + index, 50 - index)
         mask = rng.integers(0, 3, shape, dtype=np.uint8) if self.with_masks else None
         image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-        return Sample(image, self.image_labels[index], mask, self.names[index])
+        return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
 
     def check_files(self) -> None:
         pass

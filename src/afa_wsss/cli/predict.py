@@ -18,7 +18,7 @@ from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
 from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
-from afa_wsss.data.base import read_photo, write_mask
+from afa_wsss.data.photos import read_photo, write_mask
 from afa_wsss.evaluation.tables import files_table
 from afa_wsss.inference import crf_labels, multi_scale_logits
 from afa_wsss.models.weights import load_strictly

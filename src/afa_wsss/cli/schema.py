@@ -237,12 +237,52 @@ class PartShapesConfig:
     overwrite: bool = False
 
 
+@dataclass
+class VOCConfig:
+    """See ``afa_wsss.data.prepare``."""
+
+    root: str = MISSING
+    difficult: bool = True
+    output_dir: str = "outputs/data_voc/${now:%Y-%m-%d_%H-%M-%S}"
+
+
+@dataclass
+class COCOConfig:
+    """See ``afa_wsss.data.prepare``; ``splits`` null for those whose photos are there."""
+
+    root: str = MISSING
+    splits: list[str] | None = None
+    crowd: bool = True
+    min_area: float = 0.0
+    masks: bool = True
+
+
+@dataclass
+class FolderConfig:
+    """See ``afa_wsss.data.folder``."""
+
+    root: str = MISSING
+    output_dir: str = "outputs/data_folder/${now:%Y-%m-%d_%H-%M-%S}"
+
+
+@dataclass
+class CheckConfig:
+    """The data set to look through, as ``afa-train`` takes it."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    output_dir: str = "outputs/data_check/${now:%Y-%m-%d_%H-%M-%S}"
+
+
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "pseudo_label": PseudoLabelConfig,
     "data_partshapes": PartShapesConfig,
+    "data_voc": VOCConfig,
+    "data_coco": COCOConfig,
+    "data_folder": FolderConfig,
+    "data_check": CheckConfig,
 }
 """By the name of the command's YAML file."""
 

@@ -1,23 +1,27 @@
-"""COCO 2014: photos and image labels as COCO ships them, masks in VOC's form."""
+"""COCO 2014 and 2017: photos and image labels as COCO ships them, masks in VOC's form."""
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from afa_wsss.data.base import Labels, Sample, check_inside, check_sizes, list_missing, read_mask, read_photo
+from afa_wsss.data.base import Labels
 from afa_wsss.data.classes import COCO_CLASSES, voc_palette
+from afa_wsss.data.coco_instances import Instances, ObjectRule, read_instances
+from afa_wsss.data.label_cache import LabelCache
+from afa_wsss.data.lists import keep_unique
+from afa_wsss.data.photo_files import PhotoFiles
+from afa_wsss.data.problems import Report, refuse
 from afa_wsss.types import UserError
 
 
-class COCODataset:
+class COCODataset(PhotoFiles):
     """Photos of one split, labelled by the objects of ``annotations/instances_<split>.json``.
 
     Photos without any object are left out, as they have no image label. Masks, where wanted, are PNGs of class ids at
-    ``masks/<split>/<photo>.png``.
+    ``masks/<split>/<photo>.png``; ``afa-data coco`` draws them.
 
     Attributes:
         class_names: COCO's 80.
@@ -25,80 +29,69 @@ class COCODataset:
         names: File names without ending, in the order of the photos' ids.
     """
 
-    def __init__(self, root: str | Path, split: str, *, with_masks: bool = False) -> None:
-        """Reads the instances file; photos are read on demand.
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        with_masks: bool = False,
+        crowd: bool = True,
+        min_area: float = 0,
+        report: Report = refuse,
+    ) -> None:
+        """Reads the labels; photos are read on demand.
 
         Args:
-            root: The folder that holds ``train2014``, ``val2014`` and ``annotations``.
-            split: ``train2014`` or ``val2014``.
+            root: The folder that holds the photos' folders, as ``train2014``, and ``annotations``.
+            split: ``train2014``, ``val2014``, ``train2017`` or ``val2017``.
             with_masks: Whether samples hold their masks.
+            crowd: Whether crowds, drawn as one region, count as objects.
+            min_area: Pixels that an object must have to count.
+            report: Is told what is wrong with the names.
 
         Raises:
             UserError: Where the folder or the instances file is missing, or does not hold what COCO's does.
         """
-        self.root, self.split, self.with_masks = Path(root), split, with_masks
+        self.root, self.split, self.with_masks, self.report = Path(root), split, with_masks, report
+        self.mask_advice = f"draw them: afa-data coco root={root}"
         self.class_names, self.palette = COCO_CLASSES, voc_palette(len(COCO_CLASSES) + 1)
-        self.instances = self.root / "annotations" / f"instances_{split}.json"
+        self.source = self.root / "annotations" / f"instances_{split}.json"
+        self.rule = ObjectRule(crowd=crowd, min_area=min_area)
         if not self.root.is_dir():
             raise UserError(f"need data.root to be COCO's folder, got {root}, which does not exist; mend data.root")
-        self._files, self._labels = self._index()
-        self.names = [Path(file).stem for file in self._files]
+        self._columns = self.label_cache.by_name or label_columns(read_instances(self.source), self.rule)
+        if not self._columns:
+            raise UserError(f"need at least one photo with an object in {self.source}, got none; add annotations")
+        self._files = keep_unique(list(self._columns), self.source, report)
+        self.names = [str(Path(file).with_suffix("")) for file in self._files]
 
-    def _index(self) -> tuple[list[str], Labels]:
-        """File names and labels of all photos with an object, by photo id."""
-        try:
-            content = json.loads(self.instances.read_text(encoding="utf-8"))
-            place = {name: index for index, name in enumerate(self.class_names)}
-            columns = {int(c["id"]): place[c["name"]] for c in content["categories"]}
-            files = {int(photo["id"]): str(photo["file_name"]) for photo in content["images"]}
-            pairs = {(int(a["image_id"]), columns[int(a["category_id"])]) for a in content["annotations"]}
-            used = {photo: files[photo] for photo in sorted({photo for photo, _ in pairs})}
-        except FileNotFoundError as error:
-            raise UserError(
-                f"need COCO's instances at {self.instances}, found none; unpack COCO's annotations there"
-            ) from error
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"need COCO's instances in {self.instances}, it does not hold them ({error!r}); unpack it anew"
-            ) from error
-        if not used:
-            raise UserError(f"need at least one photo with an object in {self.instances}, got none; add annotations")
-        rows = {photo: row for row, photo in enumerate(used)}
-        labels = np.zeros((len(rows), len(self.class_names)), dtype=np.float32)
-        for photo, column in pairs:
-            labels[rows[photo], column] = 1
-        return [check_inside(file) for file in used.values()], labels
+    @cached_property
+    def label_cache(self) -> LabelCache:
+        """What ``afa-data coco`` gathered, as long as the instances file is not newer."""
+        path = self.source.with_name(f"image_labels_{self.split}.json")
+        return LabelCache(path, self.rule._asdict(), newer_than=self.source)
 
-    def __len__(self) -> int:
-        """Number of photos."""
-        return len(self.names)
-
-    def _photo_path(self, index: int) -> Path:
+    def photo_path(self, index: int) -> Path:
+        """Where a photo lies."""
         return self.root / self.split / self._files[index]
 
-    def _mask_path(self, index: int) -> Path:
+    def mask_path(self, index: int) -> Path:
+        """Where its mask lies."""
         return self.root / "masks" / self.split / f"{self.names[index]}.png"
 
     @cached_property
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot."""
-        return self._labels
+        """(N, k) multi-hot, a byte each."""
+        labels = np.zeros((len(self._files), len(self.class_names)), dtype=np.uint8)
+        for row, file in enumerate(self._files):
+            labels[row, self._columns[file]] = 1
+        return labels
 
-    def sample(self, index: int) -> Sample:
-        """Reads one photo, and its mask where masks are wanted.
 
-        Raises:
-            UserError: Where a file is missing, cannot be decoded or does not fit the other.
-        """
-        image, mask = read_photo(self._photo_path(index)), None
-        if self.with_masks:
-            mask = read_mask(self._mask_path(index), len(self.class_names) + 1)
-            check_sizes(self.names[index], image, mask)
-        return Sample(image, self._labels[index], mask, self.names[index])
-
-    def check_files(self) -> None:
-        """Raises UserError where a photo, or a mask that is wanted, is missing; reads none."""
-        places = range(len(self))
-        list_missing([self._photo_path(index) for index in places], kind="photo", source=self.instances)
-        if self.with_masks:
-            list_missing([self._mask_path(index) for index in places], kind="mask", source=self.instances)
+def label_columns(instances: Instances, rule: ObjectRule) -> dict[str, list[int]]:
+    """Columns of the classes in each photo that has any, by file name, in the order of the photos' ids."""
+    columns: dict[int, set[int]] = {}
+    for thing in instances.annotations:
+        if rule.counts(thing):
+            columns.setdefault(thing.image_id, set()).add(instances.columns[thing.category_id])
+    return {instances.files[photo]: sorted(columns[photo]) for photo in sorted(columns)}

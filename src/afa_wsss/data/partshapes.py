@@ -12,15 +12,13 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from afa_wsss.data.parallel import mapped
 from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
 from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER, Clutter, Kind, PartSet, draw_scene
 from afa_wsss.types import UserError
@@ -125,12 +123,9 @@ def write_partshapes(
     draw = partial(_write_picture, root=root, size=size, seed=seed, parts=parts, clutter=clutter)
     pictures = [(split, index) for split, count in (("train", train), ("val", val)) for index in range(count)]
     labels: dict[str, dict[str, Labels]] = {"train": {}, "val": {}}
-    with ExitStack() as stack:
-        # Forked processes would inherit the locks of torch's threads.
-        pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else None
-        drawn = map(draw, pictures) if pool is None else stack.enter_context(pool).map(draw, pictures, chunksize=8)
-        for (split, index), present in zip(pictures, progress(drawn), strict=True):
-            labels[split][_name(split, index)] = present
+    drawn = mapped(draw, pictures, workers=workers)
+    for (split, index), present in zip(pictures, progress(drawn), strict=True):
+        labels[split][_name(split, index)] = present
     for split, rows in labels.items():
         _write_lists(root, split, rows, parts.classes)
     description = {"classes": list(parts.classes), "palette": palette}

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ElementTree
-from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
-from afa_wsss.data.base import (
-    Labels,
-    Mask,
-    Palette,
-    Sample,
-    check_inside,
-    check_sizes,
-    list_missing,
-    read_mask,
-    read_photo,
-)
+from afa_wsss.data.base import Labels, Palette
 from afa_wsss.data.classes import VOC_CLASSES, voc_palette
+from afa_wsss.data.label_cache import LabelCache
+from afa_wsss.data.lists import keep_unique, read_lines, report_unlabelled
+from afa_wsss.data.photo_files import PhotoFiles
+from afa_wsss.data.problems import Report, refuse
+from afa_wsss.data.voc_labels import labels_of_annotations, labels_of_lists, labels_of_masks
 from afa_wsss.types import IGNORE_INDEX, UserError
 
 
-class VOCDataset:
+class VOCDataset(PhotoFiles):
     """Photos of one list in VOC's layout, with the image labels that the folder holds.
 
-    Image labels come from ``Annotations/*.xml`` where every photo of the list has one; else from
-    ``ImageSets/Main/<class>_<split>.txt`` where every class has one; else from the masks.
+    Image labels come from what ``afa-data voc`` gathered; else from ``Annotations/*.xml`` where every photo of the list
+    has one; else from ``ImageSets/Main/<class>_<split>.txt`` where every class has one; else from the masks.
 
     Attributes:
         class_names: From ``classes.json`` in the root where there is one, else VOC's 20.
@@ -41,69 +32,53 @@ class VOCDataset:
     """
 
     def __init__(
-        self, root: str | Path, split: str, *, with_masks: bool = False, mask_folder: str | None = None
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        with_masks: bool = False,
+        mask_folder: str | None = None,
+        difficult: bool = True,
+        report: Report = refuse,
     ) -> None:
         """Reads the list and the class names; photos are read on demand.
 
         Args:
             root: The folder that holds JPEGImages, or VOCdevkit above it.
-            split: A list ``ImageSets/Segmentation/<split>.txt``.
-            with_masks: Whether samples hold their masks.
+            split: A list ``ImageSets/Segmentation/<split>.txt``, one name a line.
+            with_masks: Whether samples hold their masks, where there are any.
             mask_folder: Of the masks; None for SegmentationClassAug where there is one, else SegmentationClass.
+            difficult: Whether objects that VOC calls difficult count as labels.
+            report: Is told what is wrong with the list and the labels.
 
         Raises:
-            UserError: Where the folder or the list is missing or empty, or a name would leave the folder.
+            UserError: Where the folder or the list is missing or empty, and what ``report`` raises.
         """
         self.root = find_voc_root(Path(root))
-        self.split = split
-        self.with_masks = with_masks
+        self.split, self.with_masks, self.difficult, self.report = split, with_masks, difficult, report
         augmented = (self.root / "SegmentationClassAug").is_dir()
         self.mask_folder = mask_folder or ("SegmentationClassAug" if augmented else "SegmentationClass")
         self.class_names, self.palette = read_classes(self.root)
-        self.list_file = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        self.names = read_list(self.list_file)
+        self.source = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        self.names = read_list(self.source, self.root / "JPEGImages", report)
 
-    def __len__(self) -> int:
-        """Number of photos."""
-        return len(self.names)
-
-    def photo_path(self, name: str) -> Path:
+    def photo_path(self, index: int) -> Path:
         """Where a photo lies."""
-        return self.root / "JPEGImages" / f"{name}.jpg"
+        return self.root / "JPEGImages" / f"{self.names[index]}.jpg"
 
-    def mask_path(self, name: str) -> Path:
+    def mask_path(self, index: int) -> Path:
         """Where its mask lies."""
-        return self.root / self.mask_folder / f"{name}.png"
-
-    def sample(self, index: int) -> Sample:
-        """Reads one photo, and its mask where masks are wanted.
-
-        Raises:
-            UserError: Where a file is missing, cannot be decoded or does not fit the other.
-        """
-        name = self.names[index]
-        image, mask = read_photo(self.photo_path(name)), None
-        if self.with_masks:
-            mask = self._mask(name)
-            check_sizes(name, image, mask)
-        return Sample(image, self.image_labels[index], mask, name)
-
-    def _mask(self, name: str) -> Mask:
-        return read_mask(self.mask_path(name), len(self.class_names) + 1)
-
-    def check_files(self) -> None:
-        """Raises UserError where a listed photo, or a mask that is needed, is missing; reads none."""
-        list_missing([self.photo_path(name) for name in self.names], kind="photo", source=self.list_file)
-        if self.with_masks or self.label_source == "masks":
-            list_missing([self.mask_path(name) for name in self.names], kind="mask", source=self.list_file)
+        return self.root / self.mask_folder / f"{self.names[index]}.png"
 
     @cached_property
-    def label_source(self) -> Literal["annotations", "lists", "masks"]:
+    def label_source(self) -> Literal["cache", "annotations", "lists", "masks"]:
         """Where the image labels come from.
 
         Raises:
             UserError: Where the folder holds nothing to read labels from.
         """
+        if self.label_cache.covers(self.names):
+            return "cache"
         if all(path.is_file() for path in self._annotations):
             return "annotations"
         if all(path.is_file() for path in self._lists):
@@ -111,9 +86,15 @@ class VOCDataset:
         if (self.root / self.mask_folder).is_dir():
             return "masks"
         raise UserError(
-            f"need image labels for {self.list_file}, {self.root} has neither Annotations, nor "
+            f"need image labels for {self.source}, {self.root} has neither Annotations, nor "
             f"ImageSets/Main/<class>_{self.split}.txt, nor masks in {self.mask_folder}; add one of them"
         )
+
+    @cached_property
+    def label_cache(self) -> LabelCache:
+        """What ``afa-data voc`` gathered, as long as no annotation was added or taken away since."""
+        made_with = {"classes": list(self.class_names), "difficult": self.difficult}
+        return LabelCache(self.root / "image_labels.json", made_with, newer_than=self.root / "Annotations")
 
     @property
     def _annotations(self) -> list[Path]:
@@ -125,29 +106,31 @@ class VOCDataset:
 
     @cached_property
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot.
+        """(N, k) multi-hot, a byte each.
 
         Raises:
-            UserError: Where a photo has no label at all, or there is nothing to read labels from.
+            UserError: Where there is nothing to read labels from, and what ``report`` raises for photos without any.
         """
-        if self.label_source == "annotations":
-            labels = np.stack([labels_of_annotation(path, self.class_names) for path in self._annotations])
-        elif self.label_source == "lists":
-            labels = labels_of_lists(self._lists, self.names)
-        else:
-            labels = np.stack([self._labels_of_mask(name) for name in self.names])
-        bare = [name for name, row in zip(self.names, labels, strict=True) if not row.any()]
-        if bare and not self.with_masks:
-            raise UserError(
-                f"need at least one class for every photo to train on, {len(bare)} of {self.list_file} have none, "
-                f"{bare[0]} first; take them off the list"
-            )
+        match self.label_source:
+            case "cache":
+                labels = self.label_cache.labels(self.names, len(self.class_names))
+            case "annotations":
+                labels = labels_of_annotations(
+                    self._annotations, self.class_names, difficult=self.difficult, report=self.report
+                )
+            case "lists":
+                labels = labels_of_lists(self._lists, self.names, difficult=self.difficult, report=self.report)
+            case "masks":
+                masks = [self.mask_path(index) for index in range(len(self))]
+                labels = labels_of_masks(masks, len(self.class_names), report=self.report)
+        if not self.with_masks:
+            report_unlabelled(self.names, labels, self.source, self.report)
         return labels
 
-    def _labels_of_mask(self, name: str) -> Float32[np.ndarray, " k"]:
-        values = np.bincount(self._mask(name).ravel(), minlength=256)
-        values[IGNORE_INDEX] = 0
-        return (values[1 : len(self.class_names) + 1] > 0).astype(np.float32)
+    @property
+    def needs_masks(self) -> bool:
+        """Also where image labels come from them."""
+        return self.label_source == "masks" or super().needs_masks
 
 
 def find_voc_root(root: Path) -> Path:
@@ -163,35 +146,30 @@ def find_voc_root(root: Path) -> Path:
     raise UserError(f"need data.root to be a folder with JPEGImages in it, got {root}, {state}; mend data.root")
 
 
-def read_list(path: Path) -> list[str]:
-    """Names of a list, the first word of each line.
+def read_list(path: Path, photos: Path, report: Report = refuse) -> list[str]:
+    """Names of a list, one a line. Where a line is no photo's name as a whole, its first word is taken.
+
+    Args:
+        path: The list.
+        photos: The folder of the photos.
+        report: Is told of names that are there twice or would leave the folder.
 
     Raises:
-        UserError: Where the list is missing or empty, holds a name twice, or a name would leave the folder.
+        UserError: Where the list is missing or empty, and what ``report`` raises for names that are there twice or
+            would leave the folder.
     """
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.txt"))
         raise UserError(f"need a list of photos at {path}, found none; lists there: {', '.join(known) or 'none'}")
-    names = [check_inside(row[0]) for row in read_rows(path)]
+    names = keep_unique([_name_in(line, photos) for line in read_lines(path)], path, report)
     if not names:
         raise UserError(f"need at least one photo in {path}, the list is empty; add their names")
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"need each photo once in {path}, {name} is there {times} times; take it off")
     return names
 
 
-def read_rows(path: Path) -> list[list[str]]:
-    """Words of each line that has any; a byte order mark, as some editors write it, is no part of the first.
-
-    Raises:
-        UserError: Where the file is no text in UTF-8.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"need a list in UTF-8, {path} is not ({error}); save it as such") from error
-    return [line.split() for line in lines if line.strip()]
+def _name_in(line: str, photos: Path) -> str:
+    words = line.split()
+    return words[0] if len(words) > 1 and not (photos / f"{line}.jpg").is_file() else line
 
 
 def read_classes(root: Path) -> tuple[tuple[str, ...], Palette]:
@@ -217,39 +195,3 @@ def read_classes(root: Path) -> tuple[tuple[str, ...], Palette]:
             "mend the file or leave the palette out"
         )
     return names, palette
-
-
-def labels_of_annotation(path: Path, class_names: Sequence[str]) -> Float32[np.ndarray, " k"]:
-    """Multi-hot labels of the objects that a VOC annotation names, difficult ones too.
-
-    Raises:
-        UserError: Where it cannot be parsed or names another class.
-    """
-    try:
-        objects = {node.findtext("name", "").strip() for node in ElementTree.parse(path).iter("object")}
-    except ElementTree.ParseError as error:
-        raise UserError(f"need an annotation in VOC's XML, {path} cannot be parsed ({error}); replace it") from error
-    unknown = objects - set(class_names)
-    if unknown:
-        raise UserError(
-            f"need objects of {len(class_names)} known classes, {path} names {sorted(unknown)}; name the classes in "
-            "classes.json or mend the annotation"
-        )
-    return np.array([name in objects for name in class_names], dtype=np.float32)
-
-
-def labels_of_lists(paths: Sequence[Path], names: Sequence[str]) -> Labels:
-    """Multi-hot labels from one list a class, each line a name and 1 (present), 0 (difficult) or -1.
-
-    Raises:
-        UserError: Where a list does not tell of every photo, or tells another value.
-    """
-    columns = []
-    for path in paths:
-        flags = {row[0]: row[-1] for row in read_rows(path)}
-        for name in names:
-            if flags.get(name) not in ("1", "0", "-1"):
-                state = f"says {flags[name]!r}" if name in flags else "has none"
-                raise UserError(f"need a line with 1, 0 or -1 for every photo in {path}, {name} {state}; mend the list")
-        columns.append([float(flags[name] != "-1") for name in names])
-    return np.array(columns, dtype=np.float32).T

@@ -18,13 +18,14 @@ STAGES = (
 """The stages of the method in order, and where their mIoU stands."""
 
 
-def _plain(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """An empty table of the package's looks: no lines, the title at the left."""
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
 
 
 def stages_table(metrics: Mapping[str, float]) -> Table:
     """MIoU in percent after each stage, and of the CAM at its best background score."""
-    table = _plain("mIoU in percent, background and classes")
+    table = plain_table("mIoU in percent, background and classes")
     table.add_column("stage")
     table.add_column("mIoU", justify="right")
     table.add_column("")
@@ -42,7 +43,7 @@ def stages_table(metrics: Mapping[str, float]) -> Table:
 
 def classes_table(metrics: Mapping[str, float]) -> Table:
     """IoU of each class in percent."""
-    table = _plain("IoU in percent, segmentation branch")
+    table = plain_table("IoU in percent, segmentation branch")
     table.add_column("class")
     table.add_column("IoU", justify="right")
     for name, value in class_ious(metrics).items():
@@ -58,7 +59,7 @@ def class_ious(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def files_table(files: Mapping[str, Path]) -> Table:
     """What was written, and where."""
-    table = _plain("written")
+    table = plain_table("written")
     table.add_column("what")
     table.add_column("where", overflow="fold")
     for what, where in files.items():

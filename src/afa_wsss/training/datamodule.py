@@ -18,7 +18,6 @@ from afa_wsss.types import UserError
 
 
 @runtime_checkable
-@runtime_checkable
 class OpensDataset(Protocol):
     """Opens a split of a data set."""
 

@@ -9,7 +9,7 @@ import lightning
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
-from afa_wsss.data.base import write_mask
+from afa_wsss.data.photos import write_mask
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, UserError
 

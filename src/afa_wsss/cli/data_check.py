@@ -1,0 +1,109 @@
+"""Looks through a data set and tells all that it found; shared by the words of ``afa-data``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_method
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+
+from afa_wsss.cli import build
+from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.check import check_split, compare_splits, count_labels
+from afa_wsss.data.label_cache import write_atomically
+from afa_wsss.data.parallel import available_cores
+from afa_wsss.data.photo_files import PhotoFiles
+from afa_wsss.data.problems import Problem, Report
+from afa_wsss.evaluation.findings import findings_as_data, findings_table, splits_table
+from afa_wsss.types import UserError
+
+OpensSplit = Callable[[str, bool, Report], SegmentationDataset]
+"""Opens a split, with masks or not, and reports what is wrong with its lists and labels."""
+
+
+def progress(description: str, total: int) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A bar for ``total`` things."""
+    return partial(track, description=description, total=total)
+
+
+def look_through(open_split: OpensSplit, splits: Mapping[str, str], output_dir: Path) -> int:
+    """Prints tables of photos and findings, and writes ``problems.json``.
+
+    Args:
+        open_split: Opens a split.
+        splits: Name of the split that is trained with and of the one to validate with, by ``train`` and ``val``.
+        output_dir: For the JSON file.
+
+    Returns:
+        How many errors there are.
+    """
+    opened: dict[str, SegmentationDataset] = {}
+    found: dict[str, list[Problem]] = {}
+    counts: dict[str, tuple[int, int, dict[str, int]]] = {}
+    for use, split in splits.items():
+        gathered = found.setdefault(split, [])
+        try:
+            dataset = open_split(split, use == "val", gathered.extend)
+            labels = count_labels(dataset)
+            masks = len(dataset) if isinstance(dataset, PhotoFiles) and dataset.has_masks else 0
+        except UserError as error:
+            gathered.append(Problem("split unfit", split, str(error)))
+            continue
+        workers = min(available_cores(), 1 + len(dataset) // 200)
+        gathered += check_split(dataset, workers=workers, progress=progress(f"look through {split}", len(dataset)))
+        opened[use] = dataset
+        counts[split] = (len(dataset), masks, labels)
+    found["both"] = compare_splits(opened)
+    return _tell(counts, found, output_dir)
+
+
+def _tell(
+    counts: Mapping[str, tuple[int, int, dict[str, int]]], found: Mapping[str, list[Problem]], output_dir: Path
+) -> int:
+    console, findings = Console(), [problem for problems in found.values() for problem in problems]
+    content = findings_as_data(counts, found)
+    path = output_dir / "problems.json"
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    if counts:
+        console.print(splits_table(counts))
+    if findings:
+        console.print(findings_table(findings))
+    told = ", ".join(f"{content[level]} {level}" for level in ("errors", "warnings", "notes"))
+    console.print(f"{told}; all of them: {path}", soft_wrap=True, highlight=False)
+    return int(content["errors"])
+
+
+def stop_with_errors(errors: int) -> None:
+    """Ends the command with one line where training would fail.
+
+    Raises:
+        UserError: For more than no errors.
+    """
+    if errors:
+        raise UserError(f"need data without errors to train on, got {errors}; mend what the table names")
+
+
+def check(config: DictConfig) -> None:
+    """Looks through what ``afa-train`` would read with these settings of ``data``."""
+    settings = build.plain(config)["data"]
+    target = get_method(settings["dataset"]["_target_"])
+    arguments = {key: value for key, value in settings["dataset"].items() if key != "_target_"}
+    reports = "report" in inspect.signature(target).parameters
+
+    def open_split(split: str, with_masks: bool, report: Report) -> SegmentationDataset:
+        listening = {"report": report} if reports else {}
+        dataset: SegmentationDataset = target(
+            settings["root"], split=split, with_masks=with_masks, **arguments, **listening
+        )
+        return dataset
+
+    splits = {use: settings[f"{use}_split"] for use in ("train", "val")}
+    chosen = {use: split for use, split in splits.items() if split is not None}
+    stop_with_errors(look_through(open_split, chosen, Path(config.output_dir)))

@@ -1,0 +1,72 @@
+"""Lists of photos: reading them, and what may be wrong with their names and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from afa_wsss.data.base import Labels
+from afa_wsss.data.problems import Problem, Report
+from afa_wsss.types import UserError
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file that hold anything; a byte order mark, as some editors write it, is no part of the first.
+
+    Raises:
+        UserError: Where the file is no text in UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"need a list in UTF-8, {path} is not ({error}); save it as such") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def keep_unique(names: Sequence[str], source: Path, report: Report) -> list[str]:
+    """The names, each once, in order; names that are there again, or would leave their folder, are reported."""
+    outside = [name for name in names if not stays_inside(name)]
+    if outside:
+        told = "need names of photos inside their folder, {} holds {!r}; take it off the list"
+        report([Problem("name leaves folder", name, told.format(source, name)) for name in outside])
+    seen: dict[str, int] = {}
+    for name in names:
+        if stays_inside(name):
+            seen[name] = seen.get(name, 0) + 1
+    twice = [(name, times) for name, times in seen.items() if times > 1]
+    if twice:
+        told = "need each photo once in {}, {} is there {} times; take it off"
+        report([Problem("listed twice", name, told.format(source, name, times)) for name, times in twice])
+    return list(seen)
+
+
+def report_unlabelled(names: Sequence[str], labels: Labels, source: Path, report: Report) -> None:
+    """Reports photos without any class, which nothing could be learnt from."""
+    bare = [names[index] for index in np.flatnonzero(~labels.any(axis=1)).tolist()]
+    if bare:
+        told = (
+            "need at least one class for every photo to train on, {} of {} has none; label it or take it off the list"
+        )
+        report([Problem("no class", name, told.format(name, source)) for name in bare])
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a name from a list stays in the folder that it belongs to."""
+    parts = Path(name).parts
+    return bool(parts) and ".." not in parts and not Path(name).is_absolute() and "\\" not in name and "\0" not in name
+
+
+def list_missing(paths: Sequence[Path], *, kind: str, source: Path) -> None:
+    """Raises UserError naming the first of ``paths`` that are not there."""
+    present = {
+        folder: {entry.name for entry in folder.iterdir()} for folder in {p.parent for p in paths} if folder.is_dir()
+    }
+    missing = [path for path in paths if path.name not in present.get(path.parent, set())]
+    if missing:
+        named = ", ".join(str(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(
+            f"need every {kind} that {source} lists, {len(missing)} of {len(paths)} missing: {named}; "
+            "add them or take them off the list"
+        )

@@ -1,0 +1,55 @@
+"""Work on many files over all cores, in order, with few of them in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK = 16
+"""Items that a process is handed at a time."""
+
+AHEAD = 4
+"""Chunks that wait for each process."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+    """``function`` of each item, in order; ``items`` are taken as they are needed, so they may be endless.
+
+    Args:
+        function: Can be pickled, and so can what it takes and returns.
+        items: Anything to iterate over.
+        workers: Processes; 1 works in this one.
+
+    Yields:
+        One result an item.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    rest = iter(items)
+    waiting: deque[Future[list[Result]]] = deque()
+    # Forked processes would inherit the locks of torch's threads.
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        while True:
+            while len(waiting) < AHEAD * workers and (chunk := list(islice(rest, CHUNK))):
+                waiting.append(pool.submit(_each, function, chunk))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+
+
+def _each(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return [function(item) for item in items]

@@ -1,0 +1,168 @@
+"""Reading and writing of photos and masks, in whatever form they come."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from afa_wsss.data.base import Mask, Palette, Photo
+from afa_wsss.types import IGNORE_INDEX, UserError
+
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""What photos end in; capitals are taken too."""
+
+MAX_PIXELS = 80_000_000
+"""Photos with more are refused: a file of some kilobytes can ask for gigabytes of memory."""
+
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for a file that is empty, cut off, of another format, or larger than its limit of pixels."""
+
+ORIENTATION = 0x0112
+"""Of EXIF."""
+
+LYING = range(5, 9)
+"""Orientations that exchange width and height."""
+
+LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""What ends a whole file."""
+
+
+class Glance(NamedTuple):
+    """What the first bytes of a photo say.
+
+    Attributes:
+        size: Width and height of the upright photo.
+        mode: Pillow's, as ``RGB`` or ``CMYK``.
+        turned: Whether EXIF says that it lies on its side or head.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    turned: bool
+
+
+def read_photo(path: Path) -> Photo:
+    """Reads a photo as upright RGB, whatever its mode and EXIF rotation.
+
+    Raises:
+        UserError: Where the file is missing, cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            check_pixels(path, *image.size)
+            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError as error:
+        raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: BaseException) -> UserError:
+    return UserError(f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list")
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raises UserError for more than ``MAX_PIXELS`` pixels."""
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"need photos of at most {MAX_PIXELS // 10**6} million pixels, {path} has {width}x{height}; make it smaller"
+        )
+
+
+def glance(path: Path) -> Glance:
+    """Looks at a photo without decoding it, unless its end is not that of a whole file.
+
+    Raises:
+        UserError: As ``read_photo``, but for damage in the middle of a file.
+    """
+    try:
+        with path.open("rb") as file:
+            with Image.open(file) as image:
+                check_pixels(path, *image.size)
+                turn = image.getexif().get(ORIENTATION, 1)
+                size = image.size[::-1] if turn in LYING else image.size
+                seen = Glance(size, image.mode, turned=turn in range(2, 9))
+                end = LAST_BYTES.get(image.format or "")
+            if end is not None:
+                file.seek(-len(end), 2)
+                if file.read() == end:
+                    return seen
+        read_photo(path)
+    except FileNotFoundError as error:
+        raise UserError(f"need a photo at {path}, found none; mend the list or the folder") from error
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise _undecodable(path, error) from error
+    return seen
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB of 8 bits; transparency is dropped."""
+    if image.mode.startswith("I"):
+        # Pillow would cut 16 bits off at 255, which makes nearly every pixel white.
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    elif image.mode == "P":
+        # Pillow warns where transparency of a palette is dropped on the straight way to RGB.
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def read_mask(path: Path, classes: int) -> Mask:
+    """Reads the class of every pixel from a palette or greyscale PNG.
+
+    Args:
+        path: The file.
+        classes: Number of classes with background; other values than these and 255 are refused.
+
+    Raises:
+        UserError: Where the file is missing, cannot be decoded, is a colour picture or holds another value.
+    """
+    try:
+        with Image.open(path) as image:
+            check_pixels(path, *image.size)
+            mode, mask = image.mode, np.asarray(image)
+    except FileNotFoundError as error:
+        raise UserError(f"need a mask at {path}, found none; mend the list or the folder") from error
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise UserError(f"need a mask that can be decoded, {path} cannot ({error}); replace it") from error
+    if mode not in ("P", "L"):
+        raise UserError(
+            f"need a palette or greyscale mask with one class id a pixel, {path} has mode {mode}; save it as such"
+        )
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    wrong = [int(value) for value in values if value >= classes and value != IGNORE_INDEX]
+    if wrong:
+        raise UserError(
+            f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {wrong}; "
+            "mend the mask or the list of classes"
+        )
+    return mask.astype(np.uint8, copy=False)
+
+
+def write_mask(path: Path, label: Mask, palette: Palette) -> None:
+    """Writes classes as a palette PNG, as VOC's masks are: values are class ids, colours are for looking at."""
+    picture = Image.fromarray(label, mode="P")
+    colours = np.full((256, 3), 255, dtype=np.uint8)
+    colours[: len(palette)] = palette
+    picture.putpalette(colours.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, format="PNG")
+
+
+def check_sizes(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"]) -> None:
+    """Raises UserError unless the mask has the photo's height and width."""
+    if image.shape[:2] != mask.shape:
+        photo, labels = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, mask.shape))
+        raise UserError(
+            f"need a mask of its photo's size, {name} has a photo of {photo} and a mask of {labels}; mend one of them"
+        )

@@ -1,0 +1,139 @@
+"""What ``afa-data`` makes of data sets as they are shipped: gathered labels, the augmented list, COCO's masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from afa_wsss.data.base import Palette
+from afa_wsss.data.check import Progress
+from afa_wsss.data.classes import COCO_CLASSES, voc_palette
+from afa_wsss.data.coco import label_columns
+from afa_wsss.data.coco_instances import Instances, ObjectRule, Outlined, draw_mask
+from afa_wsss.data.label_cache import LabelCache, write_atomically
+from afa_wsss.data.lists import read_lines, stays_inside
+from afa_wsss.data.parallel import mapped
+from afa_wsss.data.photos import write_mask
+from afa_wsss.data.voc import find_voc_root, read_classes
+from afa_wsss.data.voc_labels import objects_of_annotation
+from afa_wsss.types import UserError
+
+
+class Drawn(NamedTuple):
+    """Masks that were drawn, and those that an earlier run had drawn."""
+
+    new: int
+    kept: int
+
+
+def gather_voc_labels(root: Path, *, difficult: bool, workers: int, progress: Progress = iter) -> int:
+    """Reads all annotations into ``image_labels.json``, from where every split takes its labels.
+
+    Args:
+        root: The folder with JPEGImages.
+        difficult: Whether objects that VOC calls difficult count.
+        workers: Processes that read.
+        progress: Wraps the annotations as they are read.
+
+    Returns:
+        Photos with labels; 0 where there are no annotations, and nothing is written.
+
+    Raises:
+        UserError: For an annotation that cannot be parsed or names an unknown class.
+    """
+    root = find_voc_root(root)
+    paths = sorted((root / "Annotations").glob("*.xml"))
+    if not paths:
+        return 0
+    class_names, _ = read_classes(root)
+    place = {name: column for column, name in enumerate(class_names)}
+    found = mapped(partial(objects_of_annotation, difficult=difficult), paths, workers=workers)
+    labels = {}
+    for path, objects in zip(paths, progress(found), strict=True):
+        unknown = sorted(objects - place.keys())
+        if unknown:
+            raise UserError(
+                f"need objects of {len(class_names)} known classes, {path} names {unknown}; name the classes in "
+                "classes.json or mend the annotation"
+            )
+        labels[path.stem] = sorted(place[name] for name in objects)
+    made_with = {"classes": list(class_names), "difficult": difficult}
+    LabelCache(root / "image_labels.json", made_with, newer_than=root / "Annotations").write(labels)
+    return len(labels)
+
+
+def write_augmented_list(root: Path) -> int | None:
+    """Lists every augmented mask's photo that is not of ``val`` as ``train_aug``; a list that is there is kept.
+
+    Returns:
+        Photos on the list; None where there are no augmented masks.
+    """
+    root = find_voc_root(root)
+    lists = root / "ImageSets" / "Segmentation"
+    path = lists / "train_aug.txt"
+    if path.is_file():
+        return len(read_lines(path))
+    masks = {mask.stem for mask in (root / "SegmentationClassAug").glob("*.png")}
+    held_out = set(read_lines(lists / "val.txt")) if (lists / "val.txt").is_file() else set()
+    names = sorted(masks - held_out)
+    if not names:
+        return None
+    write_atomically(path, "".join(f"{name}\n" for name in names))
+    return len(names)
+
+
+def gather_coco_labels(source: Path, instances: Instances, rule: ObjectRule) -> int:
+    """Writes the labels of an instances file beside it, from where its split takes them; tells how many photos."""
+    columns = label_columns(instances, rule)
+    split = source.stem.removeprefix("instances_")
+    cache = LabelCache(source.with_name(f"image_labels_{split}.json"), rule._asdict(), newer_than=source)
+    cache.write(columns)
+    return len(columns)
+
+
+def draw_coco_masks(
+    folder: Path, instances: Instances, rule: ObjectRule, *, workers: int, progress: Progress = iter
+) -> Drawn:
+    """Draws the mask of every photo with objects; one that is there is kept, so a run that was killed goes on.
+
+    Args:
+        folder: For the masks, PNGs named as the photos.
+        instances: Of the split.
+        rule: Which objects count; the pixels of others are 255.
+        workers: Processes that draw.
+        progress: Wraps the masks as they are done, those that were there included.
+
+    Raises:
+        UserError: For a photo's name that would leave the folder, or an outline that cannot be drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.rglob(".*.partial"):
+        leftover.unlink(missing_ok=True)
+    draw = partial(_draw_missing, folder=folder, palette=voc_palette(len(COCO_CLASSES) + 1))
+    done = list(progress(mapped(draw, _inside(instances.outlined(rule)), workers=workers)))
+    return Drawn(new=sum(done), kept=len(done) - sum(done))
+
+
+def _inside(photos: Iterable[Outlined]) -> Iterator[Outlined]:
+    for photo in photos:
+        if not stays_inside(photo.file):
+            raise UserError(f"need names of photos inside their folder, got {photo.file!r}; unpack COCO anew")
+        yield photo
+
+
+def _draw_missing(photo: Outlined, *, folder: Path, palette: Palette) -> bool:
+    """Whether the mask had to be drawn; it appears under its name as a whole."""
+    path = folder / Path(photo.file).with_suffix(".png")
+    if path.is_file():
+        return False
+    try:
+        label = draw_mask(photo)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"need outlines as COCO has them, those of {photo.file} cannot be drawn ({error!r})") from error
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    write_mask(partial_path, label, palette)
+    partial_path.replace(path)
+    return True
