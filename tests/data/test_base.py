@@ -213,8 +213,8 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_decoded(t
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_a_glance_decodes_no_whole_photo_and_finds_one_that_is_cut_off(
-    tmp_path: Path, ending: str, monkeypatch
+def test_a_glance_decodes_nothing_and_finds_a_photo_cut_off(
+    tmp_path: Path, ending: str, picture: Image.Image, monkeypatch
 ) -> None:
     path = tmp_path / f"photo.{ending}"
     picture.save(path, exif=_turned(6))
@@ -223,7 +223,7 @@ def test_a_glance_decodes_no_whole_photo_and_finds_one_that_is_cut_off(
         seen = glance(path)
     assert seen.turned
     assert seen.size == read_photo(path).shape[1::-1]
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="need a photo that can be decoded"):
         glance(path)
 

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from afa_wsss.data.parallel import available_cores
 from afa_wsss.data.transforms import TrainTransform
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA, create_model
@@ -91,6 +92,7 @@ def make_data(
     dataset = instantiate({**settings["dataset"], "_partial_": True}, root=settings["root"])
     crop = {key: settings[key] for key in ("crop_size", "scale", "mirror", "jitter")}
     sizes = {key: settings[key] for key in ("batch_size", "eval_batch_size", "num_workers", "val_split")}
+    sizes["num_workers"] = min(sizes["num_workers"], available_cores())
     train_split = settings["train_split"] if train else None
     transform = TrainTransform(**crop) if train else None
     return AFADataModule(

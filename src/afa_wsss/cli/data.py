@@ -18,7 +18,13 @@ from afa_wsss.data.folder import FolderDataset
 from afa_wsss.data.parallel import available_cores
 from afa_wsss.data.partshapes import PARTSHAPES, PRETRAINING, PRETRAINING_CLUTTER, write_partshapes
 from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER
-from afa_wsss.data.prepare import draw_coco_masks, gather_coco_labels, gather_voc_labels, write_augmented_list
+from afa_wsss.data.prepare import (
+    draw_coco_masks,
+    gather_coco_labels,
+    gather_voc_labels,
+    missing_masks,
+    write_augmented_list,
+)
 from afa_wsss.data.problems import Report
 from afa_wsss.data.voc import VOCDataset, find_voc_root
 from afa_wsss.types import UserError
@@ -88,15 +94,15 @@ def prepare_coco(config: DictConfig) -> None:
     for split in splits:
         source = root / "annotations" / f"instances_{split}.json"
         instances = read_instances(source)
-        labelled = gather_coco_labels(source, instances, rule)
-        console.print(f"{split}: {labelled} photos with objects", highlight=False)
+        files, folder = gather_coco_labels(source, instances, rule), root / "masks" / split
+        console.print(f"{split}: {len(files)} photos with objects", highlight=False)
         if config.masks:
-            bar = progress(f"draw masks of {split}", labelled)
-            folder = root / "masks" / split
-            drawn = draw_coco_masks(folder, instances, rule, workers=available_cores(), progress=bar)
-            console.print(
-                f"{split}: {drawn.new} masks drawn, {drawn.kept} kept: {folder}", soft_wrap=True, highlight=False
-            )
+            missing = missing_masks(folder, files)
+            bar = progress(f"draw masks of {split}", len(missing))
+            workers = min(available_cores(), 1 + len(missing) // 200)
+            drawn = draw_coco_masks(folder, instances, rule, missing, workers=workers, progress=bar)
+            told = f"{split}: {drawn} masks drawn, {len(files) - drawn} were there: {folder}"
+            console.print(told, soft_wrap=True, highlight=False)
         COCODataset(root, split, with_masks=config.masks, crowd=rule.crowd, min_area=rule.min_area).check_files()
 
 

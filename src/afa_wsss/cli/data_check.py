@@ -60,6 +60,9 @@ def look_through(open_split: OpensSplit, splits: Mapping[str, str], output_dir: 
         gathered += check_split(dataset, workers=workers, progress=progress(f"look through {split}", len(dataset)))
         opened[use] = dataset
         counts[split] = (len(dataset), masks, labels)
+        # One table may name both splits: what is wrong with it is told once.
+        told = {problem for other in found if other != split for problem in found[other]}
+        gathered[:] = [problem for problem in gathered if problem not in told]
     found["both"] = compare_splits(opened)
     return _tell(counts, found, output_dir)
 

@@ -21,7 +21,7 @@ MODES = {
     "L": "greyscale",
     "LA": "greyscale with transparency",
     "1": "black and white",
-    "P": "a palette",
+    "P": "palette",
     "CMYK": "CMYK",
     "YCCK": "CMYK",
     "RGBA": "RGB with transparency",
@@ -63,9 +63,9 @@ def examine_photo(dataset: PhotoFiles, index: int) -> list[Problem]:
     problems = []
     form = "16 bits or more" if seen.mode.startswith("I") else MODES.get(seen.mode)
     if form is not None:
-        problems.append(Problem(f"photo of {form}", name, f"{path} is {form}; it is read as RGB of 8 bits", "note"))
+        problems.append(Problem(form, name, f"{path} is {form}; it is read as RGB of 8 bits", "note"))
     if seen.turned:
-        problems.append(Problem("photo turned", name, f"{path} is turned by its EXIF; it is read upright", "note"))
+        problems.append(Problem("turned by EXIF", name, f"{path} is turned by its EXIF; it is read upright", "note"))
     return problems + _examine_mask(dataset, index, image)
 
 

@@ -68,14 +68,14 @@ def read_csv(path: Path, report: Report) -> list[Tagged]:
     rows = [row for row in csv.reader(read_lines(path)) if row]
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if header and header[0] in ("file", "image", "photo", "filename", "file_name"):
-        rows = rows[1:]
+        first, rows = 2, rows[1:]
     else:
-        header = ["file", "labels", "split"]
+        first, header = 1, ["file", "labels", "split"]
     unknown = sorted(set(header[1:]) - {"labels", "split", "label", "classes"})
     if unknown or len(header) < 2:
         raise UserError(f"need columns file, labels and perhaps split in {path}, got {', '.join(header)}; mend them")
     tagged = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, first):
         cells = {
             ("split" if name == "split" else "labels"): cell for name, cell in zip(header[1:], row[1:], strict=False)
         }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from afa_wsss.data.base import Mask, Palette, Photo
 from afa_wsss.types import IGNORE_INDEX, UserError
@@ -65,7 +65,15 @@ def read_photo(path: Path) -> Photo:
 
 
 def _undecodable(path: Path, error: BaseException) -> UserError:
-    return UserError(f"need a photo that can be decoded, {path} cannot ({error}); replace it or take it off the list")
+    return UserError(
+        f"need a photo that can be decoded, {path} cannot ({_reason(path, error)}); replace it or take it off the list"
+    )
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    return "no form of picture that is known" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:
@@ -134,7 +142,8 @@ def read_mask(path: Path, classes: int) -> Mask:
     except UserError:
         raise
     except UNREADABLE as error:
-        raise UserError(f"need a mask that can be decoded, {path} cannot ({error}); replace it") from error
+        told = f"need a mask that can be decoded, {path} cannot ({_reason(path, error)}); replace it"
+        raise UserError(told) from error
     if mode not in ("P", "L"):
         raise UserError(
             f"need a palette or greyscale mask with one class id a pixel, {path} has mode {mode}; save it as such"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from afa_wsss.data.base import Palette
 from afa_wsss.data.check import Progress
@@ -21,12 +20,8 @@ from afa_wsss.data.voc import find_voc_root, read_classes
 from afa_wsss.data.voc_labels import objects_of_annotation
 from afa_wsss.types import UserError
 
-
-class Drawn(NamedTuple):
-    """Masks that were drawn, and those that an earlier run had drawn."""
-
-    new: int
-    kept: int
+PARTIAL = ".partial"
+"""Ends the name of a mask that is being written."""
 
 
 def gather_voc_labels(root: Path, *, difficult: bool, workers: int, progress: Progress = iter) -> int:
@@ -85,55 +80,71 @@ def write_augmented_list(root: Path) -> int | None:
     return len(names)
 
 
-def gather_coco_labels(source: Path, instances: Instances, rule: ObjectRule) -> int:
-    """Writes the labels of an instances file beside it, from where its split takes them; tells how many photos."""
+def gather_coco_labels(source: Path, instances: Instances, rule: ObjectRule) -> list[str]:
+    """Writes the labels of an instances file beside it, from where its split takes them; tells the photos' files."""
     columns = label_columns(instances, rule)
     split = source.stem.removeprefix("instances_")
     cache = LabelCache(source.with_name(f"image_labels_{split}.json"), rule._asdict(), newer_than=source)
     cache.write(columns)
-    return len(columns)
+    return list(columns)
+
+
+def missing_masks(folder: Path, files: Iterable[str]) -> set[str]:
+    """Photos without a mask yet; a mask appears under its name as a whole, so those that are there are done.
+
+    Raises:
+        UserError: For a photo's name that would leave the folder.
+    """
+    drawn = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+    wrong = next((file for file in files if not stays_inside(file)), None)
+    if wrong is not None:
+        raise UserError(f"need names of photos inside their folder, got {wrong!r}; unpack COCO anew")
+    return {file for file in files if _mask_name(file) not in drawn}
 
 
 def draw_coco_masks(
-    folder: Path, instances: Instances, rule: ObjectRule, *, workers: int, progress: Progress = iter
-) -> Drawn:
-    """Draws the mask of every photo with objects; one that is there is kept, so a run that was killed goes on.
+    folder: Path,
+    instances: Instances,
+    rule: ObjectRule,
+    missing: Collection[str],
+    *,
+    workers: int,
+    progress: Progress = iter,
+) -> int:
+    """Draws masks of class ids; what a killed run has drawn is kept, so that the next one goes on.
 
     Args:
         folder: For the masks, PNGs named as the photos.
         instances: Of the split.
         rule: Which objects count; the pixels of others are 255.
+        missing: Files of the photos to draw, see ``missing_masks``.
         workers: Processes that draw.
-        progress: Wraps the masks as they are done, those that were there included.
+        progress: Wraps the masks as they are done.
+
+    Returns:
+        Masks drawn.
 
     Raises:
-        UserError: For a photo's name that would leave the folder, or an outline that cannot be drawn.
+        UserError: For an outline that cannot be drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.rglob(".*.partial"):
+    for leftover in folder.rglob(f".*{PARTIAL}"):
         leftover.unlink(missing_ok=True)
-    draw = partial(_draw_missing, folder=folder, palette=voc_palette(len(COCO_CLASSES) + 1))
-    done = list(progress(mapped(draw, _inside(instances.outlined(rule)), workers=workers)))
-    return Drawn(new=sum(done), kept=len(done) - sum(done))
+    draw = partial(_draw, folder=folder, palette=voc_palette(len(COCO_CLASSES) + 1))
+    photos = (photo for photo in instances.outlined(rule) if photo.file in missing)
+    return sum(1 for _ in progress(mapped(draw, photos, workers=workers)))
 
 
-def _inside(photos: Iterable[Outlined]) -> Iterator[Outlined]:
-    for photo in photos:
-        if not stays_inside(photo.file):
-            raise UserError(f"need names of photos inside their folder, got {photo.file!r}; unpack COCO anew")
-        yield photo
+def _mask_name(file: str) -> str:
+    return Path(file).with_suffix(".png").as_posix()
 
 
-def _draw_missing(photo: Outlined, *, folder: Path, palette: Palette) -> bool:
-    """Whether the mask had to be drawn; it appears under its name as a whole."""
-    path = folder / Path(photo.file).with_suffix(".png")
-    if path.is_file():
-        return False
+def _draw(photo: Outlined, *, folder: Path, palette: Palette) -> None:
+    path = folder / _mask_name(photo.file)
     try:
         label = draw_mask(photo)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"need outlines as COCO has them, those of {photo.file} cannot be drawn ({error!r})") from error
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     write_mask(partial_path, label, palette)
     partial_path.replace(path)
-    return True

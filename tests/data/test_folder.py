@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.classes import voc_palette
+from afa_wsss.data.folder import FolderDataset, held_out_photos
+from afa_wsss.data.folder_labels import Tagged
+from afa_wsss.data.photos import write_mask
+from afa_wsss.data.problems import Problem
+from afa_wsss.types import UserError
+
+LABELS = {"a.jpg": ["dog"], "b 1.png": ["cat", "dog"], "sub/c.jpg": ["cat"], "über.jpg": ["emu"]}
+
+
+def write_photo(path: Path, colour: int = 9) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (12, 8), (colour, 0, 0)).save(path)
+
+
+def as_csv(root: Path) -> None:
+    rows = "".join(f"{file},{'; '.join(labels)}\n" for file, labels in LABELS.items())
+    (root / "labels.csv").write_text(f"\ufefffile,labels\n{rows}\n", encoding="utf-8")
+
+
+def as_json_lines(root: Path) -> None:
+    rows = "".join(json.dumps({"file": file, "labels": labels}) + "\n" for file, labels in LABELS.items())
+    (root / "labels.jsonl").write_text(rows, encoding="utf-8")
+
+
+def as_coco(root: Path) -> None:
+    names = ["dog", "cat", "emu"]
+    content = {
+        "images": [{"id": index, "file_name": file} for index, file in enumerate(LABELS)],
+        "categories": [{"id": 10 + index, "name": name} for index, name in enumerate(names)],
+        "annotations": [
+            {"image_id": index, "category_id": 10 + names.index(label)}
+            for index, labels in enumerate(LABELS.values())
+            for label in (*labels, *labels)
+        ],
+    }
+    (root / "annotations.json").write_text(json.dumps(content))
+
+
+FORMS = {"csv": as_csv, "jsonl": as_json_lines, "coco": as_coco}
+
+
+def labels_of(dataset: FolderDataset) -> dict[str, set[str]]:
+    rows = zip(dataset.names, dataset.image_labels, strict=True)
+    return {name: {dataset.class_names[column] for column in np.flatnonzero(row)} for name, row in rows}
+
+
+@pytest.fixture(params=FORMS)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    for colour, file in enumerate(LABELS):
+        write_photo(tmp_path / file, colour)
+    FORMS[request.param](tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    for colour, file in enumerate(LABELS):
+        write_photo(tmp_path / file, colour)
+    as_csv(tmp_path)
+    return tmp_path
+
+
+def test_every_form_of_table_tells_the_same(root: Path) -> None:
+    dataset: SegmentationDataset = FolderDataset(root, "all")
+    dataset.check_files()
+    assert dataset.class_names == ("cat", "dog", "emu")
+    assert dataset.palette.shape == (4, 3)
+    assert labels_of(dataset) == {"a": {"dog"}, "b 1": {"cat", "dog"}, "sub/c": {"cat"}, "über": {"emu"}}
+    sample = dataset.sample(1)
+    assert sample.image.shape == (8, 12, 3)
+    assert sample.image_labels.tolist() == [1, 1, 0]
+    assert sample.mask is None
+
+
+def test_photos_may_lie_in_images(table: Path) -> None:
+    (table / "images").mkdir()
+    for file in LABELS:
+        (table / "images" / file).parent.mkdir(exist_ok=True)
+        (table / file).rename(table / "images" / file)
+    FolderDataset(table, "all").check_files()
+
+
+def test_splits_are_those_of_the_table(tmp_path: Path) -> None:
+    for name in "abc":
+        write_photo(tmp_path / f"{name}.jpg")
+    (tmp_path / "labels.csv").write_text("file,split,labels\na.jpg,train,dog\nb.jpg,valid,dog;cat\nc.jpg,,cat\n")
+    assert FolderDataset(tmp_path, "train").names == ["a", "c"]
+    assert FolderDataset(tmp_path, "val").names == ["b"]
+    assert FolderDataset(tmp_path, "val").class_names == ("cat", "dog")
+
+
+def test_photos_with_masks_are_held_out_where_nothing_says_a_split(table: Path) -> None:
+    label = np.full((8, 12), 3, dtype=np.uint8)
+    write_mask(table / "masks" / "sub" / "c.png", label, voc_palette(4)[::-1])
+    assert FolderDataset(table, "train").names == ["a", "b 1", "über"]
+    held_out = FolderDataset(table, "val", with_masks=True)
+    assert held_out.names == ["sub/c"]
+    np.testing.assert_array_equal(held_out.sample(0).mask, label)
+    np.testing.assert_array_equal(held_out.palette, voc_palette(4)[::-1])
+
+
+def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same() -> None:
+    photos = [Tagged(f"{index}.jpg", ("dog",)) for index in range(1000)]
+    held_out = held_out_photos(photos, [False] * 1000)
+    assert 70 < sum(held_out) < 130
+    assert held_out_photos(photos[::-1], [True] * 1000) == held_out[::-1]
+    for count in (2, 3, 5):
+        assert 0 < sum(held_out_photos(photos[:count], [False] * count)) < count
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    write_photo(tmp_path / "cat" / "1.jpg", 1)
+    write_photo(tmp_path / "dog" / "1.jpg", 2)
+    write_photo(tmp_path / "cat" / "both.JPG", 3)
+    write_photo(tmp_path / "dog" / "both.JPG", 3)
+    write_photo(tmp_path / "masks" / "cat" / "1.png")
+    (tmp_path / "dog" / "notes.txt").touch()
+    dataset = FolderDataset(tmp_path, "all")
+    dataset.check_files()
+    assert labels_of(dataset) == {"cat/1": {"cat"}, "dog/1": {"dog"}, "cat/both": {"cat", "dog"}}
+
+
+def test_class_folders_in_splits(tmp_path: Path) -> None:
+    write_photo(tmp_path / "train" / "cat" / "1.jpg")
+    write_photo(tmp_path / "train" / "dog" / "2.jpg")
+    write_photo(tmp_path / "val" / "dog" / "3.jpg")
+    assert labels_of(FolderDataset(tmp_path, "train")) == {"train/cat/1": {"cat"}, "train/dog/2": {"dog"}}
+    assert labels_of(FolderDataset(tmp_path, "val")) == {"val/dog/3": {"dog"}}
+
+
+def test_classes_txt_orders_the_classes(table: Path) -> None:
+    (table / "classes.txt").write_text("emu\ndog\nyak\ncat\n")
+    assert FolderDataset(table, "all").class_names == ("emu", "dog", "yak", "cat")
+    (table / "classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(UserError, match=r"need classes that .*classes\.txt lists, .*labels\.csv names 'emu'; add it"):
+        FolderDataset(table, "all")
+
+
+def test_all_that_is_wrong_with_a_table_is_reported_in_one_pass(table: Path) -> None:
+    with (table / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write("../out.jpg,dog\n/etc/passwd,dog\na.jpg,cat\na.png,cat\nd.jpg\ne.jpg,dog,val,more\nbare.jpg,\n")
+    found: list[Problem] = []
+    dataset = FolderDataset(table, "all", report=found.extend)
+    _ = dataset.image_labels
+    kinds = sorted((problem.kind, problem.name) for problem in found)
+    assert kinds == [
+        ("listed twice", "a"),
+        ("name leaves folder", "../out"),
+        ("name leaves folder", "/etc/passwd"),
+        ("no class", "bare"),
+        ("row unfit", "d.jpg"),
+        ("row unfit", "e.jpg"),
+    ]
+    assert list(dataset.names) == ["a", "b 1", "sub/c", "über", "bare"]
+    with pytest.raises(UserError, match="row 10 has 1 cells"):
+        FolderDataset(table, "all")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"file": "a.jpg"}', '{"file": "a.jpg", "labels": 3}', "3"])
+def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: str) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "labels.jsonl").write_text(f'{{"file": "b.jpg", "labels": "dog"}}\n{line}\n')
+    with pytest.raises(UserError, match=r"in each line of .*labels\.jsonl, line 2 is not such a line"):
+        FolderDataset(tmp_path, "all")
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, "need labels for the photos of .*, found none; add labels.csv"),
+        ({"labels.csv": "", "labels.jsonl": ""}, "need one file of labels in .*, got labels.csv, labels.jsonl"),
+        (
+            {"labels.csv": "file,colour\na.jpg,red\n"},
+            "need columns file, labels and perhaps split .* got file, colour",
+        ),
+        ({"labels.csv": "file,labels\n"}, "need 1 to 254 different classes, .*labels.csv names 0"),
+        ({"coco.json": '{"images": []}'}, r"need images, annotations and categories .*coco\.json, got KeyError"),
+        ({"labels.csv": b"a.jpg,caf\xe9\n"}, r"need a list in UTF-8, .*labels\.csv is not"),
+    ],
+    ids=["none", "two", "columns", "empty", "not-coco", "latin"],
+)
+def test_folders_without_labels_are_refused(tmp_path: Path, files: dict[str, str | bytes], complaint: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=complaint):
+        FolderDataset(tmp_path, "all")
+
+
+def test_unknown_split_and_missing_folder_are_refused(table: Path) -> None:
+    with pytest.raises(UserError, match=r"need a split of train, val or all .* got test"):
+        FolderDataset(table, "test")
+    with pytest.raises(UserError, match=r"need data.root to be a folder of photos, got .* which does not exist"):
+        FolderDataset(table / "nowhere", "train")
+    (table / "labels.csv").write_text("file,labels,split\na.jpg,dog,val\n")
+    with pytest.raises(UserError, match=r"need at least one photo to train with, .* has none in split train"):
+        FolderDataset(table, "train")
+
+
+def test_masks_of_unknown_classes_are_told_with_the_range(table: Path) -> None:
+    write_mask(table / "masks" / "a.png", np.full((8, 12), 4, dtype=np.uint8), voc_palette(5))
+    with pytest.raises(UserError, match="need class ids of 0 to 3 or 255 in masks"):
+        FolderDataset(table, "val", with_masks=True).sample(0)
