@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.table import Table
 
@@ -14,6 +14,7 @@ STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 """Of the levels of problems, worst first."""
 
 
+@runtime_checkable
 class Finding(Protocol):
     """What ``afa_wsss.data.problems.Problem`` has."""
 

@@ -1,0 +1,176 @@
+"""``afa-data`` on small sets of every layout, and training on what it made ready."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.commands import run_command
+from tests.data.test_check import ERRORS, SPOILT, _spoilt_folder
+from tests.data.test_folder import write_photo
+from tests.data.test_prepare import coco, voc  # noqa: F401  fixtures
+from tests.data.test_voc import write_annotation, write_list
+
+from afa_wsss.cli import data, train
+
+DOCS = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def small_training(root: Path, folder: Path) -> list[str]:
+    """Words of two steps of class loss on any data."""
+    return [
+        f"data.root={root}",
+        f"output_dir={folder}",
+        "model=mit_nano",
+        "model.pretrained=null",
+        "inference=single_scale",
+        "data.crop_size=32",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "trainer.max_steps=2",
+        "trainer.accelerator=cpu",
+        "callbacks=none",
+        "logger=none",
+    ]
+
+
+def enlarge(root: Path) -> None:
+    """Photos and masks four times as large, for the network to see anything."""
+    for path in [*root.rglob("*.jpg"), *root.rglob("*.png")]:
+        with Image.open(path) as picture:
+            picture.resize((4 * picture.width, 4 * picture.height), Image.Resampling.NEAREST).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of one's own with 12 photos, of which two have masks."""
+    rows = []
+    for index in range(12):
+        write_photo(tmp_path / "photos" / f"{index}.jpg", 20 * index)
+        rows.append(f"{index}.jpg,{'dog;cat' if index % 3 else 'cat'}")
+        if index < 2:
+            Image.new("L", (12, 8), 1).save(_masks(tmp_path / "photos") / f"{index}.png")
+    (tmp_path / "photos" / "labels.csv").write_text("\n".join(rows))
+    enlarge(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def _masks(root: Path) -> Path:
+    (root / "masks").mkdir(exist_ok=True)
+    return root / "masks"
+
+
+def test_a_folder_is_told_of_and_trained_on(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(data.main, "folder", f"root={photos}", f"output_dir={tmp_path / 'check'}") == 0
+    told = capsys.readouterr().out
+    assert re.search(r"photos +10 +2\n", told)
+    assert re.search(r"dog +7 +1\n", told)
+    assert f"train on it: afa-train data=folder data.root={photos}" in told
+    assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 0
+    assert "val/iou/dog" in json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_a_folder_without_masks_is_trained_on(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for mask in (photos / "masks").iterdir():
+        mask.unlink()
+    assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 0
+    assert "has a mask: image labels are scored, pixels are not" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "val/class_f1" in scores
+    assert "val/miou" not in scores
+
+
+def test_check_names_all_problems_and_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _spoilt_folder(tmp_path)
+    words = ("data=folder", f"data.root={tmp_path}")
+    assert run_command(data.main, "check", *words, "data.val_split=all", f"output_dir={tmp_path / 'out'}") == 1
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert f"got {len(ERRORS)}; mend what the table names" in told.err
+    found = json.loads((tmp_path / "out" / "problems.json").read_text())
+    assert found["errors"] == len(ERRORS)
+    assert {problem["kind"] for problem in found["problems"] if problem["level"] == "error"} == ERRORS
+    assert set(SPOILT) <= {problem["kind"] for problem in found["problems"]}
+    assert run_command(train.main, "data=folder", *small_training(tmp_path, tmp_path / "run")) == 1
+    assert capsys.readouterr().err.startswith("error: need every photo that")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_check_of_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (f"data.root={tmp_path / 'nowhere'}", f"output_dir={tmp_path / 'out'}")
+    assert run_command(data.main, "check", "data=voc12", *words) == 1
+    assert "which does not exist" in json.loads((tmp_path / "out" / "problems.json").read_text())["problems"][0]["told"]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_voc_is_made_ready(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    for name in "abc":
+        write_annotation(voc, name, "dog")
+    (voc / "SegmentationClass").rename(voc / "SegmentationClassAug")
+    write_list(voc, "c", split="val")
+    write_list(voc, "a", split="test")
+    (voc / "SegmentationClassAug" / "a.png").replace(voc / "SegmentationClassAug" / "b.png")
+    write_list(voc, "a", split="train")
+    assert run_command(data.main, "voc", f"root={voc.parent}", f"output_dir={tmp_path / 'out'}") == 0
+    told = capsys.readouterr().out
+    assert "3 photos labelled by Annotations" in told
+    assert "1 photos in train_aug" in told
+    assert re.search(r"photos +1 +1 +1\n", told)
+    found = json.loads((tmp_path / "out" / "problems.json").read_text())
+    assert {problem["kind"] for problem in found["problems"]} == {"class without photos"}
+
+
+def test_coco_is_made_ready_and_trained_on(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert run_command(data.main, "coco", f"root={coco}") == 0
+    assert "val2014: 3 masks drawn, 0 were there" in capsys.readouterr().out
+    assert run_command(data.main, "coco", f"root={coco}") == 0
+    assert "val2014: 0 masks drawn, 3 were there" in capsys.readouterr().out
+    enlarge(coco)
+    words = ["data=coco14", "data.train_split=val2014", *small_training(coco, tmp_path / "run")]
+    assert run_command(train.main, *words) == 0
+
+
+def test_coco_without_photos_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(data.main, "coco", f"root={tmp_path}") == 1
+    assert capsys.readouterr().err.startswith("error: need photos in ")
+
+
+@pytest.mark.parametrize("words", [["teach"], ["voc"], ["folder", "root=/nowhere/at/all"], ["check", "data=mnist"]])
+def test_what_is_not_there_is_one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(data.main, *words) != 0
+    told = capsys.readouterr().err
+    assert told.startswith("error: need ")
+    assert told.count("\n") == 1
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_documented_data_set_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes the two files that docs/data.md shows, checks and trains."""
+    (code,), (config,) = _blocks("python"), _blocks("yaml")
+    assert code.count("\n") <= 30
+    (tmp_path / "my_data.py").write_text(code)
+    (tmp_path / "my_conf" / "data").mkdir(parents=True)
+    (tmp_path / "my_conf" / "data" / "named.yaml").write_text(config)
+    for split in ("train", "val"):
+        for name in ("cat_1", "dog_2", "cat+dog_3"):
+            write_photo(tmp_path / "photos" / split / f"{name}.jpg")
+            Image.new("L", (12, 8), 1).save(_masks(tmp_path / "photos" / split) / f"{name}.png")
+    enlarge(tmp_path / "photos")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--config-dir", str(tmp_path / "my_conf"), "data=named"]
+    out = tmp_path / "out"
+    assert run_command(data.main, "check", *words, f"data.root={tmp_path / 'photos'}", f"output_dir={out}") == 0
+    assert json.loads((out / "problems.json").read_text())["problems"] == []
+    assert run_command(train.main, *words, *small_training(tmp_path / "photos", tmp_path / "run")) == 0
+    assert "val/iou/dog" in json.loads((tmp_path / "run" / "metrics.json").read_text())
+    sys.modules.pop("my_data")
