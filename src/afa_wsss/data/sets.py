@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -72,18 +73,20 @@ class EvalSet(Dataset[Item]):
 def collate(items: Sequence[Item]) -> Batch:
     """Stacks items, each at the top left of a frame that the largest fits; the rest is padding."""
     height, width = (max(item.image.shape[axis] for item in items) for axis in (0, 1))
-    images = np.empty((len(items), height, width, 3), dtype=np.uint8)
-    images[:] = PADDING
+    images = np.empty((len(items), 3, height, width), dtype=np.uint8)
     masks = None
     if all(item.mask is not None for item in items):
         masks = np.full((len(items), height, width), IGNORE_INDEX, dtype=np.uint8)
     for row, item in enumerate(items):
         h, w = item.image.shape[:2]
-        images[row, :h, :w] = item.image
+        for channel, (plane, padding) in enumerate(zip(cv2.split(item.image), PADDING, strict=True)):
+            images[row, channel, :h, :w] = plane
+            images[row, channel, h:] = padding
+            images[row, channel, :h, w:] = padding
         if masks is not None and item.mask is not None:
             masks[row, :h, :w] = item.mask
     return Batch(
-        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        images=torch.from_numpy(images),
         image_labels=torch.from_numpy(np.stack([item.image_labels for item in items])),
         boxes=torch.tensor([item.box for item in items]),
         names=tuple(item.name for item in items),

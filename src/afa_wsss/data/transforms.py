@@ -68,7 +68,6 @@ class TrainTransform:
         self._pixels.set_random_seed(seed)
         part = self._pixels(image=resized[top : top + side, left : left + side])["image"]
         y1, x1 = y0 + part.shape[0], x0 + part.shape[1]
-        crop = np.empty((side, side, 3), dtype=np.uint8)
-        crop[:] = PADDING
-        crop[y0:y1, x0:x1] = part
-        return crop, (y0, y1, x0, x1)
+        around = (y0, side - y1, x0, side - x1)
+        crop = cv2.copyMakeBorder(part, *around, cv2.BORDER_CONSTANT, value=PADDING)
+        return np.asarray(crop, dtype=np.uint8), (y0, y1, x0, x1)

@@ -25,7 +25,7 @@ def _channels(values: Sequence[float], like: Tensor) -> Tensor:
 
 def normalize(images: Shaped[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     """(x - mean) / std of ImageNet, float32; ``images`` in 0-255, of any type."""
-    return (images.float() - _channels(IMAGENET_MEAN, images)) / _channels(IMAGENET_STD, images)
+    return (images.float() - _channels(IMAGENET_MEAN, images)).div_(_channels(IMAGENET_STD, images))
 
 
 def denormalize(images: Float[Tensor, "b 3 H W"]) -> Shaped[Tensor, "b 3 H W"]:
