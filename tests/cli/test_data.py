@@ -15,7 +15,7 @@ from tests.data.test_folder import write_photo
 from tests.data.test_prepare import coco, voc  # noqa: F401  fixtures
 from tests.data.test_voc import write_annotation, write_list
 
-from afa_wsss.cli import data, train
+from afa_wsss.cli import data, evaluate, pseudo_label, train
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -82,6 +82,12 @@ def test_a_folder_without_masks_is_trained_on(photos: Path, tmp_path: Path, caps
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "val/class_f1" in scores
     assert "val/miou" not in scores
+    checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
+    for main, masks in ((evaluate.main, "masks"), (pseudo_label.main, "pseudo_labels")):
+        folder, words = tmp_path / masks, ["data.val_split=all", "trainer.accelerator=cpu", "data.num_workers=0"]
+        assert run_command(main, checkpoint, f"output_dir={folder}", *words) == 0
+        assert "IoU in percent, segm" not in capsys.readouterr().out
+        assert len(list((folder / masks).iterdir())) == 12
 
 
 def test_check_names_all_problems_and_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

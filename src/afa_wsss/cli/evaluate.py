@@ -81,7 +81,9 @@ def score(config: DictConfig, *, reading: str, masks: Path | None, with_masks: b
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, None)
         if masks is not None:
             written[masks.name.replace("_", " ")] = masks
-        Console().print(stages_table(metrics), *([classes_table(metrics)] if with_masks else []), files_table(written))
+        Console().print(
+            stages_table(metrics), *([classes_table(metrics)] if "val/miou" in metrics else []), files_table(written)
+        )
     return metrics
 
 

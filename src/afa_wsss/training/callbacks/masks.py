@@ -9,6 +9,7 @@ import lightning
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
+from afa_wsss.data.lists import stays_inside
 from afa_wsss.data.photos import write_mask
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, UserError
@@ -38,5 +39,7 @@ class MaskWriter(Callback):
         predicted = outputs.prediction if outputs.refined is None else outputs.refined
         labels = predicted if self.reading == "segmentation" else outputs.stages.walk_par
         for label, name, box in zip(labels.cpu().numpy(), batch.names, batch.boxes.tolist(), strict=True):
+            if not stays_inside(name):
+                raise UserError(f"need names of photos inside their folder, got {name!r}; mend the data set's names")
             y0, y1, x0, x1 = box
             write_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)
