@@ -57,7 +57,6 @@ BOTH = {
     "optimizer.lr": 6e-5,
     "optimizer.head_lr_factor": 10.0,
     "optimizer.norm_lr_factor": 0.0,
-    "optimizer.attention_lr_factor": 1.0,
     "optimizer.logits_lr_factor": 1.0,
     "optimizer.weight_decay": 0.01,
     "optimizer.betas": [0.9, 0.999],

@@ -39,10 +39,10 @@ def test_strides_are_free(strides) -> None:
     assert tuple(features[-1].shape[-2:]) == encoder.grid(75, 93)
 
 
-@pytest.mark.parametrize("name", ["mit_nano", "mit_b0"])
-def test_the_smallest_side_is_the_smallest(name) -> None:
+@pytest.mark.parametrize("strides", [(4, 2, 2, 1), (4, 2, 2, 2), (2, 2, 2, 2)])
+def test_the_smallest_side_is_the_smallest(strides) -> None:
     with torch.device("meta"):
-        encoder = mix_transformer(name)
+        encoder = mix_transformer("mit_b0", strides=strides)
         side = encoder.smallest_side
         encoder(torch.empty(1, 3, side, side))
         told = f"need images of at least {side} pixels a side, got 64 x {side - 1}"
@@ -81,5 +81,10 @@ def test_starts_as_segformer_does() -> None:
     assert block.attention.query.bias.abs().sum() == 0
 
 
-def test_attention_of_the_nano_starts_silent() -> None:
-    assert all(parameter.abs().sum() == 0 for parameter in mix_transformer("mit_nano").attention_outputs())
+def test_attention_of_the_nano_tells_a_token_nothing_of_others() -> None:
+    encoder = mix_transformer("mit_nano").eval()
+    silent, compared = (encoder(torch.randn(1, 3, 64, 64), attention=asked) for asked in (False, True))
+    assert silent.attention is None
+    assert compared.attention.shape == (1, encoder.attention_channels, 64, 64)
+    sum(maps.sum() for maps in compared.features).backward()
+    assert all(parameter.grad is None for parameter in encoder.attention_inputs())

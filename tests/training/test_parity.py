@@ -81,7 +81,7 @@ def parts(module, optimizer):
     """Parameters by the record's columns, whose backbone is three groups of ours."""
     groups = {group["name"]: list(group["params"]) for group in optimizer.param_groups}
     decoder = list(module.network.segmentation_head.parameters())
-    backbone = groups["backbone"] + groups["attention_outputs"] + groups["attention_logits"]
+    backbone = groups["backbone"] + groups["attention_logits"]
     others = [parameter for parameter in groups["heads"] if all(parameter is not own for own in decoder)]
     names = ("backbone", "backbone_norm", "classifier_and_affinity", "decoder")
     return dict(zip(names, (backbone, groups["norms"], others, decoder), strict=True))

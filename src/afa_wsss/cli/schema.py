@@ -89,7 +89,6 @@ class OptimizerConfig:
     lr: float = 6e-5
     head_lr_factor: float = 10.0
     norm_lr_factor: float = 0.0
-    attention_lr_factor: float = 1.0
     logits_lr_factor: float = 1.0
     weight_decay: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])

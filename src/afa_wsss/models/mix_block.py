@@ -72,6 +72,34 @@ class EfficientAttention(nn.Module):
             mixed = (scores * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
         return self.output(mixed.transpose(1, 2).flatten(2)), scores
 
+    def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """The layers that the logits are made by."""
+        return self.query, self.key_value
+
+
+class TokenComparison(nn.Module):
+    """Queries and keys alone: tokens are compared for the affinity, and nothing passes from one to another."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        """``width`` is divided evenly among ``heads``."""
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
+    ) -> tuple[None, Float[Tensor, "b heads n n"] | None]:
+        """Nothing to add to the tokens; with ``logits``, q . k of every head, unscaled and with gradient."""
+        if not logits:
+            return None, None
+        query, key = (layer(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key))
+        return None, query @ key.transpose(-2, -1)
+
+    def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """The layers that the logits are made by."""
+        return self.query, self.key
+
 
 class MixFeedForward(nn.Module):
     """Two linear layers around a 3x3 depthwise convolution, which tells tokens where they are."""
@@ -91,13 +119,15 @@ class MixFeedForward(nn.Module):
 
 
 class MixBlock(nn.Module):
-    """Attention and feed-forward, each behind a norm and around a residual."""
+    """Attention, where there is one, and feed-forward, each behind a norm and around a residual."""
 
-    def __init__(self, width: int, heads: int, reduction: int, hidden: int, drop_path: float) -> None:
+    def __init__(
+        self, width: int, attention: EfficientAttention | TokenComparison | None, hidden: int, drop_path: float
+    ) -> None:
         """``drop_path`` is the chance of skipping a branch in training."""
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width, eps=1e-6)
-        self.attention = EfficientAttention(width, heads, reduction)
+        self.attention_norm = None if attention is None else nn.LayerNorm(width, eps=1e-6)
+        self.attention = attention
         self.feed_forward_norm = nn.LayerNorm(width, eps=1e-6)
         self.feed_forward = MixFeedForward(width, hidden)
         self.drop_path = DropPath(drop_path)
@@ -106,6 +136,9 @@ class MixBlock(nn.Module):
         self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
         """Tokens of the same shape; with ``logits``, also the attention logits."""
-        attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
-        tokens = tokens + self.drop_path(attended)
+        attended, scores = None, None
+        if self.attention is not None and self.attention_norm is not None:
+            attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
+        if attended is not None:
+            tokens = tokens + self.drop_path(attended)
         return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), scores

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.mix_block import EfficientAttention, Grid, MixBlock, to_map, to_tokens
+from afa_wsss.models.mix_block import EfficientAttention, Grid, MixBlock, TokenComparison, to_map, to_tokens
 from afa_wsss.types import UserError
 
 READ_BLOCKS = 2
@@ -35,8 +35,9 @@ class MixTransformerConfig:
         mlp_ratio: Hidden over outer channels in the feed-forward layers.
         convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
             one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
-        silent_attention: Whether outputs of attention start at zero. Without ImageNet, attention otherwise learns to
-            tell every token what is somewhere in the photo, and class activation maps light up all over.
+        silent_attention: Whether nothing passes from token to token by attention: the blocks that AFA reads compare
+            queries and keys for the affinity, the others hold no attention. Without ImageNet, attention learns to tell
+            every token what is somewhere in the photo, and class activation maps light up all over.
         weights: Where pretrained ones are, as ``model.pretrained`` names them.
     """
 
@@ -58,7 +59,7 @@ MIX_TRANSFORMERS = {
         (1, 1, 2, 2),
         heads=(1, 2, 3, 4),
         strides=(4, 2, 1, 1),
-        reductions=(4, 2, 1, 1),
+        reductions=(1, 1, 1, 1),
         convolutional_stem=True,
         silent_attention=True,
         weights="nano",
@@ -160,15 +161,12 @@ class MixTransformer(nn.Module):
                 projection: nn.Module = _convolutional_stem(width)
             else:
                 projection = _patches(channels, width, kernel=3 if index else 7, stride=config.strides[index])
-            heads, reduction, hidden = config.heads[index], config.reductions[index], config.mlp_ratio * width
-            blocks = [MixBlock(width, heads, reduction, hidden, next(rates)) for _ in range(config.depths[index])]
+            hidden, attentions = config.mlp_ratio * width, _attentions(config, index)
+            blocks = [MixBlock(width, attention, hidden, next(rates)) for attention in attentions]
             stages.append(MixStage(PatchEmbedding(projection, width), blocks, width))
             channels = width
         self.stages = nn.ModuleList(stages)
         self.apply(_initialise)
-        if config.silent_attention:
-            for parameter in self.attention_outputs():
-                nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
         """Features of all stages; the attention logits only where ``attention`` asks for them.
@@ -189,15 +187,10 @@ class MixTransformer(nn.Module):
             features.append(maps)
         return EncoderOutput(tuple(features), torch.cat(logits, dim=1) if logits else None)
 
-    def attention_outputs(self) -> list[nn.Parameter]:
-        """Weights and biases of the layers by which attention adds to the tokens."""
-        attentions = [module for module in self.modules() if isinstance(module, EfficientAttention)]
-        return [parameter for attention in attentions for parameter in attention.output.parameters()]
-
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
-        attentions = [module for module in self.stages[-1].modules() if isinstance(module, EfficientAttention)]
-        layers = [layer for attention in attentions[-READ_BLOCKS:] for layer in (attention.query, attention.key_value)]
+        attentions = [block.attention for block in list(self.stages[-1].blocks)[-READ_BLOCKS:]]
+        layers = [layer for attention in attentions for layer in attention.logit_layers()]
         return [parameter for layer in layers for parameter in layer.parameters()]
 
     @property
@@ -218,6 +211,15 @@ class MixTransformer(nn.Module):
         for stride in self.config.strides:
             height, width = math.ceil(height / stride), math.ceil(width / stride)
         return Grid(height, width)
+
+
+def _attentions(config: MixTransformerConfig, stage: int) -> list[EfficientAttention | TokenComparison | None]:
+    """What each block of a stage attends by."""
+    width, heads, depth = config.widths[stage], config.heads[stage], config.depths[stage]
+    if not config.silent_attention:
+        return [EfficientAttention(width, heads, config.reductions[stage]) for _ in range(depth)]
+    compared = READ_BLOCKS if stage == len(config.widths) - 1 else 0
+    return [TokenComparison(width, heads) if block >= depth - compared else None for block in range(depth)]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -142,10 +142,6 @@ class VisionTransformerEncoder(nn.Module):
             return None
         return f"{HUB_PREFIX}{repository}" + (f"/{file}" if file else "")
 
-    def attention_outputs(self) -> list[nn.Parameter]:
-        """Weights and biases of the layers by which attention adds to the tokens."""
-        return [parameter for block in self.transformer.blocks for parameter in block.attn.proj.parameters()]
-
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
         return [

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from afa_wsss.ops.pseudo_label import combine
+from afa_wsss.ops.pseudo_label import combine, strongest
 from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
 
 
@@ -36,7 +36,7 @@ def labels_from_cam(
         Classes, background 0, and 255 where the two disagree and outside of the box.
     """
     scores_low, scores_high = cam_scores(images, cam, image_labels, (low, high), par=par)
-    return combine(scores_low.argmax(dim=1), scores_high.argmax(dim=1), box)
+    return combine(strongest(scores_low), strongest(scores_high), box)
 
 
 @torch.no_grad()
@@ -72,4 +72,4 @@ def labels_from_walk(
     if par is not None:
         scores = refine_in_boxes(images, scores, box, par=par)
     scores_low, scores_high = scores.chunk(2, dim=1)
-    return combine(scores_low.argmax(dim=1), scores_high.argmax(dim=1), box)
+    return combine(strongest(scores_low), strongest(scores_high), box)

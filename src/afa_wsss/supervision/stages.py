@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from afa_wsss.ops.pseudo_label import read_cam
+from afa_wsss.ops.pseudo_label import read_cam, strongest
 from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
 
 
@@ -53,5 +53,5 @@ def label_stages(
     both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par)
     return LabelStages(
         read_cam(cam, image_labels, background),
-        *(scores.argmax(dim=1).to(torch.uint8) for scores in (refined, walked, both)),
+        *(strongest(scores) for scores in (refined, walked, both)),
     )

@@ -18,7 +18,7 @@ from afa_wsss.inference import crf_labels, multi_scale_cam, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.image import normalize
-from afa_wsss.ops.pseudo_label import box_mask
+from afa_wsss.ops.pseudo_label import box_mask, strongest
 from afa_wsss.supervision import LabelStages, Supervision
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch, Targets
 
@@ -146,7 +146,7 @@ class AFAModule(lightning.LightningModule):
         stages = self.supervision.stages(*shown, affinity_grid=grid)
         class_logits = self.network(images).class_logits
         refined = crf_labels(batch.images, logits, batch.boxes) if self.crf else None
-        return Inspection(stages, logits.argmax(dim=1), class_logits, cam, affinity, grid, refined)
+        return Inspection(stages, strongest(logits), class_logits, cam, affinity, grid, refined)
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; the inspection goes on to the callbacks that draw."""

@@ -18,19 +18,17 @@ def afa_optimizer(
     lr: float = 6e-5,
     head_lr_factor: float = 10.0,
     norm_lr_factor: float = 0.0,
-    attention_lr_factor: float = 1.0,
     logits_lr_factor: float = 1.0,
     weight_decay: float = 0.01,
     betas: Sequence[float] = (0.9, 0.999),
 ) -> AdamW:
-    """AdamW of five groups: backbone, its attention outputs and logits, its norms, heads.
+    """AdamW of four groups: backbone, the layers that make its attention logits, its norms, heads.
 
     Args:
         network: What to optimise.
         lr: Of the backbone.
         head_lr_factor: The heads' rate over the backbone's.
         norm_lr_factor: The backbone norms' rate over the backbone's; the official code leaves them at rate 0.
-        attention_lr_factor: The rate of the backbone's attention outputs over the backbone's.
         logits_lr_factor: The rate of the queries and keys whose attention logits AFA reads, over the backbone's.
         weight_decay: Of all but the norms.
         betas: Of the moving averages.
@@ -43,13 +41,12 @@ def afa_optimizer(
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise UserError(f"need optimizer.betas as two numbers of at least 0 and below 1, got {list(betas)}")
     norms = [p for module in network.encoder.modules() if isinstance(module, LayerNorm) for p in module.parameters()]
-    attention, logits = network.encoder.attention_outputs(), network.encoder.attention_inputs()
-    taken = {id(parameter) for parameter in (*norms, *attention, *logits)}
+    logits = network.encoder.attention_inputs()
+    taken = {id(parameter) for parameter in (*norms, *logits)}
     body = _without(network.encoder.parameters(), taken)
     heads = _without(network.parameters(), taken | {id(parameter) for parameter in body})
     groups = [
         {"params": body, "lr": lr, "name": "backbone"},
-        {"params": attention, "lr": lr * attention_lr_factor, "name": "attention_outputs"},
         {"params": logits, "lr": lr * logits_lr_factor, "name": "attention_logits"},
         {"params": norms, "lr": lr * norm_lr_factor, "weight_decay": 0.0, "name": "norms"},
         {"params": heads, "lr": lr * head_lr_factor, "name": "heads"},
