@@ -189,8 +189,9 @@ class MixTransformer(nn.Module):
 
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
-        attentions = [block.attention for block in list(self.stages[-1].blocks)[-READ_BLOCKS:]]
-        layers = [layer for attention in attentions for layer in attention.logit_layers()]
+        attending = (EfficientAttention, TokenComparison)
+        attentions = [module for module in self.stages[-1].modules() if isinstance(module, attending)]
+        layers = [layer for attention in attentions[-READ_BLOCKS:] for layer in attention.logit_layers()]
         return [parameter for layer in layers for parameter in layer.parameters()]
 
     @property
