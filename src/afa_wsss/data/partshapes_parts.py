@@ -19,16 +19,14 @@ Part = Callable[[Points, Points], Inside]
 
 def _polygon(vertices: Sequence[tuple[float, float]]) -> Part:
     """Even-odd rule: a point is inside when a ray from it crosses the outline an odd number of times."""
-    corners = np.asarray(vertices, dtype=np.float32)
-    x1, y1 = corners.T
-    x2, y2 = np.roll(corners, -1, axis=0).T
+    starts = np.asarray(vertices, dtype=np.float32)
+    edges = [edge for edge in zip(starts, np.roll(starts, -1, axis=0), strict=True) if edge[0][1] != edge[1][1]]
 
     def part(x: Points, y: Points) -> Inside:
-        x, y = x[..., None], y[..., None]
-        spans = (y1 > y) != (y2 > y)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
-        inside: Inside = np.logical_xor.reduce(spans & (x < crossing), axis=-1)
+        inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.bool_)
+        for (x1, y1), (x2, y2) in edges:
+            spans = (y1 > y) != (y2 > y)
+            inside ^= spans & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
         return inside
 
     return part
