@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+if TYPE_CHECKING:  # commands that need no torch start at once
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
 
 IGNORE_INDEX = 255
 """Label of a pixel, or of a pair of tokens, that no loss and no score looks at."""

@@ -78,7 +78,7 @@ def test_a_folder_without_masks_is_trained_on(photos: Path, tmp_path: Path, caps
     for mask in (photos / "masks").iterdir():
         mask.unlink()
     assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 0
-    assert "has a mask: image labels are scored, pixels are not" in capsys.readouterr().out
+    assert "has a mask: pixels are not scored" in capsys.readouterr().out
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert "val/class_f1" in scores
     assert "val/miou" not in scores
@@ -96,7 +96,7 @@ def test_check_names_all_problems_and_training_refuses(tmp_path: Path, capsys: p
     assert run_command(data.main, "check", *words, "data.val_split=all", f"output_dir={tmp_path / 'out'}") == 1
     told = capsys.readouterr()
     assert told.err.count("\n") == 1
-    assert f"got {len(ERRORS)}; mend what the table names" in told.err
+    assert f"got {len(ERRORS)} errors; mend what the table names" in told.err
     found = json.loads((tmp_path / "out" / "problems.json").read_text())
     assert found["errors"] == len(ERRORS)
     assert {problem["kind"] for problem in found["problems"] if problem["level"] == "error"} == ERRORS
@@ -115,7 +115,7 @@ def test_check_of_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys:
 
 def test_voc_is_made_ready(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     for name in "abc":
-        write_annotation(voc, name, "dog")
+        write_annotation(voc, name, "aeroplane", "tvmonitor")
     (voc / "SegmentationClass").rename(voc / "SegmentationClassAug")
     write_list(voc, "c", split="val")
     write_list(voc, "a", split="test")
@@ -167,10 +167,10 @@ def test_the_documented_data_set_works_as_it_stands(tmp_path: Path, monkeypatch:
     (tmp_path / "my_data.py").write_text(code)
     (tmp_path / "my_conf" / "data").mkdir(parents=True)
     (tmp_path / "my_conf" / "data" / "named.yaml").write_text(config)
-    for split in ("train", "val"):
-        for name in ("cat_1", "dog_2", "cat+dog_3"):
-            write_photo(tmp_path / "photos" / split / f"{name}.jpg")
-            Image.new("L", (12, 8), 1).save(_masks(tmp_path / "photos" / split) / f"{name}.png")
+    for split, shade in (("train", 9), ("val", 99)):
+        for name, kind in (("cat_1", 1), ("dog_2", 2), ("cat+dog_3", 1)):
+            write_photo(tmp_path / "photos" / split / f"{name}.jpg", shade)
+            Image.new("L", (12, 8), kind).save(_masks(tmp_path / "photos" / split) / f"{name}.png")
     enlarge(tmp_path / "photos")
     monkeypatch.syspath_prepend(tmp_path)
     words = ["--config-dir", str(tmp_path / "my_conf"), "data=named"]

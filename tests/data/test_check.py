@@ -86,17 +86,23 @@ def test_training_refuses_a_spoilt_folder(tmp_path: Path) -> None:
 
 
 def test_splits_are_compared(tmp_path: Path) -> None:
-    for name in "abc":
-        write_photo(tmp_path / f"{name}.jpg")
-    (tmp_path / "labels.csv").write_text("file,labels,split\na.jpg,dog,train\nb.jpg,cat,val\nc.jpg,dog,val\n")
+    for name in "abcd":
+        write_photo(tmp_path / f"{name}.jpg", 9 if name in "ad" else ord(name))
+    rows = "a.jpg,dog,train\nb.jpg,cat,val\nc.jpg,dog,val\nd.jpg,cat,val\n"
+    (tmp_path / "labels.csv").write_text(f"file,labels,split\n{rows}")
     train, both = FolderDataset(tmp_path, "train"), FolderDataset(tmp_path, "all")
     found = compare_splits({"train": train, "val": both})
     assert [(problem.kind, problem.name, problem.level) for problem in found] == [
         ("class without photos", "cat", "warning"),
         ("in train and val", "a", "warning"),
+        ("in train and val", "d", "warning"),
+    ]
+    assert [problem.told.split(" to train with, ")[1] for problem in found[1:]] == [
+        "a is there too; take it off one list",
+        f"d is there too, as {tmp_path / 'a.jpg'}; take it off one list",
     ]
     assert compare_splits({"train": both}) == []
-    assert count_labels(both) == {"cat": 1, "dog": 2}
+    assert count_labels(both) == {"cat": 2, "dog": 2}
 
 
 def test_any_data_set_of_the_contract_can_be_checked() -> None:

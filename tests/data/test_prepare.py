@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from pycocotools import mask as rle
 from tests.data.test_voc import write_annotation, write_list, write_voc
 
 from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
-from afa_wsss.data.coco import COCODataset
+from afa_wsss.data.coco import COCODataset, read_rule
 from afa_wsss.data.coco_instances import ObjectRule, read_instances
 from afa_wsss.data.parallel import mapped
 from afa_wsss.data.photos import read_mask, write_mask
@@ -20,6 +24,7 @@ from afa_wsss.data.prepare import (
     draw_coco_masks,
     gather_coco_labels,
     gather_voc_labels,
+    keep_rule,
     missing_masks,
     write_augmented_list,
 )
@@ -46,6 +51,45 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results.close()
 
 
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    code = (
+        "from afa_wsss.data.parallel import mapped\nfrom tests.data.test_prepare import name_itself\n"
+        f"if __name__ == '__main__':\n    list(mapped(name_itself, [r'{tmp_path}'] * 40, workers=2))\n"
+    )
+    (tmp_path / "start.py").write_text(code)
+    folder = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(folder), str(folder / "src"), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen([sys.executable, tmp_path / "start.py"], env=os.environ | {"PYTHONPATH": paths}) as first:
+        _wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        others = [int(path.stem) for path in tmp_path.glob("*.pid")]
+        assert all(_runs(other) for other in others)
+        first.kill()
+    _wait_until(lambda: not any(_runs(other) for other in others))
+
+
+def name_itself(folder: str) -> None:
+    """Leaves the number of its process and stays busy."""
+    (Path(folder) / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.is_file() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("never came about")
+
+
 # --- VOC ---
 
 
@@ -66,6 +110,9 @@ def test_gathered_labels_are_those_of_the_annotations(voc: Path, difficult: bool
     assert gathered.label_source == "cache"
     np.testing.assert_array_equal(gathered.image_labels, parsed.image_labels)
     assert gathered.image_labels.sum() == (5 if difficult else 1)
+    unsaid = VOCDataset(voc, "train", with_masks=True)
+    assert unsaid.label_source == "cache", "as afa-data voc was told"
+    np.testing.assert_array_equal(unsaid.image_labels, gathered.image_labels)
     assert VOCDataset(voc, "train", difficult=not difficult).label_source == "annotations"
 
 
@@ -76,6 +123,12 @@ def test_gathered_labels_are_left_where_annotations_came_later(voc: Path) -> Non
     write_annotation(voc, "d", "cat")
     os.utime(voc / "Annotations", (2e9, 2e9))
     assert VOCDataset(voc, "train").label_source == "annotations"
+    gather_voc_labels(voc, difficult=True, workers=1)
+    os.utime(voc / "Annotations", (1e9, 1e9))
+    assert VOCDataset(voc, "train").label_source == "cache"
+    os.utime(voc / "Annotations" / "b.xml", (2e9, 2e9))
+    assert VOCDataset(voc, "train").label_source == "annotations", "one was edited"
+    os.utime(voc / "Annotations" / "b.xml", (1e9, 1e9))
     (voc / "image_labels.json").write_text("{")
     assert VOCDataset(voc, "train").label_source == "annotations"
 
@@ -180,6 +233,25 @@ def test_a_killed_run_goes_on_where_it_stopped(coco: Path) -> None:
     assert (folder / "000000000001.png").stat().st_mtime_ns == before
     assert sorted(path.name for path in folder.iterdir()) == [f"{n:012d}.png" for n in (1, 2, 3)]
     assert read_mask(folder / "000000000002.png", 81).any()
+
+
+def test_masks_of_another_rule_are_drawn_anew_and_ones_own_stay(coco: Path) -> None:
+    folder, strict = coco / "masks" / "val2014", ObjectRule(crowd=False, min_area=3)
+    write_mask(folder / "000000000001.png", np.ones((12, 20), dtype=np.uint8), voc_palette(81))
+    assert keep_rule(folder, EVERYTHING) == 0
+    assert read_rule(folder) is None, "masks of the user's own"
+    (folder / "000000000001.png").unlink()
+    assert keep_rule(folder, EVERYTHING) == 0
+    assert _draw(coco) == 3
+    assert keep_rule(folder, EVERYTHING) == 0
+    COCODataset(coco, "val2014", with_masks=True).check_files()
+    with pytest.raises(UserError, match=r"need masks drawn with crowd=false min_area=3, .* with crowd=true min_area=0"):
+        COCODataset(coco, "val2014", with_masks=True, crowd=False, min_area=3).check_files()
+    assert keep_rule(folder, strict) == 3
+    assert _draw(coco, strict) == 2
+    as_told = COCODataset(coco, "val2014", with_masks=True)
+    assert as_told.rule == strict
+    as_told.check_files()
 
 
 def test_gathered_labels_are_those_of_the_instances(coco: Path) -> None:

@@ -122,10 +122,41 @@ def test_training_reads_no_mask_where_there_are_labels(root: Path) -> None:
     assert dataset.sample(2).mask is None
 
 
-def test_augmented_masks_are_preferred_and_can_be_chosen(root: Path) -> None:
+def test_augmented_masks_are_those_of_photos_that_voc_has_none_for(root: Path) -> None:
     write_voc(root, masks="SegmentationClassAug")
-    assert VOCDataset(root, "train").mask_folder == "SegmentationClassAug"
-    assert VOCDataset(root, "train", mask_folder="SegmentationClass").mask_folder == "SegmentationClass"
+    (root / "SegmentationClass" / "b.png").unlink()
+
+    def folders(**settings: str) -> list[str]:
+        dataset = VOCDataset(root, "train", with_masks=True, **settings)
+        assert dataset.count_masks() == 3
+        return [dataset.mask_path(index).parent.name for index in range(3)]
+
+    assert folders() == ["SegmentationClass", "SegmentationClassAug", "SegmentationClass"]
+    assert folders(mask_folder="SegmentationClassAug") == ["SegmentationClassAug"] * 3
+
+
+def test_the_augmented_list_needs_no_file(root: Path) -> None:
+    (root / "SegmentationClass").rename(root / "SegmentationClassAug")
+    write_list(root, "b", split="val")
+    (root / "SegmentationClassAug" / "._a.png").write_bytes(b"left by a Mac")
+    assert VOCDataset(root, "train_aug").names == ["a", "c"]
+    write_list(root, "c", split="train_aug")
+    assert VOCDataset(root, "train_aug").names == ["c"]
+
+
+def test_a_test_split_as_voc_ships_it_has_neither_labels_nor_masks(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.new("RGB", (12, 8)).save(root / "JPEGImages" / "t.jpg")
+    write_list(root, "t", split="test")
+    with caplog.at_level("INFO"):
+        dataset = VOCDataset(root, "test", with_masks=True)
+        dataset.check_files()
+        assert not dataset.image_labels.any()
+    assert dataset.sample(0).mask is None
+    assert "test.txt has image labels: classes are not scored" in caplog.text
+    with pytest.raises(UserError, match=r"need image labels for .*test\.txt"):
+        _ = VOCDataset(root, "test").image_labels
 
 
 def test_lists_may_have_more_columns_blank_lines_and_a_byte_order_mark(root: Path) -> None:

@@ -120,6 +120,12 @@ def test_multi_label_scores_are_those_of_the_definition():
     assert scores.compute() == {"class_f1": 100, "class_accuracy": 100}
 
 
+def test_multi_label_scores_of_photos_without_labels_are_none():
+    scores = MultiLabelScores(3)
+    scores.update(torch.randn(4, 3), torch.zeros(4, 3))
+    assert scores.compute() == {}
+
+
 def scores_of(cam: Tensor, image_labels: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """Every score of a few photos; over all processes where there are several."""
     segmentation, sweep, labels = SegmentationScores(CLASSES), BackgroundSweep(CLASSES), MultiLabelScores(CLASSES - 1)

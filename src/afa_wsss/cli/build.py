@@ -11,8 +11,9 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
 
+from afa_wsss.cli.settings import Plain as Plain
+from afa_wsss.cli.settings import plain as plain
 from afa_wsss.data.parallel import available_cores
 from afa_wsss.data.transforms import TrainTransform
 from afa_wsss.losses import LossTerm
@@ -26,29 +27,8 @@ from afa_wsss.training.optim import afa_optimizer, warmup_poly
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 from afa_wsss.types import UserError
 
-Plain = dict[str, Any]
-
 OWN_SETTINGS = ("compile", "sync_batchnorm", "checkpoint_interval")
 """Of the group ``trainer``; all others are Lightning's."""
-
-
-def plain(config: DictConfig) -> Plain:
-    """The configuration as nested dicts and lists, every reference resolved and the data root absolute.
-
-    Raises:
-        UserError: Naming settings that have no value yet.
-    """
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        told = ", ".join(f"{key}=..." for key in missing)
-        raise UserError(f"need a value for {', '.join(missing)}, got none; add {told} to the command")
-    settings: Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    data = settings.get("data", {})
-    if data.get("root") is not None:
-        data["root"] = str(Path(data["root"]).expanduser().absolute())
-        if "dataset" in data:
-            data["dataset"] = {key: value for key, value in data["dataset"].items() if key != "root"}
-    return settings
 
 
 def seed_everything(seed: int) -> None:

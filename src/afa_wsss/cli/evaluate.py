@@ -68,6 +68,11 @@ def score(config: DictConfig, *, reading: str, masks: Path | None, with_masks: b
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     settings, data, module = restore(config, with_masks=with_masks)
+    if reading == "pseudo_label" and not data.dataset.image_labels.any():
+        split = settings["data"]["val_split"]
+        raise UserError(
+            f"need image labels to make pseudo labels from, {split} has none; afa-eval writes masks without"
+        )
     module.crf = reading == "segmentation" and settings["inference"].get("crf", False)
     callbacks = [ProgressBar(), Montages(str(folder / "montages"), photos=config.pictures)]
     if masks is not None:

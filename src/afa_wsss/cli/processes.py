@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
@@ -33,8 +32,8 @@ def one_job() -> Iterator[None]:
             job.run.dir = job.runtime.output_dir
     try:
         yield
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        if "torch" in sys.modules:  # afa-data does without
+            _leave_processes()
     finally:
         sys.argv = words
         for name, value in surroundings.items():
@@ -42,3 +41,10 @@ def one_job() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _leave_processes() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,8 @@ import numpy as np
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.parallel import mapped
 from afa_wsss.data.photo_files import PhotoFiles
-from afa_wsss.data.photos import check_sizes, glance, read_photo
-from afa_wsss.data.problems import Problem
+from afa_wsss.data.photos import fit_mask, glance, read_photo
+from afa_wsss.data.problems import Level, Problem
 from afa_wsss.types import UserError
 
 MODES = {
@@ -33,7 +35,7 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def check_split(dataset: SegmentationDataset, *, workers: int, progress: Progress = iter) -> Iterator[Problem]:
-    """Decodes every photo, and every mask where masks are wanted.
+    """Decodes every photo, and every mask that is there.
 
     Args:
         dataset: One split; its lists and labels are read before.
@@ -64,23 +66,30 @@ def examine_photo(dataset: PhotoFiles, index: int) -> list[Problem]:
     form = "16 bits or more" if seen.mode.startswith("I") else MODES.get(seen.mode)
     if form is not None:
         problems.append(Problem(form, name, f"{path} is {form}; it is read as RGB of 8 bits", "note"))
-    if seen.turned:
+    if seen.orientation != 1:
         problems.append(Problem("turned by EXIF", name, f"{path} is turned by its EXIF; it is read upright", "note"))
     return problems + _examine_mask(dataset, index, image)
 
 
 def _examine_mask(dataset: PhotoFiles, index: int, image: np.ndarray) -> list[Problem]:
-    path = dataset.mask_path(index) if dataset.needs_masks else None
-    if path is None:
+    """What is wrong with a mask: an error where it is wanted, a warning where it merely lies there."""
+    name, path, photo = dataset.names[index], dataset.mask_path(index), dataset.photo_path(index)
+    level: Level = "error" if dataset.needs_masks else "warning"
+    if path is None or (not path.is_file() and level == "warning"):
         return []
-    name, kind = dataset.names[index], "mask unfit" if path.is_file() else "mask missing"
+    kind = "mask unfit" if path.is_file() else "mask missing"
     try:
         mask = dataset.mask(index)
-        if mask is not None:
-            kind = "mask of another size"
-            check_sizes(name, image, mask)
+        if mask is None:
+            return []
+        kind = "mask of another size"
+        mask = fit_mask(name, image, mask, photo)
     except UserError as error:
-        return [Problem(kind, name, str(error))]
+        return [Problem(kind, name, str(error), level)]
+    classes = np.flatnonzero(dataset.image_labels[index]) + 1
+    if len(classes) and not np.isin(mask, classes).any():
+        told = f"need a mask that shows a class of its photo, {path} shows none; mend the mask or the labels"
+        return [Problem("mask without classes", name, told, "warning")]
     return []
 
 
@@ -106,18 +115,44 @@ def compare_splits(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
         told = "need photos of every class to train with, {!r} has none; add some or leave the class out"
         problems += [Problem("class without photos", name, told.format(name), "warning") for name in absent]
     if train is not None and val is not None:
-        seen = set(_places(train))
-        told = "need other photos to validate with than to train with, {} is in both; take it off one list"
-        twice = [name for name, place in zip(val.names, _places(val), strict=True) if place in seen]
-        problems += [Problem("in train and val", name, told.format(name), "warning") for name in twice]
+        told = "need other photos to validate with than to train with, {} is there too{}; take it off one list"
+        problems += [
+            Problem("in train and val", name, told.format(name, place), "warning")
+            for name, place in _shared_photos(train, val)
+        ]
     return problems
 
 
-def _places(dataset: SegmentationDataset) -> list[str | Path]:
-    """What tells two photos apart: their files, else their names."""
-    if isinstance(dataset, PhotoFiles):
-        return [dataset.photo_path(index) for index in range(len(dataset))]
-    return list(dataset.names)
+def _shared_photos(train: SegmentationDataset, val: SegmentationDataset) -> Iterator[tuple[str, str]]:
+    """Photos of ``val`` that are in ``train`` too: of the same place, or of the same content under another name."""
+    if not (isinstance(train, PhotoFiles) and isinstance(val, PhotoFiles)):
+        seen = set(train.names)
+        yield from ((name, "") for name in val.names if name in seen)
+        return
+    trained = {train.photo_path(index) for index in range(len(train))}
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in sorted(trained):
+        by_size[_size(path)].append(path)
+    digests: dict[Path, bytes] = {}
+    for index, name in enumerate(val.names):
+        path = val.photo_path(index)
+        if path in trained:
+            yield name, ""
+            continue
+        for other in by_size.get(_size(path), []) if _size(path) else []:
+            if _digest(path, digests) == _digest(other, digests):
+                yield name, f", as {other}"
+                break
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _digest(path: Path, known: dict[Path, bytes]) -> bytes:
+    if path not in known:
+        known[path] = hashlib.sha256(path.read_bytes()).digest()
+    return known[path]
 
 
 def count_labels(dataset: SegmentationDataset) -> dict[str, int]:

@@ -22,26 +22,40 @@ class LabelCache:
 
         Args:
             path: Of the file.
-            made_with: Settings that decide the labels, as plain data.
+            made_with: Settings that decide the labels, as plain data; None for one that may have any value.
             newer_than: The file or folder that they were gathered from.
         """
         self.path, self.made_with, self.newer_than = path, dict(made_with), newer_than
 
     @cached_property
+    def _content(self) -> tuple[dict[str, Any], dict[str, list[int]]]:
+        """The settings that the file was made with and its labels; nothing where there is no file that fits."""
+        try:
+            if _changed(self.newer_than) > _changed(self.path):
+                return {}, {}
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            settings, labels = dict(content["made_with"]), dict(content["labels"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}, {}
+        fits = all(settings.get(key) == value for key, value in self.made_with.items() if value is not None)
+        return (settings, labels) if fits else ({}, {})
+
+    @property
     def by_name(self) -> dict[str, list[int]]:
         """Columns of the classes of each photo; empty where there is no file that fits."""
-        try:
-            if self.newer_than.exists() and self.newer_than.stat().st_mtime > self.path.stat().st_mtime:
-                return {}
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            fits = content["made_with"] == self.made_with
-            return dict(content["labels"]) if fits else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+        return self._content[1]
 
-    def covers(self, names: Sequence[str]) -> bool:
-        """Whether every name is in it."""
-        return bool(self.by_name) and all(name in self.by_name for name in names)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the labels were made with; empty where there is no file that fits."""
+        return self._content[0]
+
+    def covers(self, names: Sequence[str], sources: Sequence[Path] = ()) -> bool:
+        """Whether every name is in it, and none of the files that they were gathered from was changed since."""
+        if not self.by_name or not all(name in self.by_name for name in names):
+            return False
+        gathered = _changed(self.path)
+        return all(_changed(source) <= gathered for source in sources)
 
     def labels(self, names: Sequence[str], classes: int) -> Labels:
         """(N, k) multi-hot of these names."""
@@ -54,7 +68,15 @@ class LabelCache:
         """Replaces the file in one step: a reader sees the old one or the new."""
         content = {"made_with": self.made_with, "labels": {name: list(columns) for name, columns in labels.items()}}
         write_atomically(self.path, json.dumps(content, ensure_ascii=False))
-        self.__dict__.pop("by_name", None)
+        self.__dict__.pop("_content", None)
+
+
+def _changed(path: Path) -> float:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
-from typing import TypeVar
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +31,7 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, workers
     """``function`` of each item, in order; ``items`` are taken as they are needed, so they may be endless.
 
     Args:
-        function: Can be pickled, and so can what it takes and returns.
+        function: Can be pickled, and so can what it takes and returns. Each process gets it once.
         items: Anything to iterate over.
         workers: Processes; 1 works in this one.
 
@@ -42,14 +44,35 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, workers
     rest = iter(items)
     waiting: deque[Future[list[Result]]] = deque()
     # Forked processes would inherit the locks of torch's threads.
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        while True:
-            while len(waiting) < AHEAD * workers and (chunk := list(islice(rest, CHUNK))):
-                waiting.append(pool.submit(_each, function, chunk))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (function,)) as pool:
+        try:
+            while True:
+                while len(waiting) < AHEAD * workers and (chunk := list(islice(rest, CHUNK))):
+                    waiting.append(pool.submit(_each, chunk))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _each(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-    return [function(item) for item in items]
+_task: list[Callable[[Any], Any]] = []
+"""What this process has to do, in a process of ``mapped``."""
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    """Takes the task over; the process ends with the one that started it, however that ends."""
+    _task[:] = [function]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is told, and ends the others
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _each(items: list[Any]) -> list[Any]:
+    return [_task[0](item) for item in items]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from afa_wsss.data.base import Labels, Mask, Palette, Sample
 from afa_wsss.data.lists import list_missing
-from afa_wsss.data.photos import check_sizes, glance, read_mask, read_photo
+from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, read_mask, read_photo
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import UserError
 
@@ -72,9 +72,14 @@ class PhotoFiles(ABC):
             return True
         if self.mask_advice is not None:
             raise UserError(f"need masks of the photos of {self.source}, found none as {paths[0]}; {self.mask_advice}")
-        told = "no photo of %s has a mask: image labels are scored, pixels are not"
+        told = "no photo of %s has a mask: pixels are not scored"
         logging.getLogger(__name__).info(told, self.source)
         return False
+
+    def count_masks(self) -> int:
+        """Photos with a mask, wanted or not."""
+        paths = (self.mask_path(index) for index in range(len(self)))
+        return sum(path is not None and path.is_file() for path in paths)
 
     @property
     def needs_masks(self) -> bool:
@@ -87,9 +92,10 @@ class PhotoFiles(ABC):
         Raises:
             UserError: Where a file is missing, cannot be decoded or does not fit the other.
         """
-        image, mask = read_photo(self.photo_path(index)), self.mask(index) if self.has_masks else None
+        path = self.photo_path(index)
+        image, mask = read_photo(path), self.mask(index) if self.has_masks else None
         if mask is not None:
-            check_sizes(self.names[index], image, mask)
+            mask = fit_mask(self.names[index], image, mask, path)
         return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
 
     def mask(self, index: int) -> Mask | None:
@@ -117,19 +123,20 @@ class PhotoFiles(ABC):
         try:
             photo, path = glance(self.photo_path(index)), self.mask_path(index)
             if self.needs_masks and path is not None:
-                _check_mask_size(name, path, photo.size)
+                _check_mask_size(name, path, photo)
         except UserError as error:
             return Problem("unfit file", name, str(error))
         return None
 
 
-def _check_mask_size(name: str, path: Path, size: tuple[int, int]) -> None:
+def _check_mask_size(name: str, path: Path, photo: Glance) -> None:
     try:
         with Image.open(path) as mask:
             found = mask.size
     except (OSError, ValueError) as error:
         raise UserError(f"need a mask that can be decoded, {path} cannot ({error}); replace it") from error
-    if found != size:
+    size = photo.size
+    if found != size and not (found == size[::-1] and photo.orientation in TURNS):
         raise UserError(
             f"need a mask of its photo's size, {name} has a photo of {size[0]}x{size[1]} and a mask of "
             f"{found[0]}x{found[1]}; mend one of them"

@@ -25,8 +25,13 @@ UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.Decompressio
 ORIENTATION = 0x0112
 """Of EXIF."""
 
-LYING = range(5, 9)
-"""Orientations that exchange width and height."""
+TURNS = {
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a photo upright, for the orientations that exchange width and height."""
 
 LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 """What ends a whole file."""
@@ -38,12 +43,12 @@ class Glance(NamedTuple):
     Attributes:
         size: Width and height of the upright photo.
         mode: Pillow's, as ``RGB`` or ``CMYK``.
-        turned: Whether EXIF says that it lies on its side or head.
+        orientation: Of EXIF: 1 upright, 2 to 4 mirrored or on its head, 5 to 8 on its side.
     """
 
     size: tuple[int, int]
     mode: str
-    turned: bool
+    orientation: int
 
 
 def read_photo(path: Path) -> Photo:
@@ -95,8 +100,8 @@ def glance(path: Path) -> Glance:
             with Image.open(file) as image:
                 check_pixels(path, *image.size)
                 turn = image.getexif().get(ORIENTATION, 1)
-                size = image.size[::-1] if turn in LYING else image.size
-                seen = Glance(size, image.mode, turned=turn in range(2, 9))
+                size = image.size[::-1] if turn in TURNS else image.size
+                seen = Glance(size, image.mode, turn if turn in range(2, 9) else 1)
                 end = LAST_BYTES.get(image.format or "")
             if end is not None:
                 file.seek(-len(end), 2)
@@ -136,7 +141,7 @@ def read_mask(path: Path, classes: int) -> Mask:
     try:
         with Image.open(path) as image:
             check_pixels(path, *image.size)
-            mode, mask = image.mode, np.asarray(image)
+            mode, mask = image.mode, np.asarray(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise UserError(f"need a mask at {path}, found none; mend the list or the folder") from error
     except UserError:
@@ -166,6 +171,24 @@ def write_mask(path: Path, label: Mask, palette: Palette) -> None:
     picture.putpalette(colours.ravel().tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, format="PNG")
+
+
+def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: Path) -> Mask:
+    """The mask as it fits the upright photo: one drawn on a photo that lies on its side is turned with it.
+
+    Args:
+        name: For the message.
+        image: The photo, upright.
+        mask: Its classes.
+        photo: The photo's file; its EXIF is looked at where the sizes differ.
+
+    Raises:
+        UserError: Where the mask has another size than the photo.
+    """
+    if image.shape[:2] == mask.shape[::-1] != mask.shape and (turn := TURNS.get(glance(photo).orientation)):
+        mask = np.asarray(Image.fromarray(mask).transpose(turn))
+    check_sizes(name, image, mask)
+    return mask
 
 
 def check_sizes(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"]) -> None:

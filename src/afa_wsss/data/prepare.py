@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -10,13 +11,13 @@ from pathlib import Path
 from afa_wsss.data.base import Palette
 from afa_wsss.data.check import Progress
 from afa_wsss.data.classes import COCO_CLASSES, voc_palette
-from afa_wsss.data.coco import label_columns
+from afa_wsss.data.coco import RULE, label_columns, read_rule
 from afa_wsss.data.coco_instances import Instances, ObjectRule, Outlined, draw_mask
 from afa_wsss.data.label_cache import LabelCache, write_atomically
 from afa_wsss.data.lists import read_lines, stays_inside
 from afa_wsss.data.parallel import mapped
 from afa_wsss.data.photos import write_mask
-from afa_wsss.data.voc import find_voc_root, read_classes
+from afa_wsss.data.voc import augmented_names, find_voc_root, read_classes
 from afa_wsss.data.voc_labels import objects_of_annotation
 from afa_wsss.types import UserError
 
@@ -40,7 +41,7 @@ def gather_voc_labels(root: Path, *, difficult: bool, workers: int, progress: Pr
         UserError: For an annotation that cannot be parsed or names an unknown class.
     """
     root = find_voc_root(root)
-    paths = sorted((root / "Annotations").glob("*.xml"))
+    paths = sorted((root / "Annotations").glob("[!.]*.xml"))
     if not paths:
         return 0
     class_names, _ = read_classes(root)
@@ -67,13 +68,10 @@ def write_augmented_list(root: Path) -> int | None:
         Photos on the list; None where there are no augmented masks.
     """
     root = find_voc_root(root)
-    lists = root / "ImageSets" / "Segmentation"
-    path = lists / "train_aug.txt"
+    path = root / "ImageSets" / "Segmentation" / "train_aug.txt"
     if path.is_file():
         return len(read_lines(path))
-    masks = {mask.stem for mask in (root / "SegmentationClassAug").glob("*.png")}
-    held_out = set(read_lines(lists / "val.txt")) if (lists / "val.txt").is_file() else set()
-    names = sorted(masks - held_out)
+    names = augmented_names(root)
     if not names:
         return None
     write_atomically(path, "".join(f"{name}\n" for name in names))
@@ -87,6 +85,28 @@ def gather_coco_labels(source: Path, instances: Instances, rule: ObjectRule) -> 
     cache = LabelCache(source.with_name(f"image_labels_{split}.json"), rule._asdict(), newer_than=source)
     cache.write(columns)
     return list(columns)
+
+
+def keep_rule(folder: Path, rule: ObjectRule) -> int:
+    """Notes what masks are drawn with; those that were drawn with another rule are taken away, to be drawn anew.
+
+    Args:
+        folder: Of the masks. Where it says nothing of a rule, its masks are the user's own and stay.
+        rule: Which objects count.
+
+    Returns:
+        Masks taken away.
+    """
+    gone, known = 0, read_rule(folder)
+    if known == rule:
+        return 0
+    if known is not None:
+        for mask in folder.rglob("*.png"):
+            mask.unlink()
+            gone += 1
+    if known is not None or not any(folder.rglob("*.png")):
+        write_atomically(folder / RULE, json.dumps(rule._asdict()))
+    return gone
 
 
 def missing_masks(folder: Path, files: Iterable[str]) -> set[str]:

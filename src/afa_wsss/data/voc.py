@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,12 +19,19 @@ from afa_wsss.data.problems import Report, refuse
 from afa_wsss.data.voc_labels import labels_of_annotations, labels_of_lists, labels_of_masks
 from afa_wsss.types import IGNORE_INDEX, UserError
 
+AUGMENTED = "SegmentationClassAug"
+"""The folder of SBD's masks."""
+
 
 class VOCDataset(PhotoFiles):
     """Photos of one list in VOC's layout, with the image labels that the folder holds.
 
     Image labels come from what ``afa-data voc`` gathered; else from ``Annotations/*.xml`` where every photo of the list
-    has one; else from ``ImageSets/Main/<class>_<split>.txt`` where every class has one; else from the masks.
+    has one; else from ``ImageSets/Main/<class>_<split>.txt`` where every class has one; else from the masks. Where
+    there are none either, as for VOC's ``test``, the photos can be labelled by a network and are not scored.
+
+    The list ``train_aug``, which VOC does not have, is every photo with a mask in ``SegmentationClassAug`` that is not
+    in ``val``, unless a file says otherwise.
 
     Attributes:
         class_names: From ``classes.json`` in the root where there is one, else VOC's 20.
@@ -38,7 +46,7 @@ class VOCDataset(PhotoFiles):
         *,
         with_masks: bool = False,
         mask_folder: str | None = None,
-        difficult: bool = True,
+        difficult: bool | None = None,
         report: Report = refuse,
     ) -> None:
         """Reads the list and the class names; photos are read on demand.
@@ -47,8 +55,10 @@ class VOCDataset(PhotoFiles):
             root: The folder that holds JPEGImages, or VOCdevkit above it.
             split: A list ``ImageSets/Segmentation/<split>.txt``, one name a line.
             with_masks: Whether samples hold their masks, where there are any.
-            mask_folder: Of the masks; None for SegmentationClassAug where there is one, else SegmentationClass.
-            difficult: Whether objects that VOC calls difficult count as labels.
+            mask_folder: Of the masks; None for SegmentationClass, and for SegmentationClassAug where a photo has none
+                there: VOC's own masks are those that published figures are scored with.
+            difficult: Whether objects that VOC calls difficult count as labels; None for what ``afa-data voc`` was
+                told, else they do.
             report: Is told what is wrong with the list and the labels.
 
         Raises:
@@ -56,43 +66,35 @@ class VOCDataset(PhotoFiles):
         """
         self.root = find_voc_root(Path(root))
         self.split, self.with_masks, self.difficult, self.report = split, with_masks, difficult, report
-        augmented = (self.root / "SegmentationClassAug").is_dir()
-        self.mask_folder = mask_folder or ("SegmentationClassAug" if augmented else "SegmentationClass")
+        self.mask_folders = (mask_folder,) if mask_folder else ("SegmentationClass", AUGMENTED)
         self.class_names, self.palette = read_classes(self.root)
         self.source = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        self.names = read_list(self.source, self.root / "JPEGImages", report)
+        derived = augmented_names(self.root) if split == "train_aug" and not self.source.is_file() else []
+        self.names = derived or read_list(self.source, self.root / "JPEGImages", report)
 
     def photo_path(self, index: int) -> Path:
         """Where a photo lies."""
         return self.root / "JPEGImages" / f"{self.names[index]}.jpg"
 
     def mask_path(self, index: int) -> Path:
-        """Where its mask lies."""
-        return self.root / self.mask_folder / f"{self.names[index]}.png"
+        """Where its mask lies, or would."""
+        places = [self.root / folder / f"{self.names[index]}.png" for folder in self.mask_folders]
+        return next((place for place in places if place.is_file()), places[0])
 
     @cached_property
-    def label_source(self) -> Literal["cache", "annotations", "lists", "masks"]:
-        """Where the image labels come from.
-
-        Raises:
-            UserError: Where the folder holds nothing to read labels from.
-        """
-        if self.label_cache.covers(self.names):
+    def label_source(self) -> Literal["cache", "annotations", "lists", "masks", "nothing"]:
+        """Where the image labels come from."""
+        if self.label_cache.covers(self.names, self._annotations):
             return "cache"
         if all(path.is_file() for path in self._annotations):
             return "annotations"
         if all(path.is_file() for path in self._lists):
             return "lists"
-        if (self.root / self.mask_folder).is_dir():
-            return "masks"
-        raise UserError(
-            f"need image labels for {self.source}, {self.root} has neither Annotations, nor "
-            f"ImageSets/Main/<class>_{self.split}.txt, nor masks in {self.mask_folder}; add one of them"
-        )
+        return "masks" if any(self.mask_path(index).is_file() for index in range(len(self))) else "nothing"
 
     @cached_property
     def label_cache(self) -> LabelCache:
-        """What ``afa-data voc`` gathered, as long as no annotation was added or taken away since."""
+        """What ``afa-data voc`` gathered, as long as no annotation was changed, added or taken away since."""
         made_with = {"classes": list(self.class_names), "difficult": self.difficult}
         return LabelCache(self.root / "image_labels.json", made_with, newer_than=self.root / "Annotations")
 
@@ -106,26 +108,39 @@ class VOCDataset(PhotoFiles):
 
     @cached_property
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot, a byte each.
+        """(N, k) multi-hot, a byte each; 0 throughout where there is nothing to read them from.
 
         Raises:
-            UserError: Where there is nothing to read labels from, and what ``report`` raises for photos without any.
+            UserError: Where photos to train with have none, and what ``report`` raises.
         """
+        count, classes, difficult = len(self), len(self.class_names), self.difficult is not False
         match self.label_source:
             case "cache":
-                labels = self.label_cache.labels(self.names, len(self.class_names))
+                labels = self.label_cache.labels(self.names, classes)
             case "annotations":
                 labels = labels_of_annotations(
-                    self._annotations, self.class_names, difficult=self.difficult, report=self.report
+                    self._annotations, self.class_names, difficult=difficult, report=self.report
                 )
             case "lists":
-                labels = labels_of_lists(self._lists, self.names, difficult=self.difficult, report=self.report)
+                labels = labels_of_lists(self._lists, self.names, difficult=difficult, report=self.report)
             case "masks":
-                masks = [self.mask_path(index) for index in range(len(self))]
-                labels = labels_of_masks(masks, len(self.class_names), report=self.report)
+                masks = [self.mask_path(index) for index in range(count)]
+                labels = labels_of_masks(masks, classes, report=self.report)
+            case "nothing":
+                self._tell_of_no_labels()
+                return np.zeros((count, classes), dtype=np.uint8)
         if not self.with_masks:
             report_unlabelled(self.names, labels, self.source, self.report)
         return labels
+
+    def _tell_of_no_labels(self) -> None:
+        if not self.with_masks:
+            raise UserError(
+                f"need image labels for {self.source}, {self.root} has neither Annotations, nor "
+                f"ImageSets/Main/<class>_{self.split}.txt, nor masks in {' or '.join(self.mask_folders)}; add one of "
+                "them"
+            )
+        logging.getLogger(__name__).info("no photo of %s has image labels: classes are not scored", self.source)
 
     @property
     def needs_masks(self) -> bool:
@@ -165,6 +180,17 @@ def read_list(path: Path, photos: Path, report: Report = refuse) -> list[str]:
     if not names:
         raise UserError(f"need at least one photo in {path}, the list is empty; add their names")
     return names
+
+
+def augmented_names(root: Path) -> list[str]:
+    """Photos of ``train_aug``: all with a mask in ``SegmentationClassAug`` that are not in ``val``, in order.
+
+    Args:
+        root: The folder with JPEGImages.
+    """
+    held_out = root / "ImageSets" / "Segmentation" / "val.txt"
+    masks = {mask.stem for mask in (root / AUGMENTED).glob("[!.]*.png")}
+    return sorted(masks - set(read_list(held_out, root / "JPEGImages") if held_out.is_file() else []))
 
 
 def _name_in(line: str, photos: Path) -> str:

@@ -86,6 +86,7 @@ def labels_of_masks(paths: Sequence[Path], classes: int, *, report: Report) -> L
         found = list(pool.map(classes_of, paths))
     wrong = [(path, row) for path, row in zip(paths, found, strict=True) if isinstance(row, UserError)]
     if wrong:
-        report([Problem("mask unfit", path.stem, str(error)) for path, error in wrong])
+        kinds = ["mask unfit" if path.is_file() else "mask missing" for path, _ in wrong]
+        report([Problem(kind, path.stem, str(error)) for kind, (path, error) in zip(kinds, wrong, strict=True)])
     bare = np.zeros(classes, dtype=np.uint8)
     return np.stack([bare if isinstance(row, UserError) else row.astype(np.uint8) for row in found])

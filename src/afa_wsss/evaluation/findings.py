@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from rich.table import Table
+from rich.text import Text
 
 from afa_wsss.evaluation.tables import plain_table
 
 STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 """Of the levels of problems, worst first."""
+
+NAMED = 5
+"""Findings of one kind that are named after the first."""
 
 
 @runtime_checkable
@@ -35,19 +40,26 @@ class Finding(Protocol):
         """One of ``STYLES``."""
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """Findings of one kind in a row, worst first: how many, and the first of them."""
+def findings_table(findings: Sequence[Finding], *, root: Path) -> Table:
+    """Findings of one kind in a row, worst first: how many, and the first of them; paths are told from ``root`` on."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.level, finding.kind].append(finding)
-    table = plain_table("found")
+    table = plain_table(f"found in {root}")
     table.add_column("level")
-    table.add_column("what")
+    table.add_column("what", min_width=12)
     table.add_column("times", justify="right")
     table.add_column("the first", overflow="fold")
     for (level, kind), alike in sorted(groups.items(), key=lambda group: list(STYLES).index(group[0][0])):
-        table.add_row(f"[{STYLES[level]}]{level}[/]", kind, str(len(alike)), alike[0].told)
+        table.add_row(f"[{STYLES[level]}]{level}[/]", kind, str(len(alike)), _first(alike, root))
     return table
+
+
+def _first(alike: Sequence[Finding], root: Path) -> Text:
+    """What is told of the first, and the names of some more."""
+    others = list(dict.fromkeys(finding.name for finding in alike if finding.name != alike[0].name))
+    more = f"\nalso {', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}" if others else ""
+    return Text(alike[0].told.replace(f"{root}/", "")) + Text(more, style="dim")
 
 
 def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Table:

@@ -111,6 +111,7 @@ class MultiLabelScores(Metric):
     full_state_update = False
     correct: Tensor
     total: Tensor
+    present: Tensor
 
     def __init__(self, classes: int, **settings: Any) -> None:
         """``classes`` are foreground classes."""
@@ -118,6 +119,7 @@ class MultiLabelScores(Metric):
         self.f1 = MultilabelF1Score(num_labels=classes, average="macro", validate_args=False)
         self.add_state("correct", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("present", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]) -> None:
         """Adds a batch; a class is predicted where its logit is above 0."""
@@ -125,9 +127,12 @@ class MultiLabelScores(Metric):
         self.f1.update(predicted.long(), image_labels.long())
         self.correct += (predicted == image_labels.bool()).sum()
         self.total += image_labels.numel()
+        self.present += image_labels.bool().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """``class_f1`` and ``class_accuracy`` in percent."""
+        """``class_f1`` and ``class_accuracy`` in percent; neither where no photo has labels, as in VOC's ``test``."""
+        if not self.present:
+            return {}
         return {"class_f1": 100 * self.f1.compute(), "class_accuracy": 100 * self.correct / self.total.clamp(min=1)}
 
     def reset(self) -> None:

@@ -17,10 +17,15 @@ STAGES = (
 )
 """The stages of the method in order, and where their mIoU stands."""
 
+TITLE_WIDTH = 40
+"""Columns that a table takes for its title's sake, if the title is as long."""
+
 
 def plain_table(title: str) -> Table:
     """An empty table of the package's looks: no lines, the title at the left."""
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    table.min_width = min(len(title), TITLE_WIDTH)  # a title is broken where its table is narrower
+    return table
 
 
 def stages_table(metrics: Mapping[str, float]) -> Table:
