@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests.reference_network import reference_network
 
-from afa_wsss.models.mix_block import DropPath, EfficientAttention, Grid
+from afa_wsss.models.encoder import Grid
+from afa_wsss.models.mix_block import DropPath, EfficientAttention
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
 from afa_wsss.types import UserError
 

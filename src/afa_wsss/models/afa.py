@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.models.affinity_head import AffinityHead
-from afa_wsss.models.backbones import Encoder, create_encoder
-from afa_wsss.models.mix_block import Grid
+from afa_wsss.models.backbones import create_encoder
+from afa_wsss.models.encoder import Encoder, Grid
 from afa_wsss.models.segformer_head import SegFormerHead
 from afa_wsss.ops.cam import class_activation_map
 from afa_wsss.types import AFAOutput, UserError

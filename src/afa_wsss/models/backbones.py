@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, MixTransformer, mix_transformer
-from afa_wsss.models.vision_transformer import (
-    VisionTransformerEncoder,
-    create_vision_transformer,
-    is_timm_model,
-    similar_names,
-)
+from afa_wsss.models.encoder import Encoder
+from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
+from afa_wsss.models.vision_transformer import create_vision_transformer, is_timm_model, similar_names
 from afa_wsss.types import UserError
-
-Encoder = MixTransformer | VisionTransformerEncoder
-"""What has features and attention logits for the three branches."""
 
 
 def create_encoder(name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None) -> Encoder:

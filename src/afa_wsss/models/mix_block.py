@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
-class Grid(NamedTuple):
-    """Height and width of a token grid."""
-
-    height: int
-    width: int
-
-
-def to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
-    """Lays tokens out on their grid."""
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
-
-
-def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
-    """Cells row by row."""
-    return maps.flatten(2).transpose(1, 2)
+from afa_wsss.models.encoder import Grid, to_map, to_tokens
 
 
 class DropPath(nn.Module):

@@ -9,17 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.mix_block import EfficientAttention, Grid, MixBlock, TokenComparison, to_map, to_tokens
+from afa_wsss.models.encoder import READ_BLOCKS, Encoder, EncoderOutput, Grid, to_map, to_tokens
+from afa_wsss.models.mix_block import EfficientAttention, MixBlock, TokenComparison
 from afa_wsss.types import UserError
-
-READ_BLOCKS = 2
-"""Attention logits are read from this many blocks at the end of the last stage (AFA, section 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +69,6 @@ MIX_TRANSFORMERS = {
     "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3), weights="hf-hub:nvidia/mit-b5"),
 }
 """SegFormer's sizes (its table 6) with AFA's strides, and a nano size whose grid is at 1/8, for small pictures."""
-
-
-class EncoderOutput(NamedTuple):
-    """Features of each stage, finest first, and the attention logits of the blocks that AFA reads.
-
-    Attributes:
-        features: (b, width, h, w) each.
-        attention: Logits q . k before scaling and softmax, every head of the read blocks; None unless asked for.
-    """
-
-    features: tuple[Float[Tensor, "b _ _ _"], ...]
-    attention: Float[Tensor, "b heads n n"] | None
 
 
 class PatchEmbedding(nn.Module):
@@ -139,13 +124,8 @@ class MixStage(nn.Module):
         return to_map(self.norm(tokens), grid), logits
 
 
-class MixTransformer(nn.Module):
-    """The four stages.
-
-    Attributes:
-        widths: Channels of each stage's features.
-        attention_channels: Channels of the attention logits: read blocks times heads.
-    """
+class MixTransformer(Encoder):
+    """The four stages; ``widths`` has one width for each."""
 
     def __init__(self, config: MixTransformerConfig, *, drop_path_rate: float = 0.1) -> None:
         """The chance of dropping a path grows linearly from 0 at the first block to ``drop_path_rate`` at the last."""
@@ -168,18 +148,8 @@ class MixTransformer(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.apply(_initialise)
 
-    def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
-        """Features of all stages; the attention logits only where ``attention`` asks for them.
-
-        Raises:
-            UserError: For images with a side under ``smallest_side``.
-        """
-        if min(images.shape[-2:]) < self.smallest_side:
-            height, width = images.shape[-2:]
-            raise UserError(
-                f"need images of at least {self.smallest_side} pixels a side, got {height} x {width}; "
-                "give larger images or crops, or leave out the smallest scale"
-            )
+    def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
+        """Features of all stages."""
         features, logits, maps = [], [], images
         for index, stage in enumerate(self.stages):
             last = index == len(self.stages) - 1

@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from afa_wsss.models.encoder import NORMS, READ_BLOCKS, Encoder, EncoderOutput, Grid, to_map
 from afa_wsss.models.hub import HUB_PREFIX
-from afa_wsss.models.mix_block import Grid, to_map
-from afa_wsss.models.mix_transformer import READ_BLOCKS, EncoderOutput
 from afa_wsss.models.weight_layouts import StateDict
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
 from afa_wsss.types import UserError
@@ -78,15 +77,11 @@ class AttentionReader:
         return rotated.type_as(vectors)
 
 
-class VisionTransformerEncoder(nn.Module):
-    """A vision transformer of timm behind the interface of ``MixTransformer``.
+class VisionTransformerEncoder(Encoder):
+    """A vision transformer of timm.
 
     Images need not be whole patches: timm pads them at the right and the bottom. Position embeddings are interpolated
     to each image's grid. Images come normalised as for ImageNet, and are normalised anew where the weights expect it.
-
-    Attributes:
-        widths: Channels of each feature map.
-        attention_channels: Channels of the attention logits: read blocks times heads.
     """
 
     def __init__(self, transformer: Any) -> None:
@@ -107,18 +102,8 @@ class VisionTransformerEncoder(nn.Module):
         self.register_buffer("scale", (own_std / std).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", ((own_mean - mean) / std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
-        """Four feature maps of one size; the attention logits only where ``attention`` asks for them.
-
-        Raises:
-            UserError: For images smaller than a patch.
-        """
-        height, width = images.shape[-2:]
-        if min(height, width) < self.smallest_side:
-            raise UserError(
-                f"need images of at least {self.smallest_side} pixels a side, got {height} x {width}; "
-                "give larger images or crops, or leave out the smallest scale"
-            )
+    def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
+        """Four feature maps of one size."""
         for reader in self.readers:
             reader.reading = attention
         tokens = self.transformer.forward_intermediates(
@@ -130,7 +115,7 @@ class VisionTransformerEncoder(nn.Module):
         )
         prefix = self.transformer.num_prefix_tokens
         logits = torch.cat([reader.logits(prefix) for reader in self.readers], dim=1) if attention else None
-        grid = self.grid(height, width)
+        grid = self.grid(*images.shape[-2:])
         return EncoderOutput(tuple(to_map(features, grid) for features in tokens), logits)
 
     @property
@@ -149,6 +134,15 @@ class VisionTransformerEncoder(nn.Module):
             for reader in self.readers
             for name, parameter in reader.attention.named_parameters()
             if name.split(".")[0] in ("qkv", "q_proj", "k_proj", "q_bias")
+        ]
+
+    def norms(self) -> list[nn.Parameter]:
+        """Those of torch, and those that timm has of its own."""
+        from timm.layers.norm import RmsNorm, SimpleNorm
+
+        kinds = (*NORMS, RmsNorm, SimpleNorm)
+        return [
+            parameter for module in self.modules() if isinstance(module, kinds) for parameter in module.parameters()
         ]
 
     @property
@@ -183,8 +177,8 @@ def create_vision_transformer(name: str, *, drop_path_rate: float = 0.1) -> Visi
         drop_path_rate: At the last block; 0 at the first, growing linearly.
 
     Raises:
-        UserError: For a model without one token grid and self-attention over all of it, or one whose images have one
-            size alone.
+        UserError: For a model without one token grid and self-attention over all of it, and for one whose images have
+            one size alone.
     """
     import timm
 
@@ -205,7 +199,30 @@ def create_vision_transformer(name: str, *, drop_path_rate: float = 0.1) -> Visi
     if not (square and plain) or len(attentions) < FEATURES:
         raise _unfit(name)
     _keep_one_norm(transformer)
-    return VisionTransformerEncoder(transformer)
+    encoder = VisionTransformerEncoder(transformer)
+    if not _reads_as_it_tells(encoder):
+        raise _unfit(name)
+    return encoder
+
+
+@torch.no_grad()
+def _reads_as_it_tells(encoder: VisionTransformerEncoder) -> bool:
+    """Whether a picture of 2 x 3 patches has features on its grid and one matrix of logits for each head.
+
+    Patches that convolutions make have another grid, and differential attention compares twice in each head.
+    """
+    training = encoder.training
+    height, width = 2 * encoder.patch[0], 3 * encoder.patch[1]
+    try:
+        features, logits = encoder.eval()(torch.zeros(1, 3, height, width, device=encoder.scale.device))
+    except (RuntimeError, TypeError):
+        return False
+    finally:
+        encoder.train(training)
+    grid = encoder.grid(height, width)
+    tokens = grid.height * grid.width
+    shapes = [tuple(maps.shape) for maps in features] == [(1, channels, *grid) for channels in encoder.widths]
+    return shapes and logits is not None and logits.shape == (1, encoder.attention_channels, tokens, tokens)
 
 
 def _unfit(name: str) -> UserError:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from afa_wsss.models import hub
 from afa_wsss.models.afa import AFA, create_model
-from afa_wsss.models.backbones import Encoder
+from afa_wsss.models.encoder import Encoder
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
 from afa_wsss.models.vision_transformer import VisionTransformerEncoder, in_timms_layout
 from afa_wsss.models.weight_layouts import (
@@ -104,7 +104,7 @@ def load_strictly(module: nn.Module, weights: StateDict, *, source: str) -> None
     module.load_state_dict(weights)
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def _listed(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 

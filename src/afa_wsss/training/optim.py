@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from torch.nn import LayerNorm, Parameter
+from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -40,8 +40,7 @@ def afa_optimizer(
         raise UserError(f"need optimizer.lr above 0, got {lr}")
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise UserError(f"need optimizer.betas as two numbers of at least 0 and below 1, got {list(betas)}")
-    norms = [p for module in network.encoder.modules() if isinstance(module, LayerNorm) for p in module.parameters()]
-    logits = network.encoder.attention_inputs()
+    norms, logits = network.encoder.norms(), network.encoder.attention_inputs()
     taken = {id(parameter) for parameter in (*norms, *logits)}
     body = _without(network.encoder.parameters(), taken)
     heads = _without(network.parameters(), taken | {id(parameter) for parameter in body})

@@ -1,0 +1,141 @@
+"""Weight files of timm, and of those that timm translates, in its vision transformers behind AFA."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from tests.timm_models import DEIT, KINDS
+
+from afa_wsss.models import create_model
+from afa_wsss.models.backbones import create_encoder
+from afa_wsss.models.vision_transformer import create_vision_transformer
+from afa_wsss.models.weights import load_backbone
+from afa_wsss.types import UserError
+
+
+def saved(path, name, *, wrapped=False, **settings):
+    """A file of timm's layout, of random weights and a classifier; and the model."""
+    model = timm.create_model(name, num_classes=7, **settings).eval()
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if path.suffix == ".safetensors":
+        save_file(weights, path)
+    else:
+        torch.save({"model": weights} if wrapped else weights, path)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS.keys())
+def test_files_of_timm_are_read(tmp_path, name):
+    path = tmp_path / "model.safetensors"
+    other, encoder = saved(path, name, img_size=112), create_vision_transformer(name, drop_path_rate=0.0).eval()
+    load_backbone(encoder, str(path))
+    theirs = other.state_dict()
+    differing = {
+        key
+        for key, value in encoder.transformer.state_dict().items()
+        if key not in theirs or not torch.equal(value, theirs[key])
+    }
+    assert differing <= {"pos_embed", "norm.weight", "norm.bias"}  # made for another size; named fc_norm there
+
+
+def test_files_of_deit_are_read(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "deit.pth"
+    other, encoder = saved(path, DEIT, wrapped=True), create_vision_transformer(DEIT)
+    load_backbone(encoder, str(path))
+    assert torch.equal(encoder.transformer.pos_embed, other.pos_embed)
+    assert f"backbone from {path} (layout: timm)" in caplog.text
+
+
+def test_files_of_dinov2_are_read(tmp_path):
+    """As its authors publish them: a token for masked patches, none of the registers' names of timm."""
+    other = timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0, img_size=112)
+    theirs = dict(other.state_dict())
+    theirs["register_tokens"] = theirs.pop("reg_token")
+    theirs["mask_token"] = torch.zeros(1, 384)
+    theirs["pos_embed"] = torch.cat([torch.zeros(1, 1, 384), theirs["pos_embed"]], dim=1)
+    torch.save(theirs, tmp_path / "dinov2.pth")
+    encoder = create_vision_transformer("vit_small_patch14_reg4_dinov2")
+    load_backbone(encoder, str(tmp_path / "dinov2.pth"))
+    assert torch.equal(encoder.transformer.reg_token, other.reg_token)
+    assert torch.equal(encoder.transformer.blocks[3].ls1.gamma, other.blocks[3].ls1.gamma)
+
+
+def test_a_norm_after_pooling_becomes_the_norm_of_every_token(tmp_path):
+    name = "vit_little_patch16_reg4_gap_256"
+    other = saved(tmp_path / "gap.safetensors", name)
+    with torch.no_grad():
+        other.fc_norm.weight.fill_(3.0)
+    save_file(other.state_dict(), tmp_path / "gap.safetensors")
+    encoder = create_vision_transformer(name)
+    load_backbone(encoder, str(tmp_path / "gap.safetensors"))
+    assert torch.equal(encoder.transformer.norm.weight, other.fc_norm.weight)
+
+
+@pytest.mark.parametrize("ending", ["own.safetensors", "network.pth"])
+def test_our_own_files_are_read(tmp_path, ending):
+    network, encoder = create_model(DEIT, 3, decoder_width=16), create_vision_transformer(DEIT)
+    path = tmp_path / ending
+    if path.suffix == ".pth":
+        torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, path)
+    else:
+        save_file(network.encoder.state_dict(), path)
+    load_backbone(encoder, str(path))
+    wanted = network.encoder.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in encoder.state_dict().items())
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    saved(tmp_path / "tiny.safetensors", DEIT)
+    with pytest.raises(UserError, match=re.escape("transformer.blocks.0.attn.proj.bias (192,) for (384,)")):
+        load_backbone(create_vision_transformer("deit_small_patch16_224"), str(tmp_path / "tiny.safetensors"))
+    save_file(create_encoder("mit_b0").state_dict(), tmp_path / "mit.safetensors")
+    with pytest.raises(UserError, match=r"missing: .*; 176 not expected: "):
+        load_backbone(create_vision_transformer(DEIT), str(tmp_path / "mit.safetensors"))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("word", ["default", "True", "true"])
+def test_default_weights_are_those_of_timm_on_the_hub(cache, word):
+    folder = cache / "models--timm--deit_tiny_patch16_224.fb_in1k"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    other = saved(snapshot / "model.safetensors", DEIT)
+    network = create_model(DEIT, 3, pretrained=word, decoder_width=16)
+    assert torch.equal(network.encoder.transformer.cls_token, other.cls_token)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (DEIT, "timm/deit_tiny_patch16_224.fb_in1k/resolve/main/model.safetensors"),
+        (
+            "deit_tiny_distilled_patch16_224",
+            "timm/deit_tiny_distilled_patch16_224.fb_in1k/resolve/main/model.safetensors",
+        ),
+        ("mit_b2", "nvidia/mit-b2/resolve/main/model.safetensors"),
+    ],
+)
+def test_without_a_network_the_file_is_named(cache, name, file):
+    with pytest.raises(UserError, match=rf"need weights of hf-hub:.*{re.escape(file)}.* give model.pretrained=PATH"):
+        create_model(name, pretrained="default")
+
+
+def test_where_timm_has_no_weights_that_is_told(cache):
+    with pytest.raises(UserError, match="need a file of weights, timm has none on the hub for this backbone"):
+        create_model("vit_betwixt_patch16_gap_256", pretrained="default")
