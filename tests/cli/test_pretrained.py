@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import save_file
 from tests.commands import run_command, settings_of_run, small_run, write_small_set
+from tests.hugging_face import hugging_face, save_published
+from tests.layouts import FILES, random_weights
 from tests.reference_network import reference_network, reference_weights
+from transformers import SegformerForImageClassification, SegformerModel
 
 from afa_wsss.cli import build, evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
@@ -87,8 +94,10 @@ def test_each_size_has_its_own_weights(size):
 
 TIMMS = {
     "deit_small": "deit_small_patch16_224",
+    "vit_small": "vit_small_patch16_224",
     "vit_base": "vit_base_patch16_224",
     "dinov2_small": "vit_small_patch14_dinov2",
+    "dinov2_registers_small": "vit_small_patch14_reg4_dinov2",
     "dinov3_small": "vit_small_patch16_dinov3",
     "eva02_small": "eva02_small_patch14_224",
 }
@@ -99,6 +108,36 @@ def test_transformers_of_timm_are_one_word(choice, backbone):
     model = settings_of_run("experiment=voc12_mit_b1", f"model={choice}")["model"]
     assert (model["backbone"], model["pretrained"]) == (backbone, "default")
     assert is_timm_model(backbone)
+
+
+def losses_of(folder):
+    """What a run logged of its losses, by name."""
+    with (folder / "logs" / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name.startswith("train/") and name.endswith("loss")]
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", [*(f"mit_b{size}" for size in range(6)), *TIMMS])
+def test_every_backbone_trains(root, tmp_path, choice):
+    """Two steps from random weights; affinity and segmentation learn from the walk's labels in the second."""
+    words = [*small_run(root), f"model={choice}", "model.pretrained=null", "trainer.max_steps=2", "callbacks=none"]
+    words += ["supervision.first_step=0", "supervision.walk_first_step=1", "data.val_split=null"]
+    assert run_command(training.main, *words, f"output_dir={tmp_path / 'run'}") == 0
+    losses = losses_of(tmp_path / "run")
+    assert {"train/classification_loss", "train/segmentation_loss", "train/affinity_loss"} <= set(losses)
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in losses.values())
+
+
+@pytest.mark.parametrize(
+    "backbone", ["swin_tiny_patch4_window7_224", "convnext_tiny", "resnet50", "hiera_tiny_224", "vit_tiny_r_s16_p8_224"]
+)
+def test_hierarchies_and_convolutions_end_the_command_with_one_line(capfd, root, tmp_path, backbone):
+    words = [*small_run(root), f"model.backbone={backbone}", f"output_dir={tmp_path / 'run'}"]
+    line = told(capfd, training.main, *words)
+    assert line.startswith("error: need a plain vision transformer (one token grid, self-attention over all of it ")
+    assert f"timm's {backbone} has no such attention to read; choose a ViT, DeiT" in line
 
 
 @pytest.mark.parametrize("word", ["true", "default"])
@@ -136,6 +175,45 @@ def test_random_weights_are_asked_for_and_told(capfd, root, tmp_path):
     out = " ".join(capfd.readouterr().out.split())
     assert "(layout: afa_wsss network)" in out
     assert "random weights" not in out
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_files_of_every_layout_start_a_run(capfd, root, tmp_path, layout):
+    """The first step of a warm-up from 0 leaves the backbone as the file has it."""
+    weights = random_weights(create_encoder("mit_b0"))
+    torch.save(FILES[layout](weights), tmp_path / "weights.pth")
+    words = [*small_run(root), "model=mit_b0", f"model.pretrained={tmp_path / 'weights.pth'}", "data.val_split=null"]
+    words += ["trainer.max_steps=1", "scheduler.warmup_lr=0", "callbacks=none", f"output_dir={tmp_path / 'run'}"]
+    assert run_command(training.main, *words) == 0
+    assert f"(layout: {layout})" in " ".join(capfd.readouterr().out.split())
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(kept[f"network.encoder.{name}"], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("cls", [SegformerModel, SegformerForImageClassification])
+def test_files_of_hugging_face_start_a_run(capfd, root, tmp_path, cls):
+    path = save_published(hugging_face(cls, "mit_b0"), tmp_path, "safetensors")
+    words = [*small_run(root), "model=mit_b0", f"model.pretrained={path}", "data.val_split=null", "callbacks=none"]
+    assert run_command(training.main, *words, "trainer.max_steps=1", f"output_dir={tmp_path / 'run'}") == 0
+    assert f"backbone from {path} (layout: Hugging Face Segformer" in " ".join(capfd.readouterr().out.split())
+
+
+def test_files_of_timm_start_a_run(capfd, root, tmp_path):
+    path, name = tmp_path / "deit.safetensors", "deit_tiny_patch16_224"
+    save_file(timm.create_model(name).state_dict(), path)
+    words = [*small_run(root), f"model.backbone={name}", f"model.pretrained={path}", "data.val_split=null"]
+    words += ["trainer.max_steps=1", "callbacks=none", f"output_dir={tmp_path / 'run'}"]
+    assert run_command(training.main, *words) == 0
+    assert f"backbone from {path} (layout: timm)" in " ".join(capfd.readouterr().out.split())
+
+
+def test_pickles_that_run_code_end_the_command_with_the_way_to_convert_them(capfd, root, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": Path("x")}, path)
+    line = told(capfd, training.main, *small_run(root), f"model.pretrained={path}", f"output_dir={tmp_path / 'run'}")
+    assert line.startswith(f"error: need a file of plain tensors, {path} is a pickle that would run code")
+    assert "torch.load(" in line
+    assert "safetensors.torch.save_file(" in line
 
 
 def test_a_run_goes_on_without_the_weights_that_it_began_with(offline, root, tmp_path):

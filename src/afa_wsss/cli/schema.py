@@ -14,7 +14,7 @@ class ModelConfig:
     """See ``afa_wsss.models.create_model``."""
 
     backbone: str = MISSING
-    pretrained: str | None = None
+    pretrained: str | None = "default"
     pooling: str = "max"
     sharpness: float = 1.0
     decoder_width: int = 256
