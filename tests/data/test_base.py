@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from afa_wsss.data import photos
 from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.lists import keep_unique, list_missing, stays_inside
-from afa_wsss.data.photos import check_sizes, glance, read_mask, read_photo, write_mask
+from afa_wsss.data.photos import check_sizes, glance, glance_at_jpeg, read_mask, read_photo, write_mask
 from afa_wsss.data.problems import Problem, refuse
 from afa_wsss.types import UserError
 
@@ -239,3 +241,25 @@ def _turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[photos.ORIENTATION] = orientation
     return exif
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_plain_jpeg_is_glanced_at_as_pillow_sees_it(tmp_path: Path, mode: str, progressive: bool) -> None:
+    picture = Image.effect_noise((31, 17), 50).convert(mode)
+    picture.save(tmp_path / "a.jpg", progressive=progressive, comment="a comment")
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert glance_at_jpeg(content) == ((31, 17), mode, 1) == glance(tmp_path / "a.jpg")
+    assert all(glance_at_jpeg(content[:length]) is None for length in range(20)), "the header goes on"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture.save(tmp_path / "b.jpg", exif=exif)
+    assert glance_at_jpeg((tmp_path / "b.jpg").read_bytes()) is None
+    assert glance(tmp_path / "b.jpg") == ((17, 31), mode, 6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=64))
+def test_bytes_that_only_begin_like_a_jpeg_break_nothing(content: bytes) -> None:
+    seen = glance_at_jpeg(b"\xff\xd8\xff" + content)
+    assert seen is None or min(seen.size) > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from tests.data.test_folder import write_photo
 from tests.data.test_sets import Noise
 
@@ -121,3 +121,47 @@ def test_warnings_stop_nothing() -> None:
     refuse([Problem("odd", "a", "told", "warning"), Problem("odd", "a", "told", "note")])
     with pytest.raises(UserError, match=r"^told$"):
         refuse([Problem("odd", "a", "told")])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("upright", [True, False])
+def test_masks_agree_with_photos_that_exif_turns(tmp_path: Path, orientation: int, upright: bool) -> None:
+    """A mask is drawn on the upright photo; where only the photo as stored has its size, it is turned with it."""
+    stored = Image.new("RGB", (12, 8))
+    stored.paste((255, 255, 255), (1, 2, 4, 4))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    seen = ImageOps.exif_transpose(Image.open(tmp_path / "a.png")) if upright or orientation < 5 else stored
+    write_mask(tmp_path / "masks" / "a.png", (np.asarray(seen)[..., 0] > 9).astype(np.uint8), voc_palette(2))
+    (tmp_path / "labels.csv").write_text("a.png,dog\n")
+    dataset = FolderDataset(tmp_path, "all", with_masks=True)
+    dataset.check_files()
+    sample = dataset.sample(0)
+    assert sample.mask is not None
+    np.testing.assert_array_equal(sample.mask, sample.image[..., 0] > 9)
+    found = list(check_split(dataset, workers=1))
+    assert [problem.level for problem in found] == ["note"] * (orientation != 1)
+
+
+def test_masks_of_photos_to_train_with_are_looked_at_without_being_needed(tmp_path: Path) -> None:
+    for name in "ab":
+        write_photo(tmp_path / f"{name}.jpg", ord(name))
+    (tmp_path / "labels.csv").write_text("a.jpg,dog\nb.jpg,cat\n")
+    write_mask(tmp_path / "masks" / "a.png", np.full((8, 12), 9, dtype=np.uint8), voc_palette(3))
+    dataset = FolderDataset(tmp_path, "all")
+    dataset.check_files()
+    (only,) = check_split(dataset, workers=1)
+    assert (only.kind, only.name, only.level) == ("mask unfit", "a", "warning")
+    write_mask(tmp_path / "masks" / "a.png", np.full((8, 12), 1, dtype=np.uint8), voc_palette(3))
+    (only,) = check_split(dataset, workers=1)
+    assert (only.kind, only.level) == ("mask without classes", "warning")
+
+
+def test_a_photo_to_validate_with_that_has_no_class_is_told_of(tmp_path: Path) -> None:
+    for name in "ab":
+        write_photo(tmp_path / f"{name}.jpg", ord(name))
+    (tmp_path / "labels.csv").write_text("file,labels,split\na.jpg,dog,train\nb.jpg,,val\n")
+    splits = {"train": FolderDataset(tmp_path, "train"), "val": FolderDataset(tmp_path, "val", with_masks=True)}
+    (only,) = compare_splits(splits)
+    assert (only.kind, only.name, only.level) == ("no class", "b", "warning")

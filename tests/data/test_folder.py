@@ -211,3 +211,43 @@ def test_masks_of_unknown_classes_are_told_with_the_range(table: Path) -> None:
     write_mask(table / "masks" / "a.png", np.full((8, 12), 4, dtype=np.uint8), voc_palette(5))
     with pytest.raises(UserError, match="need class ids of 0 to 3 or 255 in masks"):
         FolderDataset(table, "val", with_masks=True).sample(0)
+
+
+def test_a_class_may_be_called_as_a_split_and_photos_may_lie_deeper(tmp_path: Path) -> None:
+    for file in ("train/1.jpg", "car/2.jpg", "car/2020/may/3.jpg"):
+        write_photo(tmp_path / file, ord(file[-5]))
+    dataset = FolderDataset(tmp_path, "all")
+    assert dataset.class_names == ("car", "train")
+    assert sorted(dataset.names) == ["car/2", "car/2020/may/3", "train/1"]
+    dataset.check_files()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file;labels\na.jpg;cat;dog\nsub/b.c.jpg;dog\n",
+        'a.jpg;"cat;dog"\nsub/b.c.jpg;dog\n',
+        'file;labels;split\na.jpg;"cat;dog";train\nsub/b.c.jpg;dog;train\n',
+        "path,tags\na.jpg,cat;dog\nsub\\b.c.jpg,dog\n",
+        "a,cat;dog\nsub/b.c,dog\n",
+    ],
+)
+@pytest.mark.parametrize("inside", [".", "images"])
+def test_tables_of_spreadsheets_and_windows_and_without_endings(tmp_path: Path, table: str, inside: str) -> None:
+    write_photo(tmp_path / inside / "a.jpg")
+    write_photo(tmp_path / inside / "sub" / "b.c.jpg")
+    (tmp_path / "labels.csv").write_text(table)
+    dataset = FolderDataset(tmp_path, "all" if "split" not in table else "train")
+    dataset.check_files()
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.image_labels.tolist() == [[1, 1], [0, 1]]
+    assert dataset.names == ["a", "sub/b.c"]
+
+
+def test_classes_that_differ_in_capitals_alone_are_told_of(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "labels.csv").write_text("a.jpg,cat;Cat\n")
+    found: list[Problem] = []
+    FolderDataset(tmp_path, "all", report=found.extend)
+    assert [(problem.kind, problem.level) for problem in found] == [("classes alike", "warning")]
+    FolderDataset(tmp_path, "all")

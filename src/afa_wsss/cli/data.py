@@ -122,7 +122,7 @@ def _prepare_split(root: Path, split: str, rule: ObjectRule, *, masks: bool) -> 
         missing = missing_masks(folder, files)
         bar = progress(f"draw masks of {split}", len(missing))
         workers = min(available_cores(), 1 + len(missing) // 200)
-        drawn = draw_coco_masks(folder, instances, rule, missing, workers=workers, progress=bar)
+        drawn = draw_coco_masks(folder, instances, rule, missing, workers=workers, progress=bar) if missing else 0
         _say(f"{split}: {drawn} masks drawn, {len(files) - drawn} were there: {folder}")
     COCODataset(root, split, with_masks=masks, crowd=rule.crowd, min_area=rule.min_area).check_files()
 

@@ -57,8 +57,8 @@ def look_through(open_split: OpensSplit, splits: Mapping[str, str], *, root: Pat
             workers = min(available_cores(), 1 + len(dataset) // 200)
             gathered += check_split(dataset, workers=workers, progress=progress(f"look through {split}", len(dataset)))
         # One table may name both splits: what is wrong with it is told once.
-        told = {problem for other in found if other != split for problem in found[other]}
-        gathered[:] = [problem for problem in dict.fromkeys(gathered) if problem not in told]
+        told = {problem.told for other in found if other != split for problem in found[other]}
+        gathered[:] = [problem for problem in dict.fromkeys(gathered) if problem.told not in told]
     found["both"] = compare_splits(opened)
     return _tell(counts, found, root, output_dir)
 

@@ -114,6 +114,10 @@ def compare_splits(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
         absent = [name for name, photos in count_labels(train).items() if not photos]
         told = "need photos of every class to train with, {!r} has none; add some or leave the class out"
         problems += [Problem("class without photos", name, told.format(name), "warning") for name in absent]
+    if val is not None:
+        bare = [val.names[index] for index in np.flatnonzero(~val.image_labels.any(axis=1)).tolist()]
+        told = "need the classes of a photo to score them, {} has none; label it unless it shows none"
+        problems += [Problem("no class", name, told.format(name), "warning") for name in bare]
     if train is not None and val is not None:
         told = "need other photos to validate with than to train with, {} is there too{}; take it off one list"
         problems += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from afa_wsss.data.classes import voc_palette
 from afa_wsss.data.folder_labels import Tagged, find_table, read_table, read_tree
 from afa_wsss.data.lists import keep_unique, read_lines, report_unlabelled
 from afa_wsss.data.photo_files import PhotoFiles
+from afa_wsss.data.photos import PHOTO_ENDINGS
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import IGNORE_INDEX, UserError
 
@@ -90,6 +92,7 @@ class FolderDataset(PhotoFiles):
                 self.report([Problem("class unknown", name, told.format(path, self.source, name)) for name in unknown])
         else:
             listed = tuple(sorted(named))
+        self.report(_alike(listed, self.source))
         if not 1 <= len(listed) < IGNORE_INDEX or len(set(listed)) != len(listed):
             raise UserError(
                 f"need 1 to {IGNORE_INDEX - 1} different classes, {path if path.is_file() else self.source} names "
@@ -108,11 +111,15 @@ class FolderDataset(PhotoFiles):
     def _photos(self) -> Path:
         """The folder that files are named from."""
         inside, first = self.root / "images", self._kept[0].file
-        return inside if (inside / first).is_file() and not (self.root / first).is_file() else self.root
+        return inside if any(inside.glob(f"{escape(first)}*")) and not (self.root / first).is_file() else self.root
 
     def photo_path(self, index: int) -> Path:
         """Where a photo lies."""
-        return self._photos / self._kept[index].file
+        path = self._photos / self._kept[index].file
+        if path.suffix.lower() in PHOTO_ENDINGS or path.is_file():
+            return path
+        # The table may leave the ending out.
+        return next((whole for end in PHOTO_ENDINGS if (whole := path.with_name(path.name + end)).is_file()), path)
 
     def mask_path(self, index: int) -> Path:
         """Where its mask lies, or would."""
@@ -137,6 +144,14 @@ class FolderDataset(PhotoFiles):
         return labels
 
 
+def _alike(classes: Sequence[str], source: Path) -> list[Problem]:
+    """Classes that differ in capitals alone, which training takes for two."""
+    by_spelling = {name.casefold(): name for name in classes}
+    pairs = [(name, other) for name in classes if (other := by_spelling[name.casefold()]) != name]
+    told = "need classes that differ in more than capitals, {} names {!r} and {!r}; spell one class alike"
+    return [Problem("classes alike", name, told.format(source, name, other), "warning") for name, other in pairs]
+
+
 def find_palette(masks: Path, colours: int) -> Palette:
     """Colours of the first mask, where it has as many and no two alike; else VOC's, (colours, 3)."""
     first = next(iter(sorted(masks.rglob("*.png"))), None)
@@ -157,9 +172,10 @@ def held_out_photos(tagged: Sequence[Tagged], has_mask: Sequence[bool]) -> list[
         return [photo.split == "val" for photo in tagged]
     if any(has_mask) and not all(has_mask):
         return list(has_mask)
-    chosen = [zlib.crc32(photo.file.encode()) % HELD_OUT == 0 for photo in tagged]
+    lots = [zlib.crc32(photo.file.encode()) for photo in tagged]
+    chosen = [lot % HELD_OUT == 0 for lot in lots]
     if len(tagged) > 1 and (not any(chosen) or all(chosen)):
-        return [index == len(tagged) - 1 for index in range(len(tagged))]
+        return [lot == max(lots) for lot in lots]
     return chosen
 
 
@@ -170,4 +186,5 @@ def _unique(tagged: Sequence[Tagged], source: Path, report: Report) -> list[Tagg
 
 
 def _without_ending(file: str) -> str:
-    return str(Path(file).with_suffix("")) if Path(file).suffix else file
+    path = Path(file)
+    return str(path.with_suffix("") if path.suffix.lower() in PHOTO_ENDINGS else path)

@@ -19,6 +19,10 @@ SPLITS = ("train", "val")
 VALIDATION_WORDS = ("val", "valid", "validation", "test")
 """What the held-out part is called; everything else is trained with."""
 
+FILE_WORDS = ("file", "image", "photo", "path", "filename", "file_name", "filepath", "file_path", "image_path")
+LABEL_WORDS = ("labels", "label", "classes", "class", "tags", "tag", "categories", "category")
+"""What the columns of a table may be called."""
+
 FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"
 
 
@@ -64,29 +68,36 @@ def read_table(path: Path, report: Report) -> list[Tagged]:
 
 
 def read_csv(path: Path, report: Report) -> list[Tagged]:
-    """Rows of a file and its classes, these with ``;`` between them; the first row may name the columns."""
-    rows = [row for row in csv.reader(read_lines(path)) if row]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if header and header[0] in ("file", "image", "photo", "filename", "file_name"):
-        first, rows = 2, rows[1:]
+    """Rows of a file and its classes, these with ``;`` between them; the first row may name the columns.
+
+    Where columns have ``;`` between them, as some spreadsheets write them, all cells after the file are classes.
+    """
+    lines = read_lines(path)
+    delimiter = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
+    rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    header, first = [cell.strip().lower() for cell in rows[0]] if rows else [], 2
+    if header and header[0] in FILE_WORDS:
+        rows = rows[1:]
     else:
-        first, header = 1, ["file", "labels", "split"]
-    unknown = sorted(set(header[1:]) - {"labels", "split", "label", "classes"})
+        first, header = 1, ["file", "labels"] + ["split"] * (delimiter == ",")
+    unknown = sorted(set(header[1:]) - {"split", *LABEL_WORDS})
     if unknown or len(header) < 2:
         raise UserError(f"need columns file, labels and perhaps split in {path}, got {', '.join(header)}; mend them")
+    if delimiter == ";" and "split" not in header:
+        rows = [[row[0], ";".join(row[1:])] if len(row) > 1 else row for row in rows]
     tagged = []
     for number, row in enumerate(rows, first):
         cells = {
             ("split" if name == "split" else "labels"): cell for name, cell in zip(header[1:], row[1:], strict=False)
         }
-        if len(row) < 2 or len(row) > len(header):
+        if "labels" not in cells or len(row) > len(header):
             told = (
                 f"need a file and its classes in each row of {path}, row {number} has {len(row)} cells; put ; between "
                 "classes"
             )
             report([Problem("row unfit", row[0], told)])
             continue
-        tagged.append(Tagged(row[0].strip(), _names(cells["labels"].split(";")), _split(cells.get("split", ""))))
+        tagged.append(Tagged(_slashes(row[0]), _names(cells["labels"].split(";")), _split(cells.get("split", ""))))
     return tagged
 
 
@@ -99,7 +110,7 @@ def read_json_lines(path: Path, report: Report) -> list[Tagged]:
             labels = (
                 [str(label) for label in row["labels"]] if isinstance(row["labels"], list) else [row["labels"] + ""]
             )
-            tagged.append(Tagged(str(row["file"]), _names(labels), _split(str(row.get("split") or ""))))
+            tagged.append(Tagged(_slashes(str(row["file"])), _names(labels), _split(str(row.get("split") or ""))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             told = (
                 f'need {{"file": "a.jpg", "labels": ["cat"]}} in each line of {path}, line {number} is not such a line '
@@ -118,7 +129,7 @@ def read_coco(path: Path, report: Report) -> list[Tagged]:
         labels: dict[Any, set[str]] = defaultdict(set)
         for thing in content["annotations"]:
             labels[thing["image_id"]].add(categories[thing["category_id"]])
-        return [Tagged(str(photo["file_name"]), _names(labels[photo["id"]])) for photo in content["images"]]
+        return [Tagged(_slashes(str(photo["file_name"])), _names(labels[photo["id"]])) for photo in content["images"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"need images, annotations and categories as COCO has them in {path}, got {error!r}; mend the file or move "
@@ -134,6 +145,8 @@ def read_tree(root: Path) -> list[Tagged]:
     """
     top = root / "images" if (root / "images").is_dir() else root
     splits = [folder for folder in _folders(top) if folder.name.lower() in (*SPLITS, *VALIDATION_WORDS)]
+    if not all(_folders(folder) for folder in splits):
+        splits = []  # a class may be called train
     tagged: list[Tagged] = []
     for split, folder in [(_split(folder.name), folder) for folder in splits] or [("", top)]:
         tagged += _read_class_folders(folder, split, root)
@@ -145,7 +158,7 @@ def read_tree(root: Path) -> list[Tagged]:
 def _read_class_folders(top: Path, split: str, root: Path) -> Iterable[Tagged]:
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for folder in _folders(top):
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith("."):
                 groups[path.name].append((path, folder.name))
     for places in groups.values():
@@ -164,6 +177,11 @@ def _folders(top: Path) -> list[Path]:
 
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def _slashes(file: str) -> str:
+    """A file's name as it is written on other systems than Windows too."""
+    return file.strip().replace("\\", "/")
 
 
 def _names(labels: Iterable[str]) -> tuple[str, ...]:

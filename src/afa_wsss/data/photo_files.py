@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,10 @@ from afa_wsss.data.lists import list_missing
 from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, read_mask, read_photo
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import UserError
+
+THREADS, PART = 4, 256
+"""What hides the waiting for slow disks, and files that a thread takes at a time: more of either costs more than it
+gains, as most of a glance is Python."""
 
 
 class PhotoFiles(ABC):
@@ -115,8 +119,12 @@ class PhotoFiles(ABC):
         if self.needs_masks:
             paths = [path for index in indices if (path := self.mask_path(index)) is not None]
             list_missing(paths, kind="mask", source=self.source)
-        with ThreadPoolExecutor() as pool:
-            refuse([problem for problem in pool.map(self._glanced, indices) if problem is not None])
+        parts = [indices[start : start + PART] for start in range(0, len(self), PART)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            refuse([problem for problems in pool.map(self._glanced_all, parts) for problem in problems])
+
+    def _glanced_all(self, indices: Iterable[int]) -> list[Problem]:
+        return [problem for index in indices if (problem := self._glanced(index)) is not None]
 
     def _glanced(self, index: int) -> Problem | None:
         name = self.names[index]
