@@ -37,7 +37,7 @@ def denormalize(images: Float[Tensor, "b 3 H W"]) -> Shaped[Tensor, "b 3 H W"]:
 def truncated(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     """Photos in [0, 1] after the round trip of the official code: normalised, back to 0-255, cut off to whole numbers.
 
-    float32 comes back a little under or over the whole number that it left from: about one value in 200 falls by one.
+    float32 comes back a little under or over the whole number that it left from: about one value in 100 falls by one.
     """
     values = normalize((images * 255).round()) * _channels(IMAGENET_STD, images) + _channels(IMAGENET_MEAN, images)
     return values.clamp(0, 255).trunc() / 255
