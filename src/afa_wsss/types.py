@@ -28,6 +28,9 @@ class Batch(NamedTuple):
         boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop, half open; the rest is padding.
         names: The photos' names, without folder or ending.
         masks: True classes, background 0, 255 ignored; None in training and where a data set has none.
+        most_classes: Of the photo that has the most of them; None where nobody counted. A number of Python's, so that
+            no one has to wait for a device to know it.
+        full_frames: Whether every photo is known to fill its frame, with no padding; likewise.
     """
 
     images: UInt8[Tensor, "b 3 H W"]
@@ -35,6 +38,8 @@ class Batch(NamedTuple):
     boxes: Int[Tensor, "b 4"]
     names: tuple[str, ...]
     masks: UInt8[Tensor, "b H W"] | None = None
+    most_classes: int | None = None
+    full_frames: bool = False
 
 
 class AFAOutput(NamedTuple):

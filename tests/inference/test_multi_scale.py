@@ -6,7 +6,7 @@ from tests.reference_network import reference_network
 
 from afa_wsss.inference import multi_scale_cam, multi_scale_logits
 from afa_wsss.models import create_model
-from afa_wsss.types import UserError
+from afa_wsss.types import AFAOutput, UserError
 
 
 def test_maps_equal_the_official_ones(golden) -> None:
@@ -30,19 +30,40 @@ class _Counting:
     """Gives as maps the photo's first channel, as affinity the photo's height; notes what was asked of it."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, bool]] = []
+        self.asked: list[tuple[int, bool, bool]] = []
 
-    def activate(self, images, *, affinity=False):
-        self.asked.append((images.shape[-2], affinity))
+    def activate(self, images, *, affinity=False, mirror=False):
+        self.asked.append((images.shape[-2], affinity, mirror))
         pairs = torch.full((images.shape[0], 1, 1), float(images.shape[-2])) if affinity else None
-        return images[:, :1], pairs
+        maps = torch.cat([images, images.flip(-1)]) if mirror else images
+        return maps[:, :1], pairs
 
 
 def test_the_affinity_is_asked_for_once_at_the_largest_scale() -> None:
     model = _Counting()
     _, affinity = multi_scale_cam(model, torch.randn(1, 3, 8, 8), scales=(1.0, 2.0, 0.5))
-    assert model.asked == [(8, False), (8, False), (16, True), (16, False), (4, False), (4, False)]
+    assert model.asked == [(8, False, True), (16, True, True), (4, False, True)]
     assert affinity.item() == 16
+
+
+@pytest.mark.parametrize("scales", [(1.0, 0.5, 1.5), (0.5, 1.0), (1.0,)])
+def test_what_is_known_of_the_photos_is_not_asked_again(scales) -> None:
+    network, images = reference_network(), torch.randn(2, 3, 64, 80)
+    cam, affinity = multi_scale_cam(network, images, scales=scales)
+    found, pairs = multi_scale_cam(network, images, scales=scales, known=network(images))
+    torch.testing.assert_close(found, cam, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pairs, affinity, atol=1e-5, rtol=1e-5)
+    model, output = _Counting(), AFAOutput(images[:, 0, 0, :2], images, torch.rand(2, 1, 1), images[:, :1])
+    multi_scale_cam(model, images, scales=scales, known=output)
+    assert (64, False, False) in model.asked
+    assert len(model.asked) == len(scales)
+
+
+def test_maps_of_chosen_classes_alone() -> None:
+    network, images, classes = reference_network(), torch.randn(2, 3, 64, 80), torch.tensor([[3, 7], [0, 19]])
+    every, _ = multi_scale_cam(network, images)
+    chosen, _ = multi_scale_cam(network, images, classes=classes)
+    torch.testing.assert_close(chosen, torch.stack([every[row, picks] for row, picks in enumerate(classes)]))
 
 
 def test_maps_are_the_relu_of_the_larger_of_photo_and_mirror() -> None:
@@ -69,10 +90,14 @@ def test_logits_are_the_maximum_over_mirror_and_scales() -> None:
     network = create_model("mit_nano", 2).eval()
     images = torch.randn(1, 3, 64, 80)
     plain = multi_scale_logits(network, images)
+    for mirror in (False, True):
+        known = multi_scale_logits(network, images, scales=(0.5, 1.0), mirror=mirror, known=network(images))
+        asked = multi_scale_logits(network, images, scales=(0.5, 1.0), mirror=mirror)
+        torch.testing.assert_close(known, asked, atol=1e-5, rtol=1e-5)
     assert plain.shape == (1, 3, 64, 80)
     both = multi_scale_logits(network, images, mirror=True)
-    assert (both >= plain).all()
-    assert (multi_scale_logits(network, images, scales=(0.5, 1.0)) >= plain).all()
+    assert (both >= plain - 1e-5).all()  # a larger batch is summed in another order
+    assert (multi_scale_logits(network, images, scales=(0.5, 1.0)) >= plain - 1e-5).all()
     torch.testing.assert_close(
         both, multi_scale_logits(network, images.flip(-1), mirror=True).flip(-1), atol=1e-5, rtol=1e-5
     )

@@ -9,6 +9,7 @@ import torch
 from tests.reference_network import reference_network
 
 from afa_wsss.models import create_model
+from afa_wsss.models.encoder import Attention
 from afa_wsss.types import UserError
 
 
@@ -21,7 +22,7 @@ def test_equals_the_official_network(golden, case) -> None:
     output = model(images)
     found = {
         "stage4_": features[3],
-        "attention_logits": attention.unflatten(1, (2, 8)),
+        "attention_logits": attention.logits().unflatten(1, (2, 8)),
         "class_logits": output.class_logits,
         "seg_logits": output.seg_logits,
         "affinity": output.affinity,
@@ -143,12 +144,56 @@ def test_bf16_autocast_stays_close() -> None:
 def test_sure_affinity_has_gradient_under_bf16() -> None:
     head = create_model("mit_nano", 3).affinity_head
     torch.nn.init.constant_(head.bias, 8.0)
-    attention = torch.zeros(1, 8, 4, 4, requires_grad=True)
+    queries, keys = torch.full((1, 8, 4, 2), 0.01, requires_grad=True), torch.full((1, 8, 4, 2), 0.01)
     with torch.autocast("cpu", torch.bfloat16):
-        affinity = head(attention)
+        affinity = head(Attention(queries, keys))
     (1 - affinity).sum().backward()
     assert affinity.max() < 1
-    assert attention.grad.abs().min() > 0
+    assert queries.grad.abs().min() > 0
+
+
+def test_affinity_is_the_sigmoid_of_a_convolution_of_the_symmetric_logits() -> None:
+    head, attention = create_model("mit_nano", 3).affinity_head, Attention(*torch.randn(2, 2, 8, 6, 4))
+    torch.nn.init.constant_(head.bias, 0.3)
+    logits = attention.logits()
+    wanted = torch.sigmoid(torch.nn.functional.conv2d(logits + logits.mT, head.weight, head.bias))[:, 0]
+    torch.testing.assert_close(head(attention), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_one_pass_has_the_maps_of_photos_and_mirror_images() -> None:
+    model, images = reference_network(), torch.randn(2, 3, 48, 80)
+    both, affinity = model.activate(images, mirror=True, affinity=True)
+    (alone, pairs), (mirrored, _) = model.activate(images, affinity=True), model.activate(images.flip(-1))
+    torch.testing.assert_close(both, torch.cat([alone, mirrored]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(affinity, pairs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"backbone": "mit_b0", "drop_path_rate": 0.0}, True),
+        ({"backbone": "mit_b0", "drop_path_rate": 0.1}, False),
+        ({"backbone": "mit_nano", "drop_path_rate": 0.0}, False),  # batch norm in the stem
+        ({"backbone": "deit_tiny_patch16_224", "drop_path_rate": 0.0}, True),
+        ({"backbone": "deit_tiny_patch16_224", "drop_path_rate": 0.1}, False),
+    ],
+)
+def test_a_forward_pass_is_reused_where_it_says_what_a_cam_pass_would(settings, same) -> None:
+    network, images = create_model(num_classes=2, decoder_width=8, **settings), torch.randn(2, 3, 64, 64)
+    assert network.forward_activates() == same
+    output, (cam, affinity) = network(images), network.activate(images, affinity=True)
+    if same:
+        torch.testing.assert_close(output.cam, cam)
+        torch.testing.assert_close(output.affinity.detach(), affinity)
+    network.cam_in_training_mode = True
+    assert not network.forward_activates()
+    assert network.eval().forward_activates()
+
+
+@torch.no_grad()
+def test_segmentation_alone_equals_the_forward_pass() -> None:
+    model, images = reference_network(), torch.randn(1, 3, 48, 64)
+    assert torch.equal(model.segment(images), model(images).seg_logits)
 
 
 def test_traces_into_one_graph() -> None:

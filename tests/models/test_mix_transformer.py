@@ -29,7 +29,12 @@ def test_every_size_has_its_grid(name, size) -> None:
     grid = encoder.grid(*size)
     assert tuple(features[-1].shape[-2:]) == grid
     assert [maps.shape[1] for maps in features] == list(encoder.widths)
-    assert attention.shape == (1, encoder.attention_channels, grid.height * grid.width, grid.height * grid.width)
+    assert attention.logits().shape == (
+        1,
+        encoder.attention_channels,
+        grid.height * grid.width,
+        grid.height * grid.width,
+    )
 
 
 @pytest.mark.parametrize("strides", [(4, 2, 2, 2), (4, 2, 1, 1), (2, 2, 2, 1)])
@@ -56,7 +61,8 @@ def test_the_smallest_side_is_the_smallest(strides) -> None:
 
 def test_attention_attends() -> None:
     attention, tokens = EfficientAttention(8, heads=2, reduction=1), torch.randn(1, 6, 8)
-    mixed, logits = attention(tokens, Grid(2, 3), logits=True)
+    mixed, read = attention(tokens, Grid(2, 3), read=True)
+    logits = read.logits()
     query = attention.query(tokens)[0].view(6, 2, 4)
     key, value = attention.key_value(tokens)[0].view(6, 2, 2, 4).unbind(1)
     for head in range(2):

@@ -46,7 +46,8 @@ def probabilities(encoder, images):
 @pytest.mark.parametrize("name", KINDS.values(), ids=KINDS.keys())
 def test_logits_are_those_of_timms_unfused_attention(name):
     encoder, images = built(name)
-    features, logits = encoder(images)
+    features, attention = encoder(images)
+    logits = attention.logits()
     grid = encoder.grid(*images.shape[-2:])
     tokens, prefix = grid.height * grid.width, encoder.transformer.num_prefix_tokens
     assert logits.shape == (2, encoder.attention_channels, tokens, tokens)

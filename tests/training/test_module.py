@@ -68,7 +68,7 @@ def at_step(monkeypatch, step):
 
 def test_the_first_phase_makes_no_maps(module, batch, logged, monkeypatch):
     at_step(monkeypatch, FIRST - 1)
-    monkeypatch.setattr(module_file, "multi_scale_cam", lambda *_, **__: pytest.fail("a map was made"))
+    monkeypatch.setattr(module_file, "make_maps", lambda *_, **__: pytest.fail("a map was made"))
     total = module.training_step(batch._replace(masks=None), 0)
     assert set(logged) == {"train/classification_loss", "train/loss"}
     assert total.item() == pytest.approx(logged["train/classification_loss"])

@@ -91,4 +91,6 @@ def collate(items: Sequence[Item]) -> Batch:
         boxes=torch.tensor([item.box for item in items]),
         names=tuple(item.name for item in items),
         masks=None if masks is None else torch.from_numpy(masks),
+        most_classes=max(int(item.image_labels.sum()) for item in items),
+        full_frames=all(item.box == (0, height, 0, width) for item in items),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.ops.cam import normalize_cam
@@ -17,10 +17,18 @@ from afa_wsss.types import AFAOutput, UserError
 
 @runtime_checkable
 class Activates(Protocol):
-    """A network that gives class activation maps, and affinity on demand."""
+    """A network that gives class activation maps of photos and mirror images, and affinity on demand."""
 
-    def activate(self, images: Tensor, *, affinity: bool = False) -> tuple[Tensor, Tensor | None]:
+    def activate(self, images: Tensor, *, affinity: bool = False, mirror: bool = False) -> tuple[Tensor, Tensor | None]:
         """See ``AFA.activate``."""
+
+
+@runtime_checkable
+class Segments(Protocol):
+    """A network that gives segmentation logits."""
+
+    def segment(self, images: Tensor) -> Tensor:
+        """See ``AFA.segment``."""
 
 
 def _scaled(images: Tensor, scale: float) -> Tensor:
@@ -30,17 +38,25 @@ def _scaled(images: Tensor, scale: float) -> Tensor:
 
 @torch.no_grad()
 def multi_scale_cam(
-    model: Activates, images: Float[Tensor, "b 3 H W"], *, scales: Sequence[float] = (1.0, 0.5, 1.5)
-) -> tuple[Float[Tensor, "b k H W"], Float[Tensor, "b n n"]]:
+    model: Activates,
+    images: Float[Tensor, "b 3 H W"],
+    *,
+    scales: Sequence[float] = (1.0, 0.5, 1.5),
+    classes: Int[Tensor, "b s"] | None = None,
+    known: AFAOutput | None = None,
+) -> tuple[Float[Tensor, "b s H W"], Float[Tensor, "b n n"]]:
     """Class activation maps of the whole batch, and the affinity of the largest scale, unmirrored.
 
-    At each scale the maps of a photo and of its mirror image, resized to the input; ReLU of their pixelwise maximum;
-    summed over scales; then minus the minimum, over the maximum + 1e-5, for each photo and class.
+    At each scale the maps of a photo and of its mirror image, from one pass, resized to the input; ReLU of their
+    pixelwise maximum; summed over scales; then minus the minimum, over the maximum + 1e-5, for each photo and class.
 
     Args:
         model: Anything with ``activate``.
         images: Normalised.
         scales: At least one; of equal largest ones the first gives the affinity.
+        classes: The classes whose maps are wanted, for each photo; None for all.
+        known: What the model said of these images before, where it is the same as ``activate`` would; see
+            ``AFA.forward_activates``. Scale 1 then takes one pass of the mirror images alone.
 
     Returns:
         CAM in [0, 1], absent classes not yet zeroed, and the affinity.
@@ -53,10 +69,12 @@ def multi_scale_cam(
     total, affinity = images.new_zeros(()), None
     largest = list(scales).index(max(scales))
     for index, scale in enumerate(scales):
-        scaled = _scaled(images, scale)
-        cam, pairs = model.activate(scaled, affinity=index == largest)
-        mirrored, _ = model.activate(scaled.flip(-1))
-        cam, mirrored = (resize(maps.float(), images.shape[-2:]) for maps in (cam, mirrored))
+        scaled, before = _scaled(images, scale), known if scale == 1.0 else None
+        cams, pairs = _both_ways(model, scaled, before, affinity=index == largest)
+        if classes is not None:
+            wanted = classes[..., None, None].expand(-1, -1, *cams[0].shape[-2:])
+            cams = [cam.gather(1, wanted) for cam in cams]
+        cam, mirrored = (resize(maps.float(), images.shape[-2:]) for maps in cams)
         total = total + F.relu(torch.maximum(cam, mirrored.flip(-1)))
         affinity = pairs if index == largest else affinity
     if affinity is None:
@@ -64,21 +82,34 @@ def multi_scale_cam(
     return normalize_cam(total), affinity.float()
 
 
+def _both_ways(
+    model: Activates, images: Tensor, known: AFAOutput | None, *, affinity: bool
+) -> tuple[Sequence[Tensor], Tensor | None]:
+    """Maps of the images, those of their mirror images, and the affinity of the images where it is asked for."""
+    if known is not None:
+        mirrored, _ = model.activate(images.flip(-1))
+        return (known.cam, mirrored), known.affinity.detach()
+    maps, pairs = model.activate(images, affinity=affinity, mirror=True)
+    return maps.chunk(2), pairs
+
+
 @torch.no_grad()
 def multi_scale_logits(
-    model: Callable[[Tensor], AFAOutput],
+    model: Segments,
     images: Float[Tensor, "b 3 H W"],
     *,
     scales: Sequence[float] = (1.0,),
     mirror: bool = False,
+    known: AFAOutput | None = None,
 ) -> Float[Tensor, "b c H W"]:
     """Segmentation logits at full size: the maximum over scales and mirror images (AFA, section 4.1).
 
     Args:
-        model: Gives ``AFAOutput`` of a normalised batch.
+        model: Anything with ``segment``.
         images: Normalised.
         scales: At least one, each above 0.
-        mirror: Whether each scale is also run on the mirror image.
+        mirror: Whether each scale is also run on the mirror image, in the same pass.
+        known: What the model said of these images before; scale 1 is then not run again.
 
     Raises:
         UserError: For no scale or one that is not above 0.
@@ -88,9 +119,14 @@ def multi_scale_logits(
     size, best = images.shape[-2:], images.new_full((), float("-inf"), dtype=torch.float32)
     for scale in scales:
         scaled = _scaled(images, scale)
-        views = [resize(model(scaled).seg_logits.float(), size)]
-        if mirror:
-            views.append(resize(model(scaled.flip(-1)).seg_logits.float(), size).flip(-1))
-        for view in views:
-            best = torch.maximum(best, view)
+        views = [] if known is None or scale != 1.0 else [known.seg_logits]
+        if mirror and views:
+            views.append(model.segment(scaled.flip(-1)))
+        elif mirror:
+            views += model.segment(torch.cat([scaled, scaled.flip(-1)])).chunk(2)
+        elif not views:
+            views.append(model.segment(scaled))
+        for flipped, view in enumerate(views):
+            logits = resize(view.float(), size)
+            best = torch.maximum(best, logits.flip(-1) if flipped else logits)
     return best

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from afa_wsss.models.affinity_head import AffinityHead
 from afa_wsss.models.backbones import create_encoder
-from afa_wsss.models.encoder import Encoder, Grid
+from afa_wsss.models.encoder import Attention, Encoder, Grid
 from afa_wsss.models.segformer_head import SegFormerHead
 from afa_wsss.ops.cam import class_activation_map
 from afa_wsss.types import AFAOutput, UserError
@@ -82,22 +82,52 @@ class AFA(nn.Module):
 
     @torch.no_grad()
     def activate(
-        self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False
-    ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b n n"] | None]:
+        self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False, mirror: bool = False
+    ) -> tuple[Float[Tensor, "views k h w"], Float[Tensor, "b n n"] | None]:
         """The class activation maps, and the affinity where asked: no decoder, no gradient, no dropped paths.
 
-        With ``cam_in_training_mode`` a network in training drops paths here too, and its decoder runs along.
+        With ``mirror`` the maps of the mirror images follow those of the images, from one pass: 2 b in all; the
+        affinity is that of the images alone. With ``cam_in_training_mode`` a network in training drops paths here too,
+        and its decoder runs along.
         """
+        views = torch.cat([images, images.flip(-1)]) if mirror else images
         with nullcontext() if self.cam_in_training_mode else _evaluating(self.encoder):
-            features, attention = self.encoder(images, attention=affinity)
+            features, attention = self.encoder(views, attention=affinity)
         if self.cam_in_training_mode and self.training:
             self.segmentation_head(features)  # for the running statistics of its batch norm alone
         cam = class_activation_map(features[-1], self.classifier.weight)
-        return cam, self.affinity_head(attention) if affinity else None
+        if attention is None:
+            return cam, None
+        return cam, self.affinity_head(Attention(*(part[: len(images)] for part in attention)))
+
+    def segment(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c H4 W4"]:
+        """The segmentation logits of ``forward`` alone: no affinity, which has n x n values."""
+        logits: Tensor = self.segmentation_head(self.encoder(images, attention=False).features)
+        return logits
+
+    def forward_activates(self) -> bool:
+        """Whether a forward pass, in the present mode, has the very maps and affinity of ``activate``.
+
+        It does where nothing in the encoder acts in training alone: no path or unit is dropped (``drop_path_rate`` 0),
+        and no batch norm goes by the batch at hand, as one does in the stem of ``mit_nano``. In evaluation it always
+        does.
+        """
+        if self.cam_in_training_mode and self.training:
+            return False  # the decoder's batch norm is to count these passes too
+        return not any(part.training and _acts_in_training(part) for part in self.encoder.modules())
 
     def grid(self, height: int, width: int) -> Grid:
         """Token grid of an image of ``height`` x ``width`` pixels."""
         return self.encoder.grid(height, width)
+
+
+_RATES = ("p", "rate", "drop_prob", "prob")
+"""What parts that drop something call their rate, here, in torch and in timm."""
+
+
+def _acts_in_training(part: nn.Module) -> bool:
+    """Whether training mode changes what this part, without its children, makes of its input."""
+    return isinstance(part, nn.modules.batchnorm._NormBase) or any(getattr(part, name, 0) for name in _RATES)
 
 
 @contextmanager

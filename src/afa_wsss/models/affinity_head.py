@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from afa_wsss.models.encoder import Attention
+
 
 class AffinityHead(nn.Module):
     """A = sigmoid(MLP(S + S^T)), the MLP being one 1x1 convolution from all heads' logits to one channel."""
@@ -16,9 +18,14 @@ class AffinityHead(nn.Module):
         start = nn.Conv2d(channels, 1, 1)
         self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
 
-    def forward(self, attention: Float[Tensor, "b s n n"]) -> Float[Tensor, "b n n"]:
-        """Symmetric affinity in (0, 1), float32. The map is linear, so S and S^T are added after it, on one channel."""
+    def forward(self, attention: Attention) -> Float[Tensor, "b n n"]:
+        """Symmetric affinity in (0, 1), float32.
+
+        The map is linear in S, and S in the queries: sum_h w_h q_h k_h^T is one product of matrices over all heads, and
+        no head's n x n logits are ever made. S and S^T are added after it, on one channel.
+        """
+        queries, keys = (part.transpose(1, 2) for part in attention)
+        weighted = (queries * self.weight.view(-1, 1)).flatten(2)
         # In bfloat16 a sigmoid above 0.998 is 1 and has no gradient left.
-        # As a product of matrices: a convolution kernel for one output channel is many times slower on the CPU.
-        scores = (self.weight.flatten(1) @ attention.flatten(2)).view_as(attention[:, 0]).float()
+        scores = (weighted @ keys.flatten(2).transpose(1, 2)).float()
         return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)

@@ -1,4 +1,4 @@
-"""What every backbone is to the three branches: feature maps, and the attention logits that AFA reads."""
+"""What every backbone is to the three branches: feature maps, and the attention that AFA reads."""
 
 from __future__ import annotations
 
@@ -34,16 +34,32 @@ def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
     return maps.flatten(2).transpose(1, 2)
 
 
+class Attention(NamedTuple):
+    """What attention logits are made of. They are n x n for each head, so whoever can do without does not make them.
+
+    Attributes:
+        queries: Of each head.
+        keys: Likewise.
+    """
+
+    queries: Float[Tensor, "b heads n d"]
+    keys: Float[Tensor, "b heads m d"]
+
+    def logits(self) -> Float[Tensor, "b heads n m"]:
+        """S = q . k of every head, before scaling and softmax, with gradient."""
+        return self.queries @ self.keys.transpose(-2, -1)
+
+
 class EncoderOutput(NamedTuple):
-    """Features of each stage, finest first, and the attention logits of the blocks that AFA reads.
+    """Features of each stage, finest first, and the attention of the blocks that AFA reads.
 
     Attributes:
         features: (b, width, h, w) each.
-        attention: Logits q . k before scaling and softmax, every head of the read blocks; None unless asked for.
+        attention: Queries and keys of every head of the read blocks, (b, heads, n, d); None unless asked for.
     """
 
     features: tuple[Float[Tensor, "b _ _ _"], ...]
-    attention: Float[Tensor, "b heads n n"] | None
+    attention: Attention | None
 
 
 class Encoder(nn.Module, ABC):
@@ -73,7 +89,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
-        """Features of images normalised as for ImageNet; attention logits where ``attention`` asks."""
+        """Features of images normalised as for ImageNet; queries and keys where ``attention`` asks."""
 
     @abstractmethod
     def grid(self, height: int, width: int) -> Grid:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.encoder import Grid, to_map, to_tokens
+from afa_wsss.models.encoder import Attention, Grid, to_map, to_tokens
 
 
 class DropPath(nn.Module):
@@ -40,20 +40,16 @@ class EfficientAttention(nn.Module):
         self.reduction_norm = nn.LayerNorm(width) if reduction > 1 else None
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
-        """Attended tokens; with ``logits``, also q . k of every head, unscaled and with gradient."""
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, read: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Attention | None]:
+        """Attended tokens; with ``read``, also queries and keys, with gradient."""
         source = tokens
         if self.reduction is not None and self.reduction_norm is not None:
             source = self.reduction_norm(to_tokens(self.reduction(to_map(tokens, grid))))
         query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if not logits:
-            mixed, scores = F.scaled_dot_product_attention(query, key, value), None
-        else:
-            scores = query @ key.transpose(-2, -1)
-            mixed = (scores * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
-        return self.output(mixed.transpose(1, 2).flatten(2)), scores
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.output(mixed.transpose(1, 2).flatten(2)), Attention(query, key) if read else None
 
     def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
         """The layers that the logits are made by."""
@@ -71,13 +67,13 @@ class TokenComparison(nn.Module):
         self.key = nn.Linear(width, width)
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
-    ) -> tuple[None, Float[Tensor, "b heads n n"] | None]:
-        """Nothing to add to the tokens; with ``logits``, q . k of every head, unscaled and with gradient."""
-        if not logits:
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, read: bool = False
+    ) -> tuple[None, Attention | None]:
+        """Nothing to add to the tokens; with ``read``, queries and keys, with gradient."""
+        if not read:
             return None, None
         query, key = (layer(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key))
-        return None, query @ key.transpose(-2, -1)
+        return None, Attention(query, key)
 
     def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
         """The layers that the logits are made by."""
@@ -116,12 +112,12 @@ class MixBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, logits: bool = False
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n m"] | None]:
-        """Tokens of the same shape; with ``logits``, also the attention logits."""
-        attended, scores = None, None
+        self, tokens: Float[Tensor, "b n d"], grid: Grid, *, read: bool = False
+    ) -> tuple[Float[Tensor, "b n d"], Attention | None]:
+        """Tokens of the same shape; with ``read``, also queries and keys."""
+        attended, attention = None, None
         if self.attention is not None and self.attention_norm is not None:
-            attended, scores = self.attention(self.attention_norm(tokens), grid, logits=logits)
+            attended, attention = self.attention(self.attention_norm(tokens), grid, read=read)
         if attended is not None:
             tokens = tokens + self.drop_path(attended)
-        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), scores
+        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), attention

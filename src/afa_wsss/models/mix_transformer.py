@@ -1,7 +1,7 @@
 """Mix transformer (MiT), the hierarchical backbone of SegFormer (Xie et al., NeurIPS 2021, section 3.1).
 
 Four stages, each an overlapping patch embedding and a few transformer blocks whose keys and values are taken from a
-coarser grid. AFA reads the attention logits of the last two blocks of the last stage, where the grid is not reduced.
+coarser grid. AFA reads the attention of the last two blocks of the last stage, where the grid is not reduced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.encoder import READ_BLOCKS, Encoder, EncoderOutput, Grid, to_map, to_tokens
+from afa_wsss.models.encoder import READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map, to_tokens
 from afa_wsss.models.mix_block import EfficientAttention, MixBlock, TokenComparison
 from afa_wsss.types import UserError
 
@@ -113,15 +113,15 @@ class MixStage(nn.Module):
 
     def forward(
         self, maps: Float[Tensor, "b d h w"], *, read: int = 0
-    ) -> tuple[Float[Tensor, "b e h2 w2"], list[Float[Tensor, "b heads n m"]]]:
-        """Feature map, and the attention logits of the last ``read`` blocks."""
+    ) -> tuple[Float[Tensor, "b e h2 w2"], list[Attention]]:
+        """Feature map, and the attention of the last ``read`` blocks."""
         tokens, grid = self.embedding(maps)
-        logits = []
+        seen = []
         for index, block in enumerate(self.blocks):
-            tokens, scores = block(tokens, grid, logits=index >= len(self.blocks) - read)
-            if scores is not None:
-                logits.append(scores)
-        return to_map(self.norm(tokens), grid), logits
+            tokens, attention = block(tokens, grid, read=index >= len(self.blocks) - read)
+            if attention is not None:
+                seen.append(attention)
+        return to_map(self.norm(tokens), grid), seen
 
 
 class MixTransformer(Encoder):
@@ -150,12 +150,13 @@ class MixTransformer(Encoder):
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Features of all stages."""
-        features, logits, maps = [], [], images
+        features, seen, maps = [], [], images
         for index, stage in enumerate(self.stages):
             last = index == len(self.stages) - 1
-            maps, logits = stage(maps, read=READ_BLOCKS if last and attention else 0)
+            maps, seen = stage(maps, read=READ_BLOCKS if last and attention else 0)
             features.append(maps)
-        return EncoderOutput(tuple(features), torch.cat(logits, dim=1) if logits else None)
+        read = Attention(*(torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))) if seen else None
+        return EncoderOutput(tuple(features), read)
 
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""

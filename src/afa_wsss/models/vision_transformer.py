@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.encoder import NORMS, READ_BLOCKS, Encoder, EncoderOutput, Grid, to_map
+from afa_wsss.models.encoder import NORMS, READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map
 from afa_wsss.models.hub import HUB_PREFIX
 from afa_wsss.models.weight_layouts import StateDict
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
@@ -34,7 +34,7 @@ HEADS = ("head.", "head_dist.", "pre_logits.", "attn_pool.")
 
 
 class AttentionReader:
-    """Takes queries and keys of one of timm's attention modules as it runs, and makes the logits from them."""
+    """Takes queries and keys of one of timm's attention modules as it runs."""
 
     def __init__(self, attention: Any) -> None:
         """Hooks ``attention``; it keeps working as before, fused or not."""
@@ -56,10 +56,10 @@ class AttentionReader:
     def _take_key(self, _module: nn.Module, _arguments: tuple[Any, ...], key: Tensor) -> None:
         self.key = key if self.reading else None
 
-    def logits(self, prefix_tokens: int) -> Float[Tensor, "b heads n n"]:
-        """Q . k of every head, before scaling, with gradient; without class and register tokens. Can be read once."""
+    def read(self, prefix_tokens: int) -> Attention:
+        """Queries and keys of every head, with gradient; without class and register tokens. Can be read once."""
         if self.query is None or self.key is None:
-            raise RuntimeError("attention logits are read after a pass that was asked for them")
+            raise RuntimeError("attention is read after a pass that was asked for them")
         query, key = self.query[:, :, prefix_tokens:], self.key[:, :, prefix_tokens:]
         if self.rotation is not None:
             query, key = (self._rotated(vectors, self.rotation) for vectors in (query, key))
@@ -67,7 +67,7 @@ class AttentionReader:
         if groups > 1:  # heads that share their keys
             key = key.repeat_interleave(groups, dim=1)
         self.query = self.key = self.rotation = None
-        return query @ key.transpose(-2, -1)
+        return Attention(query, key)
 
     def _rotated(self, vectors: Tensor, rotation: Tensor) -> Tensor:
         from timm.layers.pos_embed_sincos import apply_rot_embed_cat
@@ -114,9 +114,11 @@ class VisionTransformerEncoder(Encoder):
             intermediates_only=True,
         )
         prefix = self.transformer.num_prefix_tokens
-        logits = torch.cat([reader.logits(prefix) for reader in self.readers], dim=1) if attention else None
-        grid = self.grid(*images.shape[-2:])
-        return EncoderOutput(tuple(to_map(features, grid) for features in tokens), logits)
+        grid, seen = self.grid(*images.shape[-2:]), None
+        if attention:
+            read = (reader.read(prefix) for reader in self.readers)
+            seen = Attention(*(torch.cat(parts, dim=1) for parts in zip(*read, strict=True)))
+        return EncoderOutput(tuple(to_map(features, grid) for features in tokens), seen)
 
     @property
     def default_weights(self) -> str | None:

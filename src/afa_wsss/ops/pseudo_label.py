@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from afa_wsss.ops.cam import zero_absent
 from afa_wsss.types import IGNORE_INDEX
+
+
+class PresentClasses(NamedTuple):
+    """The classes of each photo in as many slots as the fullest photo needs: few, however many classes there are.
+
+    Maps and labels are made of slots alone; ``named`` gives the labels their classes back.
+
+    Attributes:
+        classes: From 0, the photo's own first and in order; any others fill the slots that are left.
+        labels: 1 where the slot's class is in the photo.
+    """
+
+    classes: Int[Tensor, "b s"]
+    labels: Float[Tensor, "b s"]
+
+    def named(self, slots: UInt8[Tensor, "b H W"]) -> UInt8[Tensor, "b H W"]:
+        """Labels of classes from labels of slots; background 0 and 255 stay."""
+        table = self.classes.new_full((len(slots), 256), IGNORE_INDEX, dtype=torch.uint8)
+        table[:, 0] = 0
+        table[:, 1 : self.classes.shape[1] + 1] = self.classes + 1
+        return table.gather(1, slots.flatten(1).long()).view(slots.shape)
+
+
+def present_classes(image_labels: Float[Tensor, "b k"], most: int | None = None) -> PresentClasses:
+    """Slots for the classes of each photo.
+
+    Args:
+        image_labels: Multi-hot.
+        most: Classes of the photo that has the most of them, as ``Batch.most_classes`` knows without asking a GPU;
+            None for a slot for each class.
+    """
+    slots = image_labels.shape[1] if most is None else max(most, 1)
+    classes = image_labels.sort(dim=1, descending=True, stable=True).indices[:, :slots]
+    return PresentClasses(classes, image_labels.gather(1, classes))
 
 
 def background_scores(

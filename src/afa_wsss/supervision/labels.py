@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from afa_wsss.ops.par import PARKernel
 from afa_wsss.ops.pseudo_label import combine, strongest
 from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
 
@@ -20,6 +21,7 @@ def labels_from_cam(
     low: float,
     high: float,
     par: PARSettings | None = DEFAULT_PAR,
+    kernel: PARKernel | None = None,
 ) -> UInt8[Tensor, "b H W"]:
     """Labels from class activation maps and PAR (AFA, section 3.2; DESIGN, step 6).
 
@@ -31,11 +33,12 @@ def labels_from_cam(
         low: Background score beta_l: what stays background against it is background.
         high: Background score beta_h: what is foreground against it is foreground.
         par: How scores are refined; None to leave them.
+        kernel: ``par.half_size_kernel(images)``, where it was made before.
 
     Returns:
         Classes, background 0, and 255 where the two disagree and outside of the box.
     """
-    scores_low, scores_high = cam_scores(images, cam, image_labels, (low, high), par=par)
+    scores_low, scores_high = cam_scores(images, cam, image_labels, (low, high), par=par, kernel=kernel)
     return combine(strongest(scores_low), strongest(scores_high), box)
 
 
@@ -51,6 +54,7 @@ def labels_from_walk(
     high: float,
     walk: Walk,
     par: PARSettings | None = DEFAULT_PAR,
+    kernel: PARKernel | None = None,
 ) -> UInt8[Tensor, "b H W"]:
     """Labels from class activation maps spread by the random walk, then PAR (AFA, section 3.3; DESIGN, steps 9-10).
 
@@ -64,12 +68,13 @@ def labels_from_walk(
         high: Background score beta_h.
         walk: Grid of the affinity, window and power of the random walk.
         par: How scores are refined; None to leave them.
+        kernel: ``par.half_size_kernel(images)``, where it was made before and every box is the whole frame.
 
     Returns:
         As ``labels_from_cam``.
     """
     scores = torch.cat(walk_scores(cam, affinity, image_labels, (low, high), walk=walk), dim=1)
     if par is not None:
-        scores = refine_in_boxes(images, scores, box, par=par)
+        scores = refine_in_boxes(images, scores, box, par=par, kernel=kernel)
     scores_low, scores_high = scores.chunk(2, dim=1)
     return combine(strongest(scores_low), strongest(scores_high), box)

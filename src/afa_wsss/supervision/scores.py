@@ -12,7 +12,7 @@ from torch import Tensor
 
 from afa_wsss.ops.affinity import locality_mask
 from afa_wsss.ops.image import resample, resize, source_coordinates
-from afa_wsss.ops.par import DILATIONS, apply_kernel, neighbour_kernel
+from afa_wsss.ops.par import DILATIONS, PARKernel, apply_kernel, neighbour_kernel
 from afa_wsss.ops.pseudo_label import background_scores
 from afa_wsss.ops.random_walk import propagate, transition_matrix
 from afa_wsss.types import UserError
@@ -38,14 +38,16 @@ class PARSettings:
         if min(self.w1, self.w2) <= 0 or self.w3 < 0:
             raise UserError(f"need w1 and w2 of PAR above 0 and w3 of at least 0, got {self.w1}, {self.w2}, {self.w3}")
 
-    def refine(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        scores: Float[Tensor, "b c H W"],
-        boxes: Int[Tensor, "b 4"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """PAR of ``scores``, which already have the size of ``images``."""
-        kernel = neighbour_kernel(images, dilations=self.dilations, w1=self.w1, w2=self.w2, w3=self.w3, boxes=boxes)
+    def kernel(self, images: Float[Tensor, "b 3 h w"], boxes: Int[Tensor, "b 4"] | None = None) -> PARKernel:
+        """The kernel of photos of the size at which they are refined."""
+        return neighbour_kernel(images, dilations=self.dilations, w1=self.w1, w2=self.w2, w3=self.w3, boxes=boxes)
+
+    def half_size_kernel(self, images: Float[Tensor, "b 3 H W"]) -> PARKernel:
+        """That of whole photos at half their size. It serves any thresholds and kinds of label."""
+        return self.kernel(_half(images))
+
+    def apply(self, kernel: PARKernel, scores: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """PAR of ``scores``, which have the kernel's size."""
         return apply_kernel(kernel, scores, steps=self.steps)
 
 
@@ -79,15 +81,18 @@ def cam_scores(
     thresholds: Sequence[float],
     *,
     par: PARSettings | None,
+    kernel: PARKernel | None = None,
 ) -> tuple[Float[Tensor, "b c H W"], ...]:
     """Scores of [background, classes present] at each background score, refined at half resolution (DESIGN, step 6).
 
-    All thresholds share one kernel and one pass. Without PAR nothing is resized.
+    All thresholds share one kernel and one pass: ``par.half_size_kernel(images)``, made here unless it is given.
+    Without PAR nothing is resized.
     """
     source = cam if par is None else _half(cam)
     scores = torch.cat([background_scores(source, image_labels, threshold) for threshold in thresholds], dim=1)
     if par is not None:
-        scores = resize(par.refine(_half(images), scores), images.shape[-2:])
+        kernel = par.half_size_kernel(images) if kernel is None else kernel
+        scores = resize(par.apply(kernel, scores), images.shape[-2:])
     return scores.chunk(len(thresholds), dim=1)
 
 
@@ -113,13 +118,18 @@ def refine_in_boxes(
     boxes: Int[Tensor, "b 4"],
     *,
     par: PARSettings,
+    kernel: PARKernel | None = None,
 ) -> Float[Tensor, "b c H W"]:
     """PAR of each photo inside its own box alone, at half of the box's size, for the whole batch at once (step 10).
 
     Every box is laid at the top left of a canvas of half the crop's size, refined there, and laid back. Outside of the
-    boxes the scores have no meaning.
+    boxes the scores have no meaning. Where every photo fills its frame, ``kernel`` may be the whole photos'
+    ``par.half_size_kernel(images)``: then nothing is laid anywhere, and no second kernel is made.
     """
     height, width = images.shape[-2:]
+    if kernel is not None:
+        small = resize(scores, (height // 2, width // 2), align_corners=True)
+        return resize(par.apply(kernel, small), (height, width))
     top, bottom, left, right = boxes.unbind(1)
     rows, columns = bottom - top, right - left
     half_rows, half_columns = rows // 2, columns // 2
@@ -129,7 +139,7 @@ def refine_in_boxes(
     images = resample(images, *(_forth(*side, align_corners=False) for side in sides))
     scores = resample(scores, *(_forth(*side, align_corners=True) for side in sides))
     inner = torch.stack([torch.zeros_like(rows), half_rows, torch.zeros_like(rows), half_columns], dim=1)
-    refined = par.refine(images, scores, inner)
+    refined = par.apply(par.kernel(images, inner), scores)
     return resample(refined, _back(height, half_rows, rows, top), _back(width, half_columns, columns, left))
 
 

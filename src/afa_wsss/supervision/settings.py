@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.image import truncated
+from afa_wsss.ops.par import PARKernel
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.scores import PARSettings, Walk
 from afa_wsss.supervision.stages import LabelStages, label_stages
 from afa_wsss.types import Targets, UserError
+
+
+class _Refining(TypedDict):
+    par: PARSettings | None
+    kernel: PARKernel | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class Supervision:
         grid: tuple[int, int],
         affinity_grid: tuple[int, int],
         step: int,
+        full_frames: bool = False,
     ) -> Targets:
         """Labels of pixels and of pairs of tokens for a training step at or after ``first_step``.
 
@@ -107,18 +115,21 @@ class Supervision:
             grid: Token grid of the training pass, for the affinity labels.
             affinity_grid: Token grid of ``affinity``.
             step: From 0.
+            full_frames: Whether every photo is known to fill its frame: both kinds of label then share one kernel.
         """
         walks = self.walk_first_step is not None and step >= self.walk_first_step
         images = truncated(images) if self.truncate_photos else images
+        kernel = self.par.half_size_kernel(images) if self.par is not None and full_frames else None
+        refining: _Refining = {"par": self.par, "kernel": kernel}
         labels = []
         if not (walks and self.affinity_from_walk):
             maps = (images, cam, image_labels, boxes)
-            labels.append(labels_from_cam(*maps, low=self.low, high=self.high, par=self.par))
+            labels.append(labels_from_cam(*maps, low=self.low, high=self.high, **refining))
         if walks:
             walk = self.walk_on(affinity_grid)
             walked = (images, cam, affinity, image_labels, boxes)
             low, high, _ = self.walk_thresholds
-            labels.append(labels_from_walk(*walked, low=low, high=high, walk=walk, par=self.par))
+            labels.append(labels_from_walk(*walked, low=low, high=high, walk=walk, **refining))
         # Pairs are labelled by the first that is made, CAM where there is one; pixels by the last.
         pairs = affinity_labels(labels[0], grid=grid, radius=self.radius)
         return Targets(image_labels, labels[-1], pairs)
@@ -136,8 +147,18 @@ class Supervision:
         boxes: Int[Tensor, "b 4"],
         *,
         affinity_grid: tuple[int, int],
+        full_frames: bool = False,
     ) -> LabelStages:
         """What each stage of the method adds, for validation: see ``label_stages``."""
-        maps, walk = (images, cam, affinity, image_labels, boxes), self.walk_on(affinity_grid)
-        after_walk = self.walk_thresholds[2]
-        return label_stages(*maps, background=self.background, walk_background=after_walk, walk=walk, par=self.par)
+        return label_stages(
+            images,
+            cam,
+            affinity,
+            image_labels,
+            boxes,
+            background=self.background,
+            walk_background=self.walk_thresholds[2],
+            walk=self.walk_on(affinity_grid),
+            par=self.par,
+            full_frames=full_frames,
+        )

@@ -33,6 +33,7 @@ def label_stages(
     walk_background: float | None = None,
     walk: Walk,
     par: PARSettings | None = DEFAULT_PAR,
+    full_frames: bool = False,
 ) -> LabelStages:
     """Reads the class activation maps plain, after PAR, after the walk, and after both.
 
@@ -46,11 +47,13 @@ def label_stages(
         walk_background: The one for what the walk has spread; None for ``background``.
         walk: Grid of the affinity, window and power of the random walk.
         par: How scores are refined; None to leave them, when the stages with and without PAR are equal.
+        full_frames: Whether every photo is known to fill its frame: both refinements then share one kernel.
     """
-    (refined,) = cam_scores(images, cam, image_labels, (background,), par=par)
+    kernel = par.half_size_kernel(images) if par is not None and full_frames else None
+    (refined,) = cam_scores(images, cam, image_labels, (background,), par=par, kernel=kernel)
     walk_background = background if walk_background is None else walk_background
     (walked,) = walk_scores(cam, affinity, image_labels, (walk_background,), walk=walk)
-    both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par)
+    both = walked if par is None else refine_in_boxes(images, walked, boxes, par=par, kernel=kernel)
     return LabelStages(
         read_cam(cam, image_labels, background),
         *(strongest(scores) for scores in (refined, walked, both)),

@@ -14,12 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores
-from afa_wsss.inference import crf_labels, multi_scale_cam, multi_scale_logits
+from afa_wsss.inference import crf_labels, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import box_mask, strongest
 from afa_wsss.supervision import LabelStages, Supervision
+from afa_wsss.training.maps import make_maps, make_targets, read_stages
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch, Targets
 
 MakeOptimizer = Callable[[AFA], Optimizer]
@@ -38,7 +39,7 @@ class Inspection(NamedTuple):
         stages: Labels after each stage, from the photo's own classes.
         prediction: Of the segmentation branch, which knows no classes beforehand.
         class_logits: Of the class branch.
-        cam: Normalised maps.
+        cam: Normalised maps; those of classes that no photo needs a slot for are 0.
         affinity: Of the largest scale, on ``affinity_grid``.
         affinity_grid: Height and width of its token grid.
         refined: The prediction after the dense CRF; None without.
@@ -114,39 +115,31 @@ class AFAModule(lightning.LightningModule):
         step = self.global_step
         if step < self.supervision.first_step:
             return Targets(batch.image_labels)
-        cam, affinity = multi_scale_cam(self.network, images, scales=self.cam_scales)
-        targets = self.supervision.targets(
-            batch.images.float() / 255,
-            cam,
-            affinity,
-            batch.image_labels,
-            batch.boxes,
-            grid=self.network.grid(*images.shape[-2:]),
-            affinity_grid=self.affinity_grid(images),
-            step=step,
-        )
-        return targets._replace(photos=batch.images, boxes=batch.boxes)
+        maps = make_maps(self.network, batch, images, output, scales=self.cam_scales)
+        grid, classes = self.network.grid(*images.shape[-2:]), self.network.num_classes
+        return make_targets(self.supervision, batch, maps, grid=grid, step=step, classes=classes)
 
     def active_losses(self) -> dict[str, LossTerm]:
         """The terms that count at this step."""
         return {name: term for name, term in self.losses.items() if term.is_active(self.global_step)}
 
-    def affinity_grid(self, images: Tensor) -> tuple[int, int]:
-        """Token grid of the largest CAM scale."""
-        scale = max(self.cam_scales)
-        return self.network.grid(*(int(side * scale) for side in images.shape[-2:]))
-
     def inspect(self, batch: Batch) -> Inspection:
         """Everything that validation scores and pictures show of a batch."""
         images = normalize(batch.images)
-        logits = multi_scale_logits(self.network, images, scales=self.eval_scales, mirror=self.eval_mirror)
-        cam, affinity = multi_scale_cam(self.network, images, scales=self.cam_scales)
-        grid = self.affinity_grid(images)
-        shown = (batch.images.float() / 255, cam, affinity, batch.image_labels, batch.boxes)
-        stages = self.supervision.stages(*shown, affinity_grid=grid)
-        class_logits = self.network(images).class_logits
+        output = self.network(images)
+        maps = make_maps(self.network, batch, images, output, scales=self.cam_scales)
+        scales, mirror = self.eval_scales, self.eval_mirror
+        logits = multi_scale_logits(self.network, images, scales=scales, mirror=mirror, known=output)
         refined = crf_labels(batch.images, logits, batch.boxes) if self.crf else None
-        return Inspection(stages, strongest(logits), class_logits, cam, affinity, grid, refined)
+        return Inspection(
+            read_stages(self.supervision, batch, maps),
+            strongest(logits),
+            output.class_logits,
+            maps.of_classes(self.network.num_classes),
+            maps.affinity,
+            maps.grid,
+            refined,
+        )
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; the inspection goes on to the callbacks that draw."""

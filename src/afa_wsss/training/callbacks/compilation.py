@@ -13,9 +13,8 @@ class Compilation(Callback):
     """Compiles the encoder: nearly all of a step, the passes for class activation maps included.
 
     Each size has a graph of its own; graphs that leave sizes open were slower than none at all. Crops are of one size,
-    so a run needs a graph for the training pass, one for each CAM scale, and one for the pass that also reads the
-    affinity. The number of classes is in none of them. Held-out photos have a size each, so validation runs as if
-    nothing were compiled, and never compiles.
+    so a run needs a graph for the training pass and one for each CAM scale. The number of classes is in none of them.
+    Held-out photos have a size each, so validation runs as if nothing were compiled, and never compiles.
     """
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
