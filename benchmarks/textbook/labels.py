@@ -91,6 +91,36 @@ def labels_from_walk(
     return result
 
 
+@torch.no_grad()
+def read_stages(
+    images: Tensor,
+    cam: Tensor,
+    affinity: Tensor,
+    image_labels: Tensor,
+    *,
+    grid: tuple[int, int],
+    window: Tensor,
+    background: float = 0.45,
+) -> tuple[Tensor, ...]:
+    """Labels of whole photos at one background score: of CAM, CAM and PAR, walk, walk and PAR."""
+    b, _, height, width = images.shape
+    small_images, small_cam = (_resize(maps, (height // 2, width // 2)) for maps in (images, cam))
+    powers = affinity**2 * window.to(affinity.dtype)
+    transition = powers / (powers.sum(dim=-1, keepdim=True) + 0.1)
+    tokens, read = _resize(cam, grid), []
+    for index in range(b):
+        present = torch.nonzero(image_labels[index])[:, 0]
+        classes = torch.cat([torch.zeros(1, dtype=torch.long), present + 1])
+        plain = torch.cat([torch.full_like(cam[index, :1], background), cam[index, present]])[None]
+        scores = torch.cat([torch.full_like(small_cam[index, :1], background), small_cam[index, present]])
+        refined = _resize(par.refine(small_images[index][None], scores[None].softmax(dim=1)), (height, width))
+        scores = torch.cat([torch.full_like(tokens[index, :1], background), tokens[index, present]]).softmax(dim=0)
+        walked = _resize((transition[index] @ scores.flatten(1).T).T.reshape(1, -1, *grid), (height, width))
+        both = _resize(par.refine(small_images[index][None], walked), (height, width))
+        read.append([classes[stage.argmax(dim=1)[0]] for stage in (plain, refined, walked, both)])
+    return tuple(torch.stack(stage) for stage in zip(*read, strict=True))
+
+
 def affinity_labels(labels: Tensor, *, grid: tuple[int, int], window: Tensor) -> Tensor:
     """Step 7 of the method."""
     tokens = F.interpolate(labels[:, None].float(), size=grid, mode="nearest").flatten(1)

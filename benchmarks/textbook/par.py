@@ -16,7 +16,7 @@ def neighbours(maps: Tensor) -> Tensor:
     for dilation in DILATIONS:
         padded = F.pad(maps, (dilation,) * 4, mode="replicate")
         patches = F.unfold(padded, kernel_size=3, dilation=dilation).view(b, c, 9, height, width)
-        rings.append(torch.cat([patches[:, :, :4], patches[:, :, 5:]], dim=2))
+        rings += [patches[:, :, :4], patches[:, :, 5:]]
     return torch.cat(rings, dim=2)
 
 

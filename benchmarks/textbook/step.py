@@ -65,10 +65,23 @@ def training_step(model: AFA, optimizer: Optimizer, batch: Batch) -> float:
 
 
 @torch.no_grad()
-def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What validation scores: the prediction, class logits, CAM, and labels at one background score of each stage."""
+def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    """What validation scores: the prediction over scales and mirror, class logits, CAM, and labels of each stage."""
     images = normalize(batch.images)
-    logits = network.forward(model, images)
-    prediction = F.interpolate(logits.seg_logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    height, width = images.shape[-2:]
+    class_logits = network.forward(model, images).class_logits
+    views = []
+    for scale in SCALES:
+        scaled = images
+        if scale != 1.0:
+            size = [int(height * scale), int(width * scale)]
+            scaled = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        logits = network.forward(model, torch.cat([scaled, scaled.flip(-1)])).seg_logits
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        views += [logits[: len(images)], logits[len(images) :].flip(-1)]
+    prediction = torch.stack(views).amax(dim=0).argmax(dim=1)
     cam, affinity = network.multi_scale_cam(model, images, scales=SCALES)
-    return prediction.argmax(dim=1), logits.class_logits, cam, affinity
+    cam = cam * batch.image_labels[..., None, None]
+    large = model.grid(int(height * max(SCALES)), int(width * max(SCALES)))
+    shown = (batch.images.float() / 255, cam, affinity, batch.image_labels)
+    return prediction, class_logits, cam, labels.read_stages(*shown, grid=large, window=window_mask(*large))

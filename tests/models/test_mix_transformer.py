@@ -92,6 +92,6 @@ def test_attention_of_the_nano_tells_a_token_nothing_of_others() -> None:
     encoder = mix_transformer("mit_nano").eval()
     silent, compared = (encoder(torch.randn(1, 3, 64, 64), attention=asked) for asked in (False, True))
     assert silent.attention is None
-    assert compared.attention.shape == (1, encoder.attention_channels, 64, 64)
+    assert compared.attention.logits().shape == (1, encoder.attention_channels, 64, 64)
     sum(maps.sum() for maps in compared.features).backward()
     assert all(parameter.grad is None for parameter in encoder.attention_inputs())
