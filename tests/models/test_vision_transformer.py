@@ -80,7 +80,7 @@ def products(encoder, images):
 def test_logits_and_their_gradients_are_products_of_what_the_fused_attention_is_given(name):
     encoder, images = built(name)
     gradients = []
-    found, wanted = encoder(images).attention, products(encoder, images)
+    found, wanted = encoder(images).attention.logits(), products(encoder, images)
     torch.testing.assert_close(found, wanted, atol=1e-4 * float(wanted.detach().abs().max()), rtol=1e-4)
     for logits in (found, wanted):
         taught = torch.autograd.grad(logits.square().mean(), encoder.attention_inputs(), allow_unused=True)

@@ -216,7 +216,8 @@ def _reads_as_it_tells(encoder: VisionTransformerEncoder) -> bool:
     training = encoder.training
     height, width = 2 * encoder.patch[0], 3 * encoder.patch[1]
     try:
-        features, logits = encoder.eval()(torch.zeros(1, 3, height, width, device=encoder.scale.device))
+        features, attention = encoder.eval()(torch.zeros(1, 3, height, width, device=encoder.scale.device))
+        logits = None if attention is None else attention.logits()
     except (RuntimeError, TypeError):
         return False
     finally:
