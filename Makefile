@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format train eval pretrain-nano notebooks clean
+.PHONY: help demo test check format train eval pretrain-nano notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on class la
 
 notebooks: $(DEV) ## run every notebook and keep its outputs
 	$(BIN)/pytest --nbmake --overwrite notebooks
+
+bench: $(DEV) ## compare each stage with its textbook form: make bench ARGS="--only PAR"
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv, caches and builds; outputs/ and data/ stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,7 +1,7 @@
 """All comparisons, and the ratios: ``make bench``.
 
 python -m benchmarks --only PAR --rounds 3
-python -m benchmarks --voc path/to/VOC2012 --markdown found.md
+python -m benchmarks --only "labels of a step" --markdown found.md
 """
 
 from __future__ import annotations
