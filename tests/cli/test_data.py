@@ -16,6 +16,7 @@ from tests.data.test_prepare import coco, voc  # noqa: F401  fixtures
 from tests.data.test_voc import write_annotation, write_list
 
 from afa_wsss.cli import data, evaluate, pseudo_label, train
+from afa_wsss.data import label_cache
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -154,6 +155,35 @@ def test_what_is_not_there_is_one_line(
     told = capsys.readouterr().err
     assert told.startswith("error: need ")
     assert told.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    def interrupt(*_: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "write_partshapes", interrupt)
+    assert run_command(data.main, "partshapes", f"root={tmp_path / 'drawn'}") == 130
+    assert capsys.readouterr().err.strip() == "stopped"
+
+
+def test_data_that_cannot_be_written_to_is_made_ready_all_the_same(
+    voc: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in "abc":
+        write_annotation(voc, name, "aeroplane")
+    monkeypatch.setattr(label_cache, "write_atomically", refuse)
+    words = [f"root={voc}", f"output_dir={tmp_path / 'out'}", "difficult=false"]
+    assert run_command(data.main, "voc", *words) == 1, "all objects are difficult"
+    told = capsys.readouterr().out
+    assert "(Read-only file system): each run gathers labels and train_aug anew, with data.dataset.difficult" in told
+    assert run_command(data.main, "voc", *words[:2]) == 0
+    assert not (voc / "image_labels.json").exists()
 
 
 def _blocks(language: str) -> list[str]:

@@ -28,6 +28,9 @@ DEBUG_VARIABLE = "AFA_DEBUG"
 LOST_PROCESS = r"Connection (closed|reset) by peer"
 """What the others say when one of several processes has ended."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 NO_GROUP = "Config group override must be a string or a list"
 """Hydra's plain ValueError for ``loss=null`` and its kind."""
 
@@ -59,6 +62,11 @@ def run(job: Callable[[DictConfig], Any], config_name: str) -> None:
     command = hydra.main(version_base="1.3", config_path=config_folder(), config_name=config_name)
     try:
         command(guarded)()
+    except KeyboardInterrupt:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        sys.stderr.write("stopped\n")
+        raise SystemExit(INTERRUPTED) from None
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         fail(error)
 
