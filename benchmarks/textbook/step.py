@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from afa_wsss.models import AFA
 from afa_wsss.ops.image import normalize
-from afa_wsss.types import Batch, Targets
+from afa_wsss.types import Batch
 from benchmarks.textbook import labels, network
 
 SCALES = (1.0, 0.5, 1.5)
@@ -19,7 +19,7 @@ window_mask = lru_cache(labels.window_mask)
 """Made once in a training run."""
 
 
-def make_targets(model: AFA, batch: Batch) -> Targets:
+def make_targets(model: AFA, batch: Batch) -> tuple[Tensor, Tensor]:
     """Labels of both kinds: of pixels from the walk, of pairs of tokens from CAM."""
     images = normalize(batch.images)
     height, width = images.shape[-2:]
@@ -31,14 +31,11 @@ def make_targets(model: AFA, batch: Batch) -> Targets:
     shown = (photos, cam, affinity, batch.image_labels, batch.boxes)
     from_walk = labels.labels_from_walk(*shown, grid=large, window=window_mask(*large))
     pairs = labels.affinity_labels(from_cam, grid=grid, window=window_mask(*grid))
-    return Targets(batch.image_labels, from_walk, pairs)
+    return from_walk, pairs
 
 
-def total_loss(output: network.AFAOutput, targets: Targets) -> Tensor:
+def total_loss(output: network.AFAOutput, image_labels: Tensor, pixels: Tensor, pairs: Tensor) -> Tensor:
     """L_cls + 0.1 L_seg + 0.1 L_aff."""
-    pixels, pairs = targets.pseudo_label, targets.affinity_label
-    assert pixels is not None  # noqa: S101
-    assert pairs is not None  # noqa: S101
     logits = F.interpolate(output.seg_logits, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
     background, foreground = pixels.long().clone(), pixels.long().clone()
     background[pixels != 0] = 255
@@ -50,14 +47,14 @@ def total_loss(output: network.AFAOutput, targets: Targets) -> Tensor:
     positive, negative = (pairs == 1).float(), (pairs == 0).float()
     apart = (positive * (1 - output.affinity)).sum() / (positive.sum() + 1)
     together = (negative * output.affinity).sum() / (negative.sum() + 1)
-    classes = nn.functional.multilabel_soft_margin_loss(output.class_logits, targets.image_labels)
+    classes = nn.functional.multilabel_soft_margin_loss(output.class_logits, image_labels)
     return classes + 0.1 * segmentation + 0.1 * 0.5 * (apart + together)
 
 
 def training_step(model: AFA, optimizer: Optimizer, batch: Batch) -> float:
     """Forward, labels, losses, backward, optimizer; the loss."""
     output = network.forward(model, normalize(batch.images))
-    loss = total_loss(output, make_targets(model, batch))
+    loss = total_loss(output, batch.image_labels, *make_targets(model, batch))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

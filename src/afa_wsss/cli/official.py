@@ -43,6 +43,6 @@ def recipe(experiment: str) -> build.Plain:
     config = compose("train", overrides=[f"experiment={experiment}"])
     config.data.root = ""
     config.callbacks, config.logger = {}, {}  # they belong to a run
-    settings: build.Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    settings: build.Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # OmegaConf types any container
     settings["data"]["root"] = None
     return settings

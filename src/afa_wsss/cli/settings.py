@@ -22,7 +22,7 @@ def plain(config: DictConfig) -> Plain:
     if missing:
         told = ", ".join(f"{key}=..." for key in missing)
         raise UserError(f"need a value for {', '.join(missing)}, got none; add {told} to the command")
-    settings: Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    settings: Plain = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # OmegaConf types any container
     data = settings.get("data", {})
     if data.get("root") is not None:
         data["root"] = str(Path(data["root"]).expanduser().absolute())

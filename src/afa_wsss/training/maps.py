@@ -60,30 +60,19 @@ def make_targets(
             f"need at most {MOST_CLASSES} classes for labels of pixels, which are bytes, got {classes}; merge some, or "
             "train the class branch alone: supervision.first_step=${trainer.max_steps}"
         )
-    targets = supervision.targets(
-        batch.images.float() / 255,
-        maps.cam,
-        maps.affinity,
-        maps.present.labels,
-        batch.boxes,
-        grid=grid,
-        affinity_grid=maps.grid,
-        step=step,
-        full_frames=batch.full_frames,
-    )
+    read = _readable(batch, maps)
+    targets = supervision.targets(*read, grid=grid, affinity_grid=maps.grid, step=step, full_frames=batch.full_frames)
     pixels = None if targets.pseudo_label is None else maps.present.named(targets.pseudo_label)
     return Targets(batch.image_labels, pixels, targets.affinity_label, batch.images, batch.boxes)
 
 
 def read_stages(supervision: Supervision, batch: Batch, maps: Maps) -> LabelStages:
     """The maps read as labels of classes after each stage of the method."""
-    stages = supervision.stages(
-        batch.images.float() / 255,
-        maps.cam,
-        maps.affinity,
-        maps.present.labels,
-        batch.boxes,
-        affinity_grid=maps.grid,
-        full_frames=batch.full_frames,
-    )
+    read = _readable(batch, maps)
+    stages = supervision.stages(*read, affinity_grid=maps.grid, full_frames=batch.full_frames)
     return LabelStages(*(maps.present.named(labels) for labels in stages))
+
+
+def _readable(batch: Batch, maps: Maps) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Photos in [0, 1], CAM, affinity, labels of the slots and boxes, as supervision takes them."""
+    return batch.images.float() / 255, maps.cam, maps.affinity, maps.present.labels, batch.boxes

@@ -34,7 +34,7 @@ class Throughput(Callback):
     ) -> None:
         """Counts, and logs where Lightning logs."""
         self.images += len(batch.names) * trainer.world_size
-        if (trainer.global_step % trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
+        if (trainer.global_step % trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]  # set by Lightning
             elapsed = self.seconds + time.perf_counter() - self.started
             pl_module.log("train/images_per_second", self.images / elapsed)
             self.images, self.seconds, self.started = 0, 0.0, time.perf_counter()
