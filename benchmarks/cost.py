@@ -1,0 +1,178 @@
+"""What a training step costs over crop, batch and classes, and what starting costs over photos: docs/cost.md.
+
+    python -m benchmarks.cost step crop 256 384 512 --repeats 3 >> cost.csv
+    python -m benchmarks.cost data 1000 10000 100000 >> cost.csv
+    python -m benchmarks.cost plot cost.csv docs/images
+
+Each size is measured in a process of its own. Steps are of the last phase, with walk, PAR and affinity labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from afa_wsss.data.sets import TrainSet, collate
+from afa_wsss.data.transforms import TrainTransform
+from afa_wsss.data.voc import VOCDataset
+from afa_wsss.training.datamodule import CropSampler
+from afa_wsss.training.optim import afa_optimizer
+from benchmarks.measure import peak_of
+from benchmarks.stages import module_of, network, training_batch
+
+BASE = {"crop": 256, "batch": 4, "classes": 20}
+"""What the other two are while one grows."""
+
+LABELS = {"crop": "side of the crop, pixels", "batch": "crops in a batch", "classes": "classes", "photos": "photos"}
+
+
+def step_cost(settings: dict[str, int], repeats: int) -> tuple[float, float]:
+    """Median seconds of a step of MiT-B1, and MiB of memory above that of network, optimizer and batch."""
+    model = network(settings["classes"])
+    module, optimizer = module_of(model), afa_optimizer(model)
+    batch = training_batch(settings["crop"], settings["batch"], settings["classes"])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        optimizer.step()
+
+    step()
+    optimizer.zero_grad()
+    peak, seconds = peak_of(step), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds), peak / 2**20
+
+
+def write_index(root: Path, photos: int) -> None:
+    """A folder in VOC's layout: as many names as asked for, all links to one photo, and their gathered labels."""
+    (root / "JPEGImages").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (375, 500, 3), dtype=np.uint8)).save(root / "photo.jpg")
+    names = [f"{number:07d}" for number in range(photos)]
+    for name in names:
+        (root / "JPEGImages" / f"{name}.jpg").symlink_to(root / "photo.jpg")
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(names))
+    labels = {name: [number % 20, (number + 3) % 20] for number, name in enumerate(names)}
+    VOCDataset(root, "train").label_cache.write(labels)
+
+
+def data_cost(root: Path) -> dict[str, float]:
+    """Seconds and MiB of reading the index, seconds of looking at every file, seconds and MiB of a first batch."""
+    held: list[Any] = []
+
+    def index() -> None:
+        held.append(VOCDataset(root, "train"))
+        _ = held[0].image_labels
+
+    def first_batch() -> None:
+        sampler = CropSampler(len(held[0]), batch_size=8, seed=0)
+        held.append(TrainSet(held[0], TrainTransform(512), seed=0))
+        loader: Any = DataLoader(held[1], batch_size=8, sampler=sampler, collate_fn=collate)
+        next(iter(loader))
+
+    found = {}
+    for name, job in {"index": index, "files": lambda: held[0].check_files(), "first batch": first_batch}.items():
+        start = time.perf_counter()
+        found[f"{name}, MiB"] = peak_of(job) / 2**20
+        found[f"{name}, s"] = time.perf_counter() - start
+    return found
+
+
+def in_own_process(*words: str) -> dict[str, Any]:
+    """What ``--one`` tells in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.cost", *words]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def measure_steps(axis: str, values: list[int], repeats: int, tell: Callable[[str], None]) -> None:
+    """A CSV row for each value: axis, value, quantity, number."""
+    for value in values:
+        words = json.dumps(BASE | {axis: value})
+        found = in_own_process("one-step", words, "--repeats", str(repeats))
+        for quantity, number in found.items():
+            tell(f'{axis},{value},"{quantity}",{number:.4g}')
+
+
+def measure_data(values: list[int], tell: Callable[[str], None]) -> None:
+    """Likewise."""
+    for value in values:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "VOC2012"
+            write_index(root, value)
+            for quantity, number in in_own_process("one-data", str(root)).items():
+                tell(f'photos,{value},"{quantity}",{number:.4g}')
+
+
+def draw(table: Path, folder: Path) -> list[Path]:
+    """A picture for each axis: seconds on the left, memory on the right."""
+    rows = [row for row in csv.reader(table.read_text(encoding="utf-8").splitlines()) if row]
+    paths = []
+    for axis in dict.fromkeys(row[0] for row in rows):
+        figure = Figure(figsize=(7, 2.6), layout="constrained")
+        sides = figure.subplots(1, 2)
+        for side, unit in zip(sides, ("s", "MiB"), strict=True):
+            own = [row for row in rows if row[0] == axis and row[2].endswith(f", {unit}")]
+            for quantity in dict.fromkeys(row[2] for row in own):
+                points = [(int(row[1]), float(row[3])) for row in own if row[2] == quantity]
+                side.plot(
+                    *zip(*points, strict=True), marker="o", markersize=3, label=quantity.removesuffix(f", {unit}")
+                )
+            if axis in ("classes", "photos"):
+                side.set_xscale("log")
+            if axis == "photos":
+                side.set_yscale("log")
+            side.set_xlabel(LABELS[axis])
+            side.set_ylabel({"s": "seconds", "MiB": "MiB at most"}[unit])
+            side.set_ylim(bottom=None if axis == "photos" else 0)
+            side.legend(frameon=False, fontsize=8)
+        paths.append(folder / f"cost_{axis}.svg")
+        figure.savefig(paths[-1], metadata={"Date": None})
+    return paths
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("step", "data", "plot", "one-step", "one-data"))
+    parser.add_argument("words", nargs="+")
+    parser.add_argument("--repeats", type=int, default=3)
+    settings = parser.parse_args()
+    words, tell = settings.words, Console(highlight=False, soft_wrap=True).print
+    match settings.what:
+        case "step":
+            measure_steps(words[0], [int(word) for word in words[1:]], settings.repeats, tell)
+        case "data":
+            measure_data([int(word) for word in words], tell)
+        case "one-step":
+            torch.manual_seed(0)
+            seconds, memory = step_cost(json.loads(words[0]), settings.repeats)
+            tell(json.dumps({"step, s": seconds, "step, MiB": memory}))
+        case "one-data":
+            tell(json.dumps(data_cost(Path(words[0]))))
+        case "plot":
+            tell("\n".join(str(path) for path in draw(Path(words[0]), Path(words[1]))))
+
+
+if __name__ == "__main__":
+    main()
