@@ -39,9 +39,11 @@ train: $(RUNTIME) ## train: make train ARGS="experiment=voc12_mit_b1 data.root=.
 eval: $(RUNTIME) ## evaluate a checkpoint: make eval ARGS="checkpoint=..."
 	$(BIN)/afa-eval $(ARGS)
 
-pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on class labels of other classes
-	$(BIN)/afa-data partshapes pretraining=true root=datasets/partshapes_pretraining size=72 train=8000 val=200 seed=1000
-	$(BIN)/afa-train experiment=pretrain_nano $(ARGS) \
+pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on image labels of other classes
+	$(BIN)/afa-data partshapes classes=parts root=datasets/partshapes_parts size=72 train=8000 val=200 seed=1000
+	$(BIN)/afa-train experiment=pretrain_nano $(ARGS) callbacks.backbone.path=outputs/mit_nano_classes.safetensors
+	$(BIN)/afa-data partshapes classes=pairs root=datasets/partshapes_pairs train=4000 val=200 seed=2000
+	$(BIN)/afa-train experiment=pretrain_nano_affinity $(ARGS) model.pretrained=outputs/mit_nano_classes.safetensors \
 		callbacks.backbone.path=src/afa_wsss/models/pretrained/mit_nano.safetensors
 
 notebooks: $(DEV) ## run every notebook and keep its outputs

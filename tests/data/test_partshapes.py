@@ -11,6 +11,7 @@ from afa_wsss.data.partshapes import (
     PARTSHAPES,
     PRETRAINING,
     PRETRAINING_CLUTTER,
+    PRETRAINING_PAIRS,
     write_partshapes,
 )
 from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
@@ -93,6 +94,7 @@ def test_colour_says_nothing_of_the_class() -> None:
 def test_pretraining_shares_no_part_with_the_demo() -> None:
     parts, others = ({part for kind in chosen.kinds for part in kind[:2]} for chosen in (PARTSHAPES, PRETRAINING))
     assert not parts & others
+    assert {part for kind in PRETRAINING_PAIRS.kinds for part in kind[:2]} <= others
     assert parts | others == set(SILHOUETTES) | set(EMBLEMS)
 
 

@@ -96,6 +96,17 @@ def test_the_backbone_is_taken_out_of_an_official_checkpoint(tmp_path, caplog) -
     assert "(layout: official AFA checkpoint)" in caplog.text
 
 
+def test_affinity_heads_come_with_the_backbone_of_an_afa_network(tmp_path) -> None:
+    trained = create_model("mit_b0", 3, decoder_width=16)
+    save_file(trained.state_dict(), tmp_path / "ours.safetensors")
+    torch.save(reference_weights(), tmp_path / "official.pth")
+    torch.save(as_segformer(random_weights(trained.encoder), "mit_b0"), tmp_path / "mit_b0.pth")
+    for name, source in (("ours.safetensors", trained), ("official.pth", reference_network()), ("mit_b0.pth", None)):
+        model = create_model("mit_b0", 5, pretrained=str(tmp_path / name))
+        same = source is not None and torch.equal(model.affinity_head.weight, source.affinity_head.weight)
+        assert same == (source is not None)
+
+
 @pytest.mark.parametrize("layout", FILES)
 def test_what_is_neither_backbone_nor_head_is_named(tmp_path, layout) -> None:
     own = mix_transformer("mit_b0")

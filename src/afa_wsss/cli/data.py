@@ -16,8 +16,7 @@ from afa_wsss.data.coco import COCODataset
 from afa_wsss.data.coco_instances import ObjectRule, read_instances
 from afa_wsss.data.folder import FolderDataset
 from afa_wsss.data.parallel import available_cores
-from afa_wsss.data.partshapes import PARTSHAPES, PRETRAINING, PRETRAINING_CLUTTER, write_partshapes
-from afa_wsss.data.partshapes_scene import DEFAULT_CLUTTER
+from afa_wsss.data.partshapes import CLASS_SETS, write_partshapes
 from afa_wsss.data.prepare import (
     draw_coco_masks,
     gather_coco_labels,
@@ -33,6 +32,9 @@ from afa_wsss.types import UserError
 
 def write_synthetic(config: DictConfig) -> None:
     """Writes PartShapes, unless it is there already."""
+    if config.classes not in CLASS_SETS:
+        raise UserError(f"need classes to be one of {', '.join(CLASS_SETS)}, got {config.classes}")
+    parts, clutter = CLASS_SETS[config.classes]
     root = Path(config.root)
     if (root / "classes.json").is_file() and not config.overwrite:
         _say(f"PartShapes is there already: {root} (overwrite=true writes it anew)")
@@ -43,8 +45,8 @@ def write_synthetic(config: DictConfig) -> None:
         val=config.val,
         size=config.size,
         seed=config.seed,
-        parts=PRETRAINING if config.pretraining else PARTSHAPES,
-        clutter=PRETRAINING_CLUTTER if config.pretraining else DEFAULT_CLUTTER,
+        parts=parts,
+        clutter=clutter,
         workers=available_cores(),
         progress=progress("draw PartShapes", config.train + config.val),
     )

@@ -225,14 +225,14 @@ class PseudoLabelConfig:
 
 @dataclass
 class PartShapesConfig:
-    """See ``afa_wsss.data.partshapes.write_partshapes``."""
+    """See ``afa_wsss.data.partshapes.write_partshapes``; ``classes`` is one of its ``CLASS_SETS``."""
 
     root: str = "datasets/partshapes"
     train: int = 1000
     val: int = 200
     size: int = 112
     seed: int = 0
-    pretraining: bool = False
+    classes: str = "demo"
     overwrite: bool = False
 
 

@@ -52,6 +52,16 @@ PRETRAINING = _parts(list(SILHOUETTES)[5:], list(EMBLEMS)[5:])
 PRETRAINING_CLUTTER = Clutter(objects=(1.0,), distractors=0, radius=(0.34, 0.46), emblem=0.36, plates=True)
 """One object that fills the picture, its emblem easy to find: what ImageNet is to VOC."""
 
+PRETRAINING_PAIRS = _pairs(list(SILHOUETTES)[5:18], list(EMBLEMS)[5:18])
+"""Thirteen classes in the demo's manner that share no part with its own."""
+
+CLASS_SETS = {
+    "demo": (PARTSHAPES, DEFAULT_CLUTTER),
+    "parts": (PRETRAINING, PRETRAINING_CLUTTER),
+    "pairs": (PRETRAINING_PAIRS, DEFAULT_CLUTTER),
+}
+"""What ``afa-data partshapes classes=`` draws: the demo's classes, and the two sets ``mit_nano`` is pretrained on."""
+
 
 def _name(split: str, index: int) -> str:
     return f"{split}_{index:06d}"

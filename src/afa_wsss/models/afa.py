@@ -163,7 +163,8 @@ def create_model(
         num_classes: Foreground classes.
         pretrained: Weights of the backbone: ``"default"`` for those that go with its name (the hub's, or the package's
             own for ``mit_nano``), ``"nano"``, ``"hf-hub:owner/repository"``, or a path of a ``.safetensors`` or
-            ``.pth`` file; None for random weights.
+            ``.pth`` file; None for random weights. With the backbone of an AFA network comes its affinity head, which
+            knows no classes.
         pooling: ``"max"`` (the official choice), ``"average"`` or ``"log_sum_exp"``; see ``AFA.classify``.
         sharpness: Of log-sum-exp pooling, r.
         decoder_width: Channels of the segmentation branch.
@@ -176,13 +177,8 @@ def create_model(
     Raises:
         UserError: For an unknown backbone or pooling, and for weights that do not fit.
     """
-    encoder = create_encoder(backbone, drop_path_rate=drop_path_rate, strides=strides)
-    if pretrained is not None:
-        from afa_wsss.models.weights import load_backbone
-
-        load_backbone(encoder, pretrained)
-    return AFA(
-        encoder,
+    model = AFA(
+        create_encoder(backbone, drop_path_rate=drop_path_rate, strides=strides),
         num_classes,
         pooling=pooling,
         sharpness=sharpness,
@@ -190,3 +186,8 @@ def create_model(
         dropout=dropout,
         cam_in_training_mode=cam_in_training_mode,
     )
+    if pretrained is not None:
+        from afa_wsss.models.weights import load_backbone
+
+        load_backbone(model.encoder, pretrained, affinity_head=model.affinity_head)
+    return model

@@ -178,6 +178,12 @@ def backbone_of(weights: StateDict, layout: Layout) -> dict[str, Tensor]:
     return _in_our_shapes(_renamed(kept, layout.names, root=layout.root))
 
 
+def affinity_head_of(weights: StateDict) -> dict[str, Tensor]:
+    """The tensors of an AFA network's affinity head, ours or the official code's; none for other files."""
+    ours, prefix = _renamed(weights, _REFERENCE_BRANCHES), "affinity_head."
+    return {name.removeprefix(prefix): value for name, value in ours.items() if name.startswith(prefix)}
+
+
 def whole_network(weights: StateDict) -> dict[str, Tensor]:
     """All tensors of an official AFA checkpoint, under our names."""
     heads = {name: value for name, value in weights.items() if not name.startswith(REFERENCE.root)}

@@ -24,6 +24,7 @@ from afa_wsss.models.weight_layouts import (
     LAYOUTS,
     REFERENCE,
     StateDict,
+    affinity_head_of,
     backbone_of,
     recognise,
     whole_network,
@@ -108,7 +109,7 @@ def _listed(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def load_backbone(encoder: Encoder, pretrained: str) -> None:
+def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module | None = None) -> None:
     """Loads the weights of a backbone, and logs of which layout they were.
 
     Args:
@@ -116,6 +117,7 @@ def load_backbone(encoder: Encoder, pretrained: str) -> None:
         pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, ``"nano"`` for the file
             that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
             whole network the backbone is taken; see ``weight_layouts.LAYOUTS``.
+        affinity_head: Loaded likewise where the file is of an AFA network: it reads this attention, of any classes.
 
     Raises:
         UserError: Where there is no such file, its layout is not known, or it does not fit.
@@ -123,6 +125,7 @@ def load_backbone(encoder: Encoder, pretrained: str) -> None:
     if pretrained.lower() in DEFAULT_WEIGHTS:
         pretrained = _default_weights(encoder)
     weights = without_wrappers(read_weights(find_weights(pretrained)))
+    head = affinity_head_of(weights)
     layout = recognise(weights, own=encoder.state_dict().keys())
     if layout is not None:
         weights, title = backbone_of(weights, layout), layout.title
@@ -134,6 +137,8 @@ def load_backbone(encoder: Encoder, pretrained: str) -> None:
             f"are: {', '.join(known.title for known in LAYOUTS)}"
         )
     load_strictly(encoder, weights, source=f"{pretrained} (layout: {title})")
+    if affinity_head is not None and head:
+        load_strictly(affinity_head, head, source=f"the affinity head of {pretrained}")
     logger.info("backbone from %s (layout: %s)", pretrained, title)
 
 

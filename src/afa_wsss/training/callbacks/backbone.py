@@ -12,7 +12,7 @@ from afa_wsss.training.module import AFAModule
 
 
 class BackboneWriter(Callback):
-    """Writes the encoder's weights as a safetensors file after each validation: ``model.pretrained=PATH`` reads it."""
+    """Writes encoder and affinity head as a safetensors file after each validation, for ``model.pretrained=PATH``."""
 
     def __init__(self, path: str) -> None:
         """``path``: where to."""
@@ -21,6 +21,10 @@ class BackboneWriter(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Called by Lightning."""
         if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, AFAModule):
-            weights = {key: value.cpu().contiguous() for key, value in pl_module.network.encoder.state_dict().items()}
+            weights = {
+                name: value.cpu().contiguous()
+                for name, value in pl_module.network.state_dict().items()
+                if name.startswith(("encoder.", "affinity_head."))
+            }
             self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file(weights, self.path)
