@@ -25,6 +25,11 @@ os.environ["WANDB_SILENT"] = "true"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: two workers that share the rest end at the same time."""
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.path.suffix == ".ipynb"))
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Each test starts from the same random numbers, whatever ran before it."""

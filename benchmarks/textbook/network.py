@@ -26,6 +26,13 @@ def attend(block: MixBlock, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor]
     return layer.output(mixed), logits.clone()
 
 
+def feed_forward(block: MixBlock, tokens: Tensor, grid: Grid) -> Tensor:
+    """Linear, depthwise convolution, GELU, linear."""
+    layer = block.feed_forward
+    mixed = to_tokens(layer.depthwise(to_map(layer.expand(tokens), grid)))
+    return layer.contract(F.gelu(mixed))
+
+
 def encode(network: AFA, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Features of all stages and the attention logits of all blocks."""
     features, attention, maps = [], [], images
@@ -35,7 +42,7 @@ def encode(network: AFA, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
             attended, logits = attend(block, block.attention_norm(tokens), grid)
             attention.append(logits)
             tokens = tokens + block.drop_path(attended)
-            tokens = tokens + block.drop_path(block.feed_forward(block.feed_forward_norm(tokens), grid))
+            tokens = tokens + block.drop_path(feed_forward(block, block.feed_forward_norm(tokens), grid))
         maps = to_map(stage.norm(tokens), grid)
         features.append(maps)
     return features, attention

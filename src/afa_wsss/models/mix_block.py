@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -92,8 +93,9 @@ class MixFeedForward(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Keeps the shape."""
-        mixed = self.depthwise(to_map(self.expand(tokens), grid))
-        contracted: Tensor = self.contract(F.gelu(to_tokens(mixed)))
+        mixed = to_tokens(self.depthwise(to_map(self.expand(tokens), grid)))
+        # Without a gradient in place: on a CPU new memory of this size costs several times what GELU does.
+        contracted: Tensor = self.contract(F.gelu(mixed) if mixed.requires_grad else torch.ops.aten.gelu_(mixed))
         return contracted
 
 
