@@ -20,8 +20,8 @@ from afa_wsss.types import UserError
 # Where dynamo looks at tensors between two graphs it reads .grad, and warns itself of doing so.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
-GRAPHS = 2
-"""Of a run with one CAM scale: the training pass, and the one for maps of photos and mirror images."""
+GRAPHS = 3
+"""Of a run with the demo's two CAM scales: the training pass, and one each for maps of photos and mirror images."""
 
 
 @pytest.fixture
