@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from tests.two_processes import in_two_processes
+from torch import Tensor
 
 from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores, iou_of
 from afa_wsss.types import IGNORE_INDEX
@@ -137,12 +138,10 @@ def scores_of(cam: Tensor, image_labels: Tensor, truth: Tensor) -> dict[str, Ten
     return {"miou": found.miou, "iou": found.iou, "sweep": sweep.compute().curve, **labels.compute()}
 
 
-def score_a_share(rank: int, folder: str, photos: tuple[Tensor, Tensor, Tensor]) -> None:
+def score_a_share(rank: int, photos: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
     """One of two processes: the first has one photo, the second the others."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     share = slice(0, 1) if rank == 0 else slice(1, None)
-    torch.save(scores_of(*(part[share] for part in photos)), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+    return scores_of(*(part[share] for part in photos))
 
 
 @pytest.mark.ddp
@@ -150,9 +149,7 @@ def score_a_share(rank: int, folder: str, photos: tuple[Tensor, Tensor, Tensor])
 def test_two_processes_agree_with_one(tmp_path: Path):
     cam, image_labels = torch.rand(5, CLASSES - 1, 6, 6), (torch.rand(5, CLASSES - 1) < 0.5).float()
     photos = (cam, image_labels, torch.randint(0, CLASSES, (5, 6, 6), dtype=torch.uint8))
-    multiprocessing.spawn(score_a_share, args=(str(tmp_path), photos), nprocs=2)
     alone = scores_of(*photos)
-    for rank in range(2):
-        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for together in in_two_processes(score_a_share, tmp_path, photos):
         for name, value in alone.items():
             torch.testing.assert_close(together[name], value, equal_nan=True)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
+from tests.two_processes import in_two_processes
 from torch import nn
 
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm, SyncBatchNorm2d
@@ -26,20 +25,16 @@ def use(layer, maps):
     return {"output": output.detach(), "maps": maps.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}
 
 
-def process(rank: int, folder: str) -> None:
-    store = torch.distributed.FileStore(f"{folder}/store", 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+def use_a_share(rank: int) -> dict[str, torch.Tensor]:
     layer = AnyDeviceSyncBatchNorm().apply(nn.BatchNorm2d(4))
     part = images()[:SPLIT] if rank == 0 else images()[SPLIT:]
     found = use(layer, part)
-    torch.save(found | {"mean": layer.running_mean, "var": layer.running_var}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return found | {"mean": layer.running_mean, "var": layer.running_var}
 
 
 @pytest.mark.ddp
 def test_two_processes_are_one_batch(tmp_path: Path):
-    torch.multiprocessing.spawn(process, args=(str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = in_two_processes(use_a_share, tmp_path)
     oracle = nn.BatchNorm2d(4)
     whole = use(oracle, images())
     for name in ("output", "maps"):
