@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from afa_wsss.data.partshapes import write_partshapes
@@ -29,7 +30,8 @@ with warnings.catch_warnings():
 def run_command(main: Callable[[], None], *words: str) -> int:
     """Exit code of a command with these words."""
     GlobalHydra.instance().clear()
-    with patch.object(sys, "argv", ["afa", *words]):
+    # Hydra composes everything once more to see hydra.mode, which no test sets.
+    with patch.object(sys, "argv", ["afa", *words]), patch.object(Hydra, "get_mode", return_value=None):
         try:
             main()
         except SystemExit as stop:

@@ -1,7 +1,7 @@
 """Operators, losses, network and training step: float32 beside bf16 autocast, and eager beside ``torch.compile``.
 
-Tolerances are relative to the largest value of what is compared. Most compiled tests use the backends "eager" and
-"aot_eager", which trace and guard as any other and need no compiler; a few go through inductor and its C++ compiler.
+Tolerances are relative to the largest value of what is compared. Most compiled tests use the backend "eager",
+which traces and guards as any other and needs no compiler; a few go through inductor and its C++ compiler.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_operators_keep_their_values_under_autocast(name):
     assert case.tolerance or found.dtype == exact.dtype
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"labels_from_cam"}))  # labels_from_walk without the walk
 def test_operators_trace_whole_and_once_for_all_sizes(name, dynamo):
     """A second graph leaves sizes and classes open; no third size makes another."""
     case = CASES[name]
@@ -120,12 +120,11 @@ def test_the_golden_network_under_autocast(golden):
         assert error(getattr(found, name), getattr(exact, name)) <= tolerance
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_the_network_compiled(backend, request):
-    request.getfixturevalue("inductor" if backend == "inductor" else "dynamo")
+@pytest.mark.slow
+def test_the_network_compiled(inductor):
     network, images = tiny_network(), torch.randn(2, 3, 48, 64)
     exact, exact_gradients = run(network, images)
-    found, gradients = run(network, images, torch.compile(network, backend=backend, fullgraph=True, dynamic=False))
+    found, gradients = run(network, images, torch.compile(network, fullgraph=True, dynamic=False))
     assert max(error(*pair) for pair in zip(found, exact, strict=True)) <= ROUNDING
     assert float((gradients - exact_gradients).norm() / exact_gradients.norm()) <= ROUNDING
 

@@ -119,9 +119,13 @@ def losses_of(folder):
     return {name: [float(row[name]) for row in rows if row[name]] for name in names}
 
 
+SIZES_TO_TRAIN = ("mit_b0", "mit_b1", "mit_b2")
+"""The larger ones differ from B2 in depth alone, as ViT-B from ViT-S in width."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", [*(f"mit_b{size}" for size in range(6)), *TIMMS])
-def test_every_backbone_trains(root, tmp_path, monkeypatch, choice):
+@pytest.mark.parametrize("choice", [*SIZES_TO_TRAIN, *(choice for choice in TIMMS if choice != "vit_base")])
+def test_backbones_train(root, tmp_path, monkeypatch, choice):
     """Two steps from random weights; affinity and segmentation learn from the walk's labels in the second."""
     monkeypatch.setattr(Checkpoints, "save", lambda *_: None)  # up to a gigabyte, and nothing here reads it
     words = [*small_run(root), f"model={choice}", "model.pretrained=null", "trainer.max_steps=2", "callbacks=none"]

@@ -80,7 +80,7 @@ def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
 
 def test_colour_says_nothing_of_the_class() -> None:
     """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
-    scenes = [draw_scene(np.random.default_rng([9, i]), size=48, kinds=PARTSHAPES.kinds) for i in range(160)]
+    scenes = [draw_scene(np.random.default_rng([9, i]), size=48, kinds=PARTSHAPES.kinds) for i in range(100)]
     pixels, labels = (
         np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
         for name in ("image", "mask")

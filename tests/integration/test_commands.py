@@ -219,6 +219,6 @@ def test_real_photos_go_through_all_phases(voc_mini, tmp_path):
     words += ["data.train_split=train"]
     words += ["data.crop_size=64", "data.batch_size=2", "data.num_workers=0", "trainer.accelerator=cpu"]
     words += ["supervision.first_step=1", "supervision.walk_first_step=2", "trainer.max_steps=3"]
-    words += ["trainer.limit_val_batches=1", f"output_dir={tmp_path / 'run'}"]
+    words += ["trainer.limit_val_batches=1", "inference.scales=[0.5,1]", f"output_dir={tmp_path / 'run'}"]
     assert run_command(training.main, *words) == 0
     assert math.isfinite(scores(tmp_path / "run")["train/segmentation_loss"])
