@@ -63,7 +63,7 @@ def small_run(root: Path) -> list[str]:
         f"data.root={root}",
         "data.crop_size=48",
         "data.batch_size=2",
-        "data.eval_batch_size=1",
+        "data.eval_batch_size=3",
         "data.num_workers=0",
         "model.pretrained=null",
         "supervision.first_step=1",

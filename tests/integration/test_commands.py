@@ -167,7 +167,7 @@ def test_a_short_run_is_validated_and_logged_once(root, tmp_path):
 
 
 def test_equal_seeds_give_equal_runs(root, trained, tmp_path):
-    assert run_command(training.main, *small_run(root), f"output_dir={tmp_path / 'again'}") == 0
+    assert run_command(training.main, *small_run(root), "callbacks=none", f"output_dir={tmp_path / 'again'}") == 0
     found, expected = scores(tmp_path / "again"), scores(trained)
     assert {name: found[name] for name in STAGES} == {name: expected[name] for name in STAGES}
 
@@ -181,7 +181,8 @@ def test_a_sweep_has_numbered_folders_and_returns_its_objective(root, tmp_path, 
 
     monkeypatch.setattr(training, "train", remember)
     monkeypatch.chdir(tmp_path)
-    words = ["-m", *small_run(root), "trainer.max_steps=2", "supervision.high=0.5,0.6", "supervision.low=0.3,0.4"]
+    words = ["-m", *small_run(root), "trainer.max_steps=2", "callbacks=none"]
+    words += ["supervision.high=0.5,0.6", "supervision.low=0.3,0.4"]
     assert run_command(training.main, *words) == 0
     (sweep,) = (tmp_path / "outputs" / "demo").iterdir()
     folders = sorted(path for path in sweep.iterdir() if path.is_dir())

@@ -20,7 +20,7 @@ COMMAND = Path(sys.executable).parent / "afa-train"
 @pytest.mark.slow
 def test_a_sweep_over_two_processes_scores_as_one_process_does(tmp_path):
     root = write_small_set(tmp_path / "partshapes")
-    words = ["-m", *small_run(root), "trainer.devices=2", "seed=0,1", "callbacks=quiet"]
+    words = ["-m", *small_run(root), "trainer.devices=2", "data.eval_batch_size=1", "seed=0,1", "callbacks=quiet"]
     surroundings = {**os.environ, "PYTHONWARNINGS": "default"}
     done = subprocess.run(
         [COMMAND, *words], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=300, check=False

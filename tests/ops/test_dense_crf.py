@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -129,11 +127,3 @@ def test_is_the_same_on_a_gpu() -> None:
     images, scores = torch.cat([speckled_photo(40, 30), smooth_photo(40, 30)]), noisy_probabilities(40, 30, 21, 2)
     found = dense_crf(images.cuda(), scores.cuda()).cpu()
     assert (found.argmax(dim=1) == dense_crf(images, scores).argmax(dim=1)).float().mean() >= 0.995
-
-
-def test_compiles(dynamo) -> None:
-    image, scores = torch.randint(0, 256, (1, 3, 6, 6), dtype=torch.uint8), torch.rand(1, 2, 6, 6).softmax(1)
-    twice = partial(dense_crf, steps=2)
-    compiled = torch.compile(twice, backend="eager")
-    torch.testing.assert_close(compiled(image, scores), twice(image, scores))
-    assert dynamo["unique_graphs"] > 0

@@ -47,7 +47,14 @@ def root(tmp_path_factory):
 
 def trained(root, folder, *words):
     """Metrics of a run without dropout, whose numbers compiled code draws in another order."""
-    words = [*small_run(root), "model.dropout=0", "callbacks=none", f"output_dir={folder}", *words]
+    words = [
+        *small_run(root),
+        "data.eval_batch_size=1",
+        "model.dropout=0",
+        "callbacks=none",
+        f"output_dir={folder}",
+        *words,
+    ]
     assert run_command(training.main, *words) == 0
     return json.loads((folder / "metrics.json").read_text())
 
@@ -67,12 +74,12 @@ def test_one_override_compiles_training_and_leaves_validation_as_it_is(root, tmp
 
 def test_class_counts_share_the_graphs(traced):
     images = torch.randn(2, 3, 48, 48)
-    for classes in (1, 2, 5, 20, 80):
+    for classes in (1, 5, 80):
         network = create_model("mit_nano", num_classes=classes, decoder_width=8)
         network.encoder.compile(dynamic=False)
         network(images).class_logits.sum().backward()
-        multi_scale_cam(network, images, scales=(1.0, 0.5, 1.5))
-    assert traced["unique_graphs"] == 4  # the training pass and three scales
+        multi_scale_cam(network, images, scales=(1.0, 0.5))
+    assert traced["unique_graphs"] == 3  # the training pass and two scales
 
 
 def test_images_that_are_too_small_are_still_told_in_one_line(traced):
