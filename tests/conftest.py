@@ -26,8 +26,12 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: two workers that share the rest end at the same time."""
-    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.path.suffix == ".ipynb"))
+    """The slow ones first, so that workers who share the rest end together; those of two processes in one worker."""
+
+    def rank(item: pytest.Item) -> int:
+        return 0 if item.get_closest_marker("ddp") else 1 if item.get_closest_marker("slow") else 2
+
+    items.sort(key=lambda item: rank(item) if item.path.suffix != ".ipynb" else 1)
 
 
 @pytest.fixture(autouse=True)

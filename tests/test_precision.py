@@ -159,7 +159,7 @@ def training_module():
         partial(warmup_poly, max_steps=10),
         class_names=("cat", "dog", "sofa"),
         palette=np.zeros((4, 3), dtype=np.uint8),
-        cam_scales=(1.0, 0.5, 1.5),
+        cam_scales=(1.0, 0.5),
     )
 
 

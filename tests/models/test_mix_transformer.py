@@ -20,8 +20,7 @@ def test_reading_the_attention_does_not_change_the_features() -> None:
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", MIX_TRANSFORMERS)
-@pytest.mark.parametrize("size", [(96, 64), (75, 93)])
+@pytest.mark.parametrize(("name", "size"), [*((name, (96, 64)) for name in MIX_TRANSFORMERS), ("mit_b0", (75, 93))])
 def test_every_size_has_its_grid(name, size) -> None:
     with torch.device("meta"):
         encoder = mix_transformer(name)
