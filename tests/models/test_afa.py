@@ -166,6 +166,14 @@ def test_one_pass_has_the_maps_of_photos_and_mirror_images() -> None:
     torch.testing.assert_close(affinity, pairs, atol=1e-5, rtol=1e-5)
 
 
+def test_a_pass_cut_into_parts_gives_the_same(monkeypatch) -> None:
+    model, images = reference_network(), torch.randn(3, 3, 48, 80)
+    whole = model.activate(images, mirror=True, affinity=True)
+    monkeypatch.setattr("afa_wsss.models.afa._PIXELS_A_PASS", 4 * 48 * 80)  # parts of 4 and 2
+    for found, wanted in zip(model.activate(images, mirror=True, affinity=True), whole, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("settings", "same"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,10 @@ from afa_wsss.types import AFAOutput, UserError
 
 POOLINGS = ("max", "average", "log_sum_exp")
 """How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
+
+_PIXELS_A_PASS = 1 << 20
+"""A pass without gradient takes so many on a CPU: its activations then lie in memory just used. Asking the system for
+new pages costs as much as a quarter of the arithmetic."""
 
 
 class AFA(nn.Module):
@@ -91,14 +95,25 @@ class AFA(nn.Module):
         and its decoder runs along.
         """
         views = torch.cat([images, images.flip(-1)]) if mirror else images
-        with nullcontext() if self.cam_in_training_mode else _evaluating(self.encoder):
-            features, attention = self.encoder(views, attention=affinity)
         if self.cam_in_training_mode and self.training:
+            features, attention = self.encoder(views, attention=affinity)
             self.segmentation_head(features)  # for the running statistics of its batch norm alone
-        cam = class_activation_map(features[-1], self.classifier.weight)
+            last = features[-1]
+        else:
+            with _evaluating(self.encoder):
+                last, attention = self._last_features(views, attention=affinity)
+        cam = class_activation_map(last, self.classifier.weight)
         if attention is None:
             return cam, None
         return cam, self.affinity_head(Attention(*(part[: len(images)] for part in attention)))
+
+    def _last_features(self, views: Tensor, *, attention: bool) -> tuple[Tensor, Attention | None]:
+        """What the encoder, in evaluation mode, gives last, and its queries and keys."""
+        at_once = max(1, _PIXELS_A_PASS // views[0, 0].numel()) if views.device.type == "cpu" else len(views)
+        passes = [self.encoder(part, attention=attention) for part in torch.split(views, at_once)]
+        last = torch.cat([one.features[-1] for one in passes])
+        read = [one.attention for one in passes if one.attention is not None]
+        return last, Attention(*(torch.cat(parts) for parts in zip(*read, strict=True))) if read else None
 
     def segment(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c H4 W4"]:
         """The segmentation logits of ``forward`` alone: no affinity, which has n x n values."""
