@@ -111,12 +111,13 @@ def _colours(
         rows = slice(first, min(first + at_once, height))
         around, centre = _shifted(padded, offsets, rows, width), images[:, :, rows]
         scale = _inverse_width(around, w1)
-        colour = images.new_empty((b, len(offsets), *centre.shape[-2:]))
+        colour = weights[:, :, rows]
         difference = torch.empty_like(centre)
         for neighbour, plane in zip(around, colour.unbind(1), strict=True):
             torch.sub(neighbour, centre, out=difference).mul_(scale).square_()
             torch.sum(difference, dim=1, out=plane)
-        torch.add(colour.neg_().softmax(dim=1), position, out=weights[:, :, rows])
+        colour.sub_(colour.amin(dim=1, keepdim=True)).neg_().exp_()
+        colour.div_(colour.sum(dim=1, keepdim=True)).add_(position)
     return weights
 
 
