@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.reference_network import reference_network
 
-from afa_wsss.models.encoder import Grid
-from afa_wsss.models.mix_block import DropPath, EfficientAttention
+from afa_wsss.models.encoder import Grid, to_map, to_tokens
+from afa_wsss.models.mix_block import DropPath, EfficientAttention, MixFeedForward
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
 from afa_wsss.types import UserError
 
@@ -94,3 +94,23 @@ def test_attention_of_the_nano_tells_a_token_nothing_of_others() -> None:
     assert compared.attention.logits().shape == (1, encoder.attention_channels, 64, 64)
     sum(maps.sum() for maps in compared.features).backward()
     assert all(parameter.grad is None for parameter in encoder.attention_inputs())
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5])
+def test_feed_forward_by_bands_of_rows_gives_the_same(monkeypatch, rows_at_once) -> None:
+    layer, tokens, grid = MixFeedForward(8, 32), torch.randn(2, 7 * 9, 8), Grid(7, 9)
+    whole = layer(tokens, grid).detach()
+    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", rows_at_once * 2 * 9 * 32)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(tokens, grid), whole, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_tokens_on_their_grid_keep_channels_together(batch) -> None:
+    tokens, grid = torch.randn(batch, 7 * 9, 8), Grid(7, 9)
+    maps = to_map(tokens, grid)
+    assert maps.data_ptr() == tokens.data_ptr()
+    for layer in (torch.nn.Conv2d(8, 8, 3, padding=1, groups=8), torch.nn.Conv2d(8, 4, 3, 2)):
+        assert layer(maps).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(maps[:, :, 3, 4], tokens[:, 3 * 9 + 4])
+    assert torch.equal(to_tokens(maps), tokens)

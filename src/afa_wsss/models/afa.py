@@ -20,7 +20,7 @@ from afa_wsss.types import AFAOutput, UserError
 POOLINGS = ("max", "average", "log_sum_exp")
 """How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
 
-_PIXELS_A_PASS = 1 << 20
+_PIXELS_A_PASS = 1 << 19
 """A pass without gradient takes so many on a CPU: its activations then lie in memory just used. Asking the system for
 new pages costs as much as a quarter of the arithmetic."""
 

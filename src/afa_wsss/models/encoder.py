@@ -25,8 +25,12 @@ class Grid(NamedTuple):
 
 
 def to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
-    """Lays tokens out on their grid."""
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)
+    """Lays tokens out on their grid, as a view: the channels of a cell stay next to each other in memory.
+
+    Transposed first and reshaped then, a single photo's map would lose that order, and each convolution would lay it
+    out anew.
+    """
+    return tokens.reshape(tokens.shape[0], *grid, -1).permute(0, 3, 1, 2)
 
 
 def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:

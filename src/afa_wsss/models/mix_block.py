@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from afa_wsss.models.encoder import Attention, Grid, to_map, to_tokens
 
+_HIDDEN_AT_ONCE = 1 << 22
+"""Without gradient, a CPU makes so many hidden values of a feed-forward at a time: they stay in its cache, and in
+memory just used. Asking the system for new pages costs more than the arithmetic."""
+
 
 class DropPath(nn.Module):
     """Skips a residual branch for a random part of the batch, and scales it up for the rest (Huang et al., 2016)."""
@@ -93,7 +97,18 @@ class MixFeedForward(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Keeps the shape."""
-        mixed = to_tokens(self.depthwise(to_map(self.expand(tokens), grid)))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.device.type != "cpu":
+            return self._of_rows(tokens, grid, slice(0, grid.height))
+        rows = max(1, _HIDDEN_AT_ONCE // (len(tokens) * grid.width * self.expand.out_features))
+        bands = [slice(first, min(first + rows, grid.height)) for first in range(0, grid.height, rows)]
+        return torch.cat([self._of_rows(tokens, grid, band) for band in bands], dim=1)
+
+    def _of_rows(self, tokens: Tensor, grid: Grid, rows: slice) -> Tensor:
+        """What becomes of the tokens of some rows of the grid; read are those of the rows beside them too."""
+        first, end = max(rows.start - 1, 0), min(rows.stop + 1, grid.height)
+        read = tokens[:, first * grid.width : end * grid.width]
+        mixed = self.depthwise(to_map(self.expand(read), Grid(end - first, grid.width)))
+        mixed = to_tokens(mixed[:, :, rows.start - first : rows.stop - first])
         # Without a gradient in place: on a CPU new memory of this size costs several times what GELU does.
         contracted: Tensor = self.contract(F.gelu(mixed) if mixed.requires_grad else torch.ops.aten.gelu_(mixed))
         return contracted
