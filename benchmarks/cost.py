@@ -4,7 +4,8 @@
     python -m benchmarks.cost data 1000 10000 100000 >> cost.csv
     python -m benchmarks.cost plot cost.csv docs/images
 
-Each size is measured in a process of its own. Steps are of the last phase, with walk, PAR and affinity labels.
+Each size is measured in a process of its own. The first phase learns from labels of photos alone; the last has walk,
+PAR and affinity labels, for as many classes as labels of pixels have room for.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from afa_wsss.data.sets import TrainSet, collate
 from afa_wsss.data.transforms import TrainTransform
 from afa_wsss.data.voc import VOCDataset
 from afa_wsss.training.datamodule import CropSampler
+from afa_wsss.training.maps import MOST_CLASSES
 from afa_wsss.training.optim import afa_optimizer
 from benchmarks.measure import peak_of
 from benchmarks.stages import module_of, network, training_batch
@@ -39,13 +41,16 @@ from benchmarks.stages import module_of, network, training_batch
 BASE = {"crop": 256, "batch": 4, "classes": 20}
 """What the other two are while one grows."""
 
+PHASES = {"first phase": 1, "last phase": 0}
+"""The step from which on labels of pixels are made; the one that is measured is step 0."""
+
 LABELS = {"crop": "side of the crop, pixels", "batch": "crops in a batch", "classes": "classes", "photos": "photos"}
 
 
-def step_cost(settings: dict[str, int], repeats: int) -> tuple[float, float]:
+def step_cost(phase: str, settings: dict[str, int], repeats: int) -> tuple[float, float]:
     """Median seconds of a step of MiT-B1, and MiB of memory above that of network, optimizer and batch."""
     model = network(settings["classes"])
-    module, optimizer = module_of(model), afa_optimizer(model)
+    module, optimizer = module_of(model, first_step=PHASES[phase]), afa_optimizer(model)
     batch = training_batch(settings["crop"], settings["batch"], settings["classes"])
 
     def step() -> None:
@@ -108,10 +113,13 @@ def in_own_process(*words: str) -> dict[str, Any]:
 def measure_steps(axis: str, values: list[int], repeats: int, tell: Callable[[str], None]) -> None:
     """A CSV row for each value: axis, value, quantity, number."""
     for value in values:
-        words = json.dumps(BASE | {axis: value})
-        found = in_own_process("one-step", words, "--repeats", str(repeats))
-        for quantity, number in found.items():
-            tell(f'{axis},{value},"{quantity}",{number:.4g}')
+        settings = BASE | {axis: value}
+        for phase in PHASES:
+            if phase == "last phase" and settings["classes"] > MOST_CLASSES:
+                continue
+            found = in_own_process("one-step", phase, json.dumps(settings), "--repeats", str(repeats))
+            for quantity, number in found.items():
+                tell(f'{axis},{value},"{quantity}",{number:.4g}')
 
 
 def measure_data(values: list[int], tell: Callable[[str], None]) -> None:
@@ -166,8 +174,8 @@ def main() -> None:
             measure_data([int(word) for word in words], tell)
         case "one-step":
             torch.manual_seed(0)
-            seconds, memory = step_cost(json.loads(words[0]), settings.repeats)
-            tell(json.dumps({"step, s": seconds, "step, MiB": memory}))
+            seconds, memory = step_cost(words[0], json.loads(words[1]), settings.repeats)
+            tell(json.dumps({f"{words[0]}, s": seconds, f"{words[0]}, MiB": memory}))
         case "one-data":
             tell(json.dumps(data_cost(Path(words[0]))))
         case "plot":

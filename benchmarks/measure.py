@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -68,6 +70,8 @@ def take_turns(ways: Ways, rounds: int, *, repeats: int = 1) -> tuple[dict[str, 
 
 def peak_of(job: Callable[[], Any]) -> int:
     """Bytes of resident memory that a call needs at most, above what the process held before it (Linux)."""
+    with suppress(AttributeError):  # where the C library is not GNU's
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed but kept would serve the call and not be counted
     CLEAR.write_text("5")  # the high-water mark starts anew
     before = _kilobytes("VmRSS")
     job()

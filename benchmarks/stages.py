@@ -50,8 +50,8 @@ def network(classes: int = CLASSES) -> AFA:
     return create_model("mit_b1", classes).train()
 
 
-def module_of(model: AFA) -> AFAModule:
-    """The real module in its last phase, with nowhere to log to."""
+def module_of(model: AFA, *, first_step: int = 0) -> AFAModule:
+    """The real module in its last phase, or before ``first_step`` in its first, with nowhere to log to."""
     losses = {
         "classification": ClassificationLoss(),
         "segmentation": SegmentationLoss(0.1),
@@ -59,7 +59,7 @@ def module_of(model: AFA) -> AFAModule:
     }
     module = AFAModule(
         model,
-        Supervision(first_step=0, walk_first_step=0),
+        Supervision(first_step=first_step, walk_first_step=first_step),
         losses,
         afa_optimizer,
         partial(warmup_poly, max_steps=100),
