@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,16 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
         UserError, match=r"need every photo that .*train\.txt lists, 5 of 6 missing: .*1\.jpg.*3\.jpg, "
     ):
         list_missing(paths, kind="photo", source=tmp_path / "train.txt")
+
+
+def test_files_are_looked_for_without_a_list_of_them(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").touch()
+    tracemalloc.start()
+    try:
+        list_missing((tmp_path / "0.jpg" for _ in range(5000)), kind="photo", source=tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_class_lists_are_the_public_ones() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +58,16 @@ def stays_inside(name: str) -> bool:
     return bool(parts) and ".." not in parts and not Path(name).is_absolute() and "\\" not in name and "\0" not in name
 
 
-def list_missing(paths: Sequence[Path], *, kind: str, source: Path) -> None:
+def list_missing(paths: Iterable[Path], *, kind: str, source: Path) -> None:
     """Raises UserError naming the first of ``paths`` that are not there."""
-    present = {
-        folder: {entry.name for entry in folder.iterdir()} for folder in {p.parent for p in paths} if folder.is_dir()
-    }
-    missing = [path for path in paths if path.name not in present.get(path.parent, set())]
+    missing, listed = [], 0
+    for path in paths:
+        listed += 1
+        if not path.is_file():
+            missing.append(path)
     if missing:
         named = ", ".join(str(path) for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UserError(
-            f"need every {kind} that {source} lists, {len(missing)} of {len(paths)} missing: {named}; "
+            f"need every {kind} that {source} lists, {len(missing)} of {listed} missing: {named}; "
             "add them or take them off the list"
         )

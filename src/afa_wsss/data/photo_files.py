@@ -71,11 +71,12 @@ class PhotoFiles(ABC):
         """
         if not self.with_masks:
             return False
-        paths = [self.mask_path(index) for index in range(len(self))]
+        paths = map(self.mask_path, range(len(self)))
         if any(path is not None and path.is_file() for path in paths):
             return True
         if self.mask_advice is not None:
-            raise UserError(f"need masks of the photos of {self.source}, found none as {paths[0]}; {self.mask_advice}")
+            first = self.mask_path(0)
+            raise UserError(f"need masks of the photos of {self.source}, found none as {first}; {self.mask_advice}")
         told = "no photo of %s has a mask: pixels are not scored"
         logging.getLogger(__name__).info(told, self.source)
         return False
@@ -115,10 +116,10 @@ class PhotoFiles(ABC):
                 or of another size than its photo.
         """
         indices = range(len(self))
-        list_missing([self.photo_path(index) for index in indices], kind="photo", source=self.source)
+        list_missing(map(self.photo_path, indices), kind="photo", source=self.source)
         if self.needs_masks:
-            paths = [path for index in indices if (path := self.mask_path(index)) is not None]
-            list_missing(paths, kind="mask", source=self.source)
+            masks = (path for path in map(self.mask_path, indices) if path is not None)
+            list_missing(masks, kind="mask", source=self.source)
         parts = [indices[start : start + PART] for start in range(0, len(self), PART)]
         with ThreadPoolExecutor(THREADS) as pool:
             refuse([problem for problems in pool.map(self._glanced_all, parts) for problem in problems])
