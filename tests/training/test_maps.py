@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from tests.imagined_gpu import imagined_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from afa_wsss.models import create_model
@@ -116,6 +117,17 @@ def test_no_tensor_holds_a_copy_of_the_scores_for_each_neighbour():
     """The largest is 48 weights a pixel, or the tokens' hidden layers; neither knows of classes."""
     one, two = (watched(a_batch(count=2, classes=80, most=most, side=96)).largest for most in (1, 8))
     assert one == two
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_nothing_waits_for_a_gpu_by_the_way_that_it_goes_there(full):
+    """PAR has another form on a GPU; needs none."""
+    network, batch = a_network(), a_batch(full=full)
+    with torch.no_grad(), imagined_gpu() as move:
+        targets, _ = labelled(move(network), move(batch))
+    assert targets.pseudo_label.device.type == "cuda"
+    with pytest.raises(AssertionError, match="waits for the device"), imagined_gpu() as move:
+        move(batch).boxes.to("cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")

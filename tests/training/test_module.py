@@ -2,15 +2,22 @@ from __future__ import annotations
 
 from functools import partial
 
+import lightning
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
+from tests.commands import shell
+from tests.imagined_gpu import imagined_gpu
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from afa_wsss.evaluation.metrics import SegmentationScores
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, DenseEnergyLoss, SegmentationLoss
 from afa_wsss.models import create_model
 from afa_wsss.supervision import PARSettings, Supervision
 from afa_wsss.training import module as module_file
+from afa_wsss.training.callbacks import ProgressBar, Throughput
 from afa_wsss.training.module import STAGES, AFAModule
 from afa_wsss.training.optim import afa_optimizer, warmup_poly
 from afa_wsss.types import IGNORE_INDEX, Batch
@@ -80,6 +87,56 @@ def test_the_total_is_the_weighted_sum(module, batch, logged, monkeypatch, step)
     total = module.training_step(batch._replace(masks=None), 0).item()
     parts = [logged[f"train/{name}_loss"] for name in ("classification", "segmentation", "affinity")]
     assert total == pytest.approx(parts[0] + 0.1 * parts[1] + 0.1 * parts[2], rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [0, FIRST, WALK])
+def test_a_step_waits_for_no_gpu(module, batch, monkeypatch, step):
+    """By the way that it takes on one, and needs none."""
+    at_step(monkeypatch, step)
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    with imagined_gpu() as move:
+        total = move(module).training_step(move(batch._replace(masks=None)), 0)
+        assert total.device.type == "cuda"
+        module.eval()
+        with torch.no_grad():
+            assert module.inspect(move(batch)).prediction.device.type == "cuda"
+
+
+class Waits(TorchDispatchMode):
+    """The steps in which a tensor's value was read."""
+
+    def __init__(self, trainer):
+        super().__init__()
+        self.trainer, self.steps = trainer, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket is torch.ops.aten._local_scalar_dense:
+            self.steps.add(self.trainer.global_step)
+        return func(*args, **(kwargs or {}))
+
+
+def test_steps_between_those_that_are_logged_read_no_value(module, batch, tmp_path):
+    """A GPU is given the next step while it still works on this one: the Trainer's loop, logs and bar included."""
+    module.make_optimizer = lambda network: torch.optim.SGD(network.parameters(), lr=1e-3)
+    module.make_scheduler = lambda optimizer: warmup_poly(optimizer, max_steps=10)
+    shell.quiet_libraries()
+    bar = ProgressBar()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=5,
+        limit_val_batches=0,
+        log_every_n_steps=5,
+        callbacks=[bar, Throughput()],
+        logger=CSVLogger(tmp_path),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    batches = DataLoader([batch._replace(masks=None)] * 5, batch_size=None)
+    with Waits(trainer) as found:
+        trainer.fit(module, batches, val_dataloaders=[])
+    assert found.steps & {1, 2, 3, 4, 5} == {1, 5}  # of the first the bar shows the loss
+    assert bar.shown["train/loss"] == float(trainer.logged_metrics["train/loss"])
 
 
 @pytest.mark.parametrize("step", [0, FIRST, WALK])

@@ -107,7 +107,7 @@ class AFAModule(lightning.LightningModule):
         losses = {name: term(output, targets) for name, term in self.active_losses().items()}
         total = sum((self.losses[name].weight * loss for name, loss in losses.items()), start=_nothing(output))
         self.log_dict({f"train/{name}_loss": loss.detach() for name, loss in losses.items()})
-        self.log("train/loss", total.detach(), prog_bar=True)
+        self.log("train/loss", total.detach())
         return total
 
     def supervise(self, batch: Batch, images: Tensor, output: AFAOutput) -> Targets:

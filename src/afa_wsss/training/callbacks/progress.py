@@ -9,7 +9,12 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """``RichProgressBar`` over ``max_steps``, with the losses and without Lightning's version number."""
+    """``RichProgressBar`` over ``max_steps``, with the loss and without Lightning's version number."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """Arguments of ``RichProgressBar``."""
+        super().__init__(*arguments, **settings)
+        self.shown: dict[str, float] = {}
 
     @property
     def total_train_batches(self) -> int | float:
@@ -33,7 +38,8 @@ class ProgressBar(RichProgressBar):
     def get_metrics(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Called by Lightning."""
-        shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        shown.pop("v_num", None)
-        return shown
+        """The loss of the first step and of those that are logged: reading it makes a GPU finish its step first."""
+        logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # set by Lightning
+        if (logged or not self.shown) and "train/loss" in trainer.callback_metrics:
+            self.shown = {"train/loss": trainer.callback_metrics["train/loss"].item()}
+        return {**self.shown}
