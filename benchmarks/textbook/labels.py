@@ -40,10 +40,10 @@ def labels_from_cam(images: Tensor, cam: Tensor, image_labels: Tensor, boxes: Te
     b, _, height, width = images.shape
     small_images = _resize(images, (height // 2, width // 2))
     small_cam = _resize(cam, (height // 2, width // 2))
-    result = torch.full((b, height, width), IGNORE, dtype=torch.uint8)
+    result = torch.full((b, height, width), IGNORE, dtype=torch.uint8, device=images.device)
     for index in range(b):
         present = torch.nonzero(image_labels[index])[:, 0]
-        classes = torch.cat([torch.zeros(1, dtype=torch.long), present + 1])
+        classes = torch.cat([present.new_zeros(1), present + 1])
         readings = []
         for threshold in (LOW, HIGH):
             background = torch.full_like(small_cam[index, :1], threshold)
@@ -72,10 +72,10 @@ def labels_from_walk(
     powers = affinity**2 * window.to(affinity.dtype)
     transition = powers / (powers.sum(dim=-1, keepdim=True) + 0.1)
     tokens = _resize(cam, grid)
-    result = torch.full((b, height, width), IGNORE, dtype=torch.uint8)
+    result = torch.full((b, height, width), IGNORE, dtype=torch.uint8, device=images.device)
     for index in range(b):
         present = torch.nonzero(image_labels[index])[:, 0]
-        classes = torch.cat([torch.zeros(1, dtype=torch.long), present + 1])
+        classes = torch.cat([present.new_zeros(1), present + 1])
         top, bottom, left, right = boxes[index].tolist()
         window_image = images[index][None, :, top:bottom, left:right]
         small_image = _resize(window_image, ((bottom - top) // 2, (right - left) // 2))
@@ -110,7 +110,7 @@ def read_stages(
     tokens, read = _resize(cam, grid), []
     for index in range(b):
         present = torch.nonzero(image_labels[index])[:, 0]
-        classes = torch.cat([torch.zeros(1, dtype=torch.long), present + 1])
+        classes = torch.cat([present.new_zeros(1), present + 1])
         plain = torch.cat([torch.full_like(cam[index, :1], background), cam[index, present]])[None]
         scores = torch.cat([torch.full_like(small_cam[index, :1], background), small_cam[index, present]])
         refined = _resize(par.refine(small_images[index][None], scores[None].softmax(dim=1)), (height, width))

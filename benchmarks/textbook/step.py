@@ -15,23 +15,38 @@ from afa_wsss.types import Batch
 from benchmarks.textbook import labels, network
 
 SCALES = (1.0, 0.5, 1.5)
-window_mask = lru_cache(labels.window_mask)
-"""Made once in a training run."""
+
+
+@lru_cache
+def window(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Pairs of tokens near each other; made once in a training run."""
+    return labels.window_mask(*grid).to(device)
+
+
+def grids(model: AFA, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Token grids of the training pass and of the largest scale."""
+    return model.grid(height, width), model.grid(int(height * max(SCALES)), int(width * max(SCALES)))
+
+
+def make_maps(model: AFA, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Maps of the photos' own classes, and the affinity of the largest scale."""
+    cam, affinity = network.multi_scale_cam(model, normalize(batch.images), scales=SCALES)
+    return cam * batch.image_labels[..., None, None], affinity
+
+
+def make_labels(model: AFA, batch: Batch, cam: Tensor, affinity: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels of both kinds: of pixels from the walk, of pairs of tokens from CAM."""
+    photos, device = batch.images.float() / 255, batch.images.device
+    grid, large = grids(model, *photos.shape[-2:])
+    from_cam = labels.labels_from_cam(photos, cam, batch.image_labels, batch.boxes)
+    shown = (photos, cam, affinity, batch.image_labels, batch.boxes)
+    from_walk = labels.labels_from_walk(*shown, grid=large, window=window(large, device))
+    return from_walk, labels.affinity_labels(from_cam, grid=grid, window=window(grid, device))
 
 
 def make_targets(model: AFA, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Labels of both kinds: of pixels from the walk, of pairs of tokens from CAM."""
-    images = normalize(batch.images)
-    height, width = images.shape[-2:]
-    cam, affinity = network.multi_scale_cam(model, images, scales=SCALES)
-    cam = cam * batch.image_labels[..., None, None]
-    photos = batch.images.float() / 255
-    grid, large = model.grid(height, width), model.grid(int(height * max(SCALES)), int(width * max(SCALES)))
-    from_cam = labels.labels_from_cam(photos, cam, batch.image_labels, batch.boxes)
-    shown = (photos, cam, affinity, batch.image_labels, batch.boxes)
-    from_walk = labels.labels_from_walk(*shown, grid=large, window=window_mask(*large))
-    pairs = labels.affinity_labels(from_cam, grid=grid, window=window_mask(*grid))
-    return from_walk, pairs
+    """Both, one after the other."""
+    return make_labels(model, batch, *make_maps(model, batch))
 
 
 def total_loss(output: network.AFAOutput, image_labels: Tensor, pixels: Tensor, pairs: Tensor) -> Tensor:
@@ -77,8 +92,8 @@ def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, tuple[Ten
         logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
         views += [logits[: len(images)], logits[len(images) :].flip(-1)]
     prediction = torch.stack(views).amax(dim=0).argmax(dim=1)
-    cam, affinity = network.multi_scale_cam(model, images, scales=SCALES)
-    cam = cam * batch.image_labels[..., None, None]
-    large = model.grid(int(height * max(SCALES)), int(width * max(SCALES)))
+    cam, affinity = make_maps(model, batch)
+    _, large = grids(model, height, width)
     shown = (batch.images.float() / 255, cam, affinity, batch.image_labels)
-    return prediction, class_logits, cam, labels.read_stages(*shown, grid=large, window=window_mask(*large))
+    read = labels.read_stages(*shown, grid=large, window=window(large, images.device))
+    return prediction, class_logits, cam, read

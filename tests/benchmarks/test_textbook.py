@@ -12,7 +12,7 @@ from benchmarks.textbook import labels as textbook_labels
 
 from afa_wsss.models import create_model
 from afa_wsss.ops.affinity import locality_mask
-from benchmarks import stages
+from benchmarks import parts, stages
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,15 @@ def test_a_row_has_ratio_spread_and_memory() -> None:
     times = {"textbook": [8.0, 9.0, 10.0], "ours": [1.0, 2.0, 3.0]}
     told = line(row("stage", Comparison(times, difference, {"textbook": 80 << 20, "ours": 10 << 20})))
     assert told.startswith("| stage | 9 ± 0.5 | 2 ± 0.5 | 4.5 | 80 | 10 | 1/8.0 |")
+
+
+def test_parts_of_a_step() -> None:
+    theirs, ours = parts.measure(96, 1, stages.CPU, half=True, compiled=False)
+    assert set(theirs) == set(ours) == set(parts.PARTS)
+    seconds = dict.fromkeys(parts.PARTS, 2.0)
+    *_, optimizer, whole = parts.rows(seconds, seconds | {"optimizer": 8.0})
+    assert optimizer == ["optimizer", "2", "20 %", "8", "50 %", "0.2"]
+    assert whole == ["step without loader", "10", "100 %", "16", "100 %", "0.6"]
 
 
 def test_every_stage_can_be_made() -> None:
