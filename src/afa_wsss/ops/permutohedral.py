@@ -112,7 +112,7 @@ def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
     for coordinate, stride in zip(nearest[:d].long(), strides, strict=False):
         corner += coordinate * ((d + 1) * stride)
     # From corner to corner all coordinates grow by 1, but the one next in rank falls by d.
-    falls = torch.tensor([*strides[:d], 0], device=corner.device).mul_(d + 1)
+    falls = torch.tensor([*strides[:d], 0]).mul_(d + 1).to(corner.device, non_blocking=True)
     steps = torch.empty_like(ranks).scatter_(0, ranks, falls[:, None].expand_as(ranks)).flip(0)[:d]
     steps = sum(strides[:d]) + strides[d + 1] - steps
     return _Simplices(torch.cat([corner[None], steps]).cumsum(0), weights, strides)
@@ -121,7 +121,7 @@ def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
 def _strides(nearest: Float[Tensor, "d m"], images: int) -> tuple[list[int], int]:
     """Weights of coordinates, image and k in a key, and the key of the lowest values; no digit reaches into another."""
     d = len(nearest)
-    low, high = (bound.tolist() for bound in nearest.aminmax(dim=1))
+    low, high = torch.stack(nearest.aminmax(dim=1)).tolist()  # a GPU is waited for here, and for the number of corners
     strides = [1]
     for first, last in zip(low, high, strict=True):
         # Corners lie up to d away, and their neighbours d more, on either side.
@@ -185,7 +185,7 @@ def permutohedral_lattice(features: Float[Tensor, "b m d"]) -> Lattice:
     number = torch.cumsum(is_first.flatten(), 0, dtype=torch.int32).view_as(keys) - 1
     corner = torch.empty_like(number).scatter_(1, order, number)
     first = is_first.flatten().nonzero().flatten()
-    starts = torch.cat([first, first.new_tensor([keys.numel()])]).int()
+    starts = F.pad(first, (0, 1), value=keys.numel()).int()
     splat = Rows(starts, order.flatten().int(), weights.gather(1, order).flatten())
     starts = torch.arange(0, keys.numel() + 1, corners_of_each, device=keys.device, dtype=torch.int32)
     back = Rows(starts, corner.T.flatten(), weights.T.flatten() * alpha)
