@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -333,3 +334,20 @@ def test_real_masks_and_labels_agree(voc_mini: Path) -> None:
         assert sample.mask is not None
         present = {int(value) for value in np.unique(sample.mask)} - {0, 255}
         assert present == {int(value) + 1 for value in np.flatnonzero(sample.image_labels)}
+
+
+def test_an_index_takes_half_a_kilobyte_a_photo(root: Path) -> None:
+    """Names and labels, as read and as kept, and no path of any file."""
+    names = [f"{number:07d}" for number in range(8000)]
+    (root / "Annotations").mkdir()
+    write_list(root, *names)
+    VOCDataset(root, "train").label_cache.write({name: [number % 20] for number, name in enumerate(names)})
+    VOCDataset(root, "train")  # loads what it needs
+    tracemalloc.start()
+    try:
+        dataset = VOCDataset(root, "train")
+        assert dataset.label_source == "cache"
+        assert dataset.image_labels.sum() == len(names)
+        assert tracemalloc.get_traced_memory()[1] < 512 * len(names)
+    finally:
+        tracemalloc.stop()

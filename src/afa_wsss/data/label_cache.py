@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class LabelCache:
         """What the labels were made with; empty where there is no file that fits."""
         return self._content[0]
 
-    def covers(self, names: Sequence[str], sources: Sequence[Path] = ()) -> bool:
+    def covers(self, names: Sequence[str], sources: Iterable[Path] = ()) -> bool:
         """Whether every name is in it, and none of the files that they were gathered from was changed since."""
         if not self.by_name or not all(name in self.by_name for name in names):
             return False

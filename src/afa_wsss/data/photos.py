@@ -113,7 +113,7 @@ def glance(path: Path) -> Glance:
             end = LAST_BYTES.get(form)
             if end is not None:
                 file.seek(-len(end), 2)
-                if file.read() == end:
+                if file.read(len(end)) == end:
                     return seen
         read_photo(path)
     except FileNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -84,9 +85,10 @@ class VOCDataset(PhotoFiles):
     @cached_property
     def label_source(self) -> Literal["cache", "annotations", "lists", "masks", "nothing"]:
         """Where the image labels come from."""
-        if self.label_cache.covers(self.names, self._annotations):
+        annotated = (self.root / "Annotations").is_dir()
+        if self.label_cache.covers(self.names, self._annotations() if annotated else ()):
             return "cache"
-        if all(path.is_file() for path in self._annotations):
+        if annotated and all(path.is_file() for path in self._annotations()):
             return "annotations"
         if all(path.is_file() for path in self._lists):
             return "lists"
@@ -98,9 +100,10 @@ class VOCDataset(PhotoFiles):
         made_with = {"classes": list(self.class_names), "difficult": self.difficult}
         return LabelCache(self.root / "image_labels.json", made_with, newer_than=self.root / "Annotations")
 
-    @property
-    def _annotations(self) -> list[Path]:
-        return [self.root / "Annotations" / f"{name}.xml" for name in self.names]
+    def _annotations(self) -> Iterator[Path]:
+        """One after the other: paths of a million photos take more memory than their names and labels."""
+        folder = self.root / "Annotations"
+        return (folder / f"{name}.xml" for name in self.names)
 
     @property
     def _lists(self) -> list[Path]:
@@ -119,7 +122,7 @@ class VOCDataset(PhotoFiles):
                 labels = self.label_cache.labels(self.names, classes)
             case "annotations":
                 labels = labels_of_annotations(
-                    self._annotations, self.class_names, difficult=difficult, report=self.report
+                    list(self._annotations()), self.class_names, difficult=difficult, report=self.report
                 )
             case "lists":
                 labels = labels_of_lists(self._lists, self.names, difficult=difficult, report=self.report)
