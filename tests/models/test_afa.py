@@ -37,8 +37,8 @@ def test_cam_pass_equals_the_forward_pass() -> None:
     model, images = reference_network(), torch.randn(2, 3, 48, 64)
     cam, affinity = model.activate(images, affinity=True)
     output = model(images)
-    torch.testing.assert_close(cam, output.cam)
-    torch.testing.assert_close(affinity, output.affinity)
+    torch.testing.assert_close(cam, output.cam, atol=1e-4, rtol=1e-4)  # sums in another order
+    torch.testing.assert_close(affinity, output.affinity, atol=1e-4, rtol=1e-4)
     without, none = model.activate(images)
     torch.testing.assert_close(without, output.cam, atol=1e-4, rtol=1e-4)
     assert none is None

@@ -7,7 +7,7 @@ import torch
 from tests.reference_network import reference_network
 
 from afa_wsss.models.encoder import Grid, to_map, to_tokens
-from afa_wsss.models.mix_block import DropPath, EfficientAttention, MixFeedForward
+from afa_wsss.models.mix_block import DropPath, EfficientAttention, MixFeedForward, _bands
 from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
 from afa_wsss.types import UserError
 
@@ -96,13 +96,37 @@ def test_attention_of_the_nano_tells_a_token_nothing_of_others() -> None:
     assert all(parameter.grad is None for parameter in encoder.attention_inputs())
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 2, 5])
-def test_feed_forward_by_bands_of_rows_gives_the_same(monkeypatch, rows_at_once) -> None:
-    layer, tokens, grid = MixFeedForward(8, 32), torch.randn(2, 7 * 9, 8), Grid(7, 9)
-    whole = layer(tokens, grid).detach()
-    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", rows_at_once * 2 * 9 * 32)
+@pytest.mark.parametrize("rows", [1, 2, 5, 7, 14, 100])
+def test_feed_forward_by_bands_adds_the_same(monkeypatch, rows) -> None:
+    layer, grid = MixFeedForward(8, 32), Grid(7, 9)
+    residual, tokens = torch.randn(2, 3, 7 * 9, 8)
+    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", rows * 9 * 32)
+    monkeypatch.setattr("afa_wsss.models.mix_block._ROWS_AT_ONCE", 1)
     with torch.no_grad():
-        torch.testing.assert_close(layer(tokens, grid), whole, atol=1e-6, rtol=1e-6)
+        added = layer.added_by_bands(residual, tokens, grid)
+        torch.testing.assert_close(added, residual + layer(tokens, grid), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("images", "height", "rows"), [(3, 7, 2), (3, 7, 7), (5, 4, 9), (2, 100, 33)])
+def test_bands_hold_each_row_of_each_image_once(monkeypatch, images, height, rows) -> None:
+    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", 0)
+    monkeypatch.setattr("afa_wsss.models.mix_block._ROWS_AT_ONCE", rows)
+    taken = torch.zeros(images, height)
+    for some, of_them in _bands(images, Grid(height, 6), 8):
+        assert taken[some, of_them].numel() <= rows * images
+        assert taken[some].shape[0] == 1 or of_them == slice(0, height)  # together in memory
+        taken[some, of_them] += 1
+    assert (taken == 1).all()
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_attention_by_few_keys_gives_the_same(reduction) -> None:
+    attention, tokens, grid = EfficientAttention(16, 1, reduction), torch.randn(2, 6 * 8, 16), Grid(6, 8)
+    for layer in (attention.query, attention.key_value, attention.output):
+        torch.nn.init.normal_(layer.bias)
+    with_gradient = attention(tokens, grid)[0].detach()
+    with torch.no_grad():
+        torch.testing.assert_close(attention(tokens, grid)[0], with_gradient, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

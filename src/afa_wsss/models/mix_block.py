@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,9 +13,11 @@ from torch import Tensor, nn
 
 from afa_wsss.models.encoder import Attention, Grid, to_map, to_tokens
 
-_HIDDEN_AT_ONCE = 1 << 22
-"""Without gradient, a CPU makes so many hidden values of a feed-forward at a time: they stay in its cache, and in
-memory just used. Asking the system for new pages costs more than the arithmetic."""
+_HIDDEN_AT_ONCE = 1 << 20
+"""Without gradient, a CPU makes about so many hidden values of a feed-forward at a time: they stay in its cache."""
+
+_ROWS_AT_ONCE = 32
+"""But no fewer rows of the grid: the row above and the row below are expanded too, for their neighbours' sake."""
 
 
 class DropPath(nn.Module):
@@ -51,10 +57,23 @@ class EfficientAttention(nn.Module):
         source = tokens
         if self.reduction is not None and self.reduction_norm is not None:
             source = self.reduction_norm(to_tokens(self.reduction(to_map(tokens, grid))))
+        if self.heads == 1 and not read and _for_the_cache(tokens):
+            return self._by_few_keys(tokens, source), None
         query = self.query(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.output(mixed.transpose(1, 2).flatten(2)), Attention(query, key) if read else None
+
+    def _by_few_keys(self, tokens: Tensor, source: Tensor) -> Tensor:
+        """The same of one head, by products in another order: the outer layers act on the few keys and values instead.
+
+        (x Q + p) . k = x . (Q k) + p . k, and as the weights of a softmax add up to 1, softmax(.) v O + o =
+        softmax(.) (v O + o).
+        """
+        key, value = self.key_value(source).chunk(2, dim=2)
+        logit_bias = (key @ self.query.bias)[:, None, None] / math.sqrt(key.shape[-1])
+        outer = tokens[:, None], (key @ self.query.weight)[:, None], self.output(value)[:, None]
+        return F.scaled_dot_product_attention(*outer, attn_mask=logit_bias)[:, 0]
 
     def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
         """The layers that the logits are made by."""
@@ -97,11 +116,18 @@ class MixFeedForward(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Keeps the shape."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or tokens.device.type != "cpu":
-            return self._of_rows(tokens, grid, slice(0, grid.height))
-        rows = max(1, _HIDDEN_AT_ONCE // (len(tokens) * grid.width * self.expand.out_features))
-        bands = [slice(first, min(first + rows, grid.height)) for first in range(0, grid.height, rows)]
-        return torch.cat([self._of_rows(tokens, grid, band) for band in bands], dim=1)
+        return self._of_rows(tokens, grid, slice(0, grid.height))
+
+    def added_by_bands(
+        self, residual: Float[Tensor, "b n d"], tokens: Float[Tensor, "b n d"], grid: Grid
+    ) -> Float[Tensor, "b n d"]:
+        """``residual + forward(tokens, grid)`` without gradient, a part at a time that fits a CPU's cache."""
+        total = torch.empty_like(residual)
+        for images, rows in _bands(len(tokens), grid, self.expand.out_features):
+            cells = slice(rows.start * grid.width, rows.stop * grid.width)
+            added = self._of_rows(tokens[images], grid, rows)
+            torch.add(residual[images, cells], added, out=total[images, cells])
+        return total
 
     def _of_rows(self, tokens: Tensor, grid: Grid, rows: slice) -> Tensor:
         """What becomes of the tokens of some rows of the grid; read are those of the rows beside them too."""
@@ -112,6 +138,20 @@ class MixFeedForward(nn.Module):
         # Without a gradient in place: on a CPU new memory of this size costs several times what GELU does.
         contracted: Tensor = self.contract(F.gelu(mixed) if mixed.requires_grad else torch.ops.aten.gelu_(mixed))
         return contracted
+
+
+def _bands(images: int, grid: Grid, hidden: int) -> Iterator[tuple[slice, slice]]:
+    """Images and rows of the grid to take at a time, together in memory: several images, or some rows of one."""
+    rows = max(_ROWS_AT_ONCE, _HIDDEN_AT_ONCE // (grid.width * hidden))
+    together = max(1, rows // grid.height)
+    rows = math.ceil(grid.height / math.ceil(grid.height / rows))  # of each band about as many
+    for image, first in product(range(0, images, together), range(0, grid.height, rows)):
+        yield slice(image, image + together), slice(first, min(first + rows, grid.height))
+
+
+def _for_the_cache(tokens: Tensor) -> bool:
+    """Whether to go by what keeps a CPU in its cache; a gradient needs all that lies between anyway."""
+    return tokens.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 class MixBlock(nn.Module):
@@ -137,4 +177,7 @@ class MixBlock(nn.Module):
             attended, attention = self.attention(self.attention_norm(tokens), grid, read=read)
         if attended is not None:
             tokens = tokens + self.drop_path(attended)
-        return tokens + self.drop_path(self.feed_forward(self.feed_forward_norm(tokens), grid)), attention
+        normed = self.feed_forward_norm(tokens)
+        if _for_the_cache(tokens) and not self.training:
+            return self.feed_forward.added_by_bands(tokens, normed, grid), attention
+        return tokens + self.drop_path(self.feed_forward(normed, grid)), attention
