@@ -18,9 +18,9 @@ from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, read_mask, rea
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import UserError
 
-THREADS, PART, MOST_PARTS = 4, 256, 64
+THREADS, PART = 4, 256
 """What hides the waiting for slow disks, and files that a thread takes at a time: more of either costs more than it
-gains, as most of a glance is Python. Of many files a part has more, as what waits for a thread takes memory too."""
+gains, as most of a glance is Python."""
 
 
 class PhotoFiles(ABC):
@@ -120,8 +120,7 @@ class PhotoFiles(ABC):
         if self.needs_masks:
             masks = (path for path in map(self.mask_path, indices) if path is not None)
             list_missing(masks, kind="mask", source=self.source)
-        at_once = max(PART, len(self) // MOST_PARTS)
-        parts = [indices[start : start + at_once] for start in range(0, len(self), at_once)]
+        parts = [indices[start : start + PART] for start in range(0, len(self), PART)]
         with ThreadPoolExecutor(THREADS) as pool:
             refuse([problem for problems in pool.map(self._glanced_all, parts) for problem in problems])
 
