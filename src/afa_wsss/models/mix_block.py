@@ -72,8 +72,9 @@ class EfficientAttention(nn.Module):
         """
         key, value = self.key_value(source).chunk(2, dim=2)
         logit_bias = (key @ self.query.bias)[:, None, None] / math.sqrt(key.shape[-1])
-        outer = tokens[:, None], (key @ self.query.weight)[:, None], self.output(value)[:, None]
-        return F.scaled_dot_product_attention(*outer, attn_mask=logit_bias)[:, 0]
+        key, value = key @ self.query.weight, self.output(value)
+        mixed = F.scaled_dot_product_attention(tokens[:, None], key[:, None], value[:, None], attn_mask=logit_bias)
+        return mixed[:, 0]
 
     def logit_layers(self) -> tuple[nn.Linear, nn.Linear]:
         """The layers that the logits are made by."""
