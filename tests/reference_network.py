@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,10 @@ def reference_weights() -> dict[str, Tensor]:
 
 
 @cache
-def reference_network() -> AFA:
-    """The network of that checkpoint, in evaluation mode; tests share it and must not change it."""
+def _loaded_network() -> AFA:
     return load_reference_checkpoint(reference_weights()).eval()
+
+
+def reference_network() -> AFA:
+    """The network of that checkpoint, in evaluation mode; a copy that a test may change."""
+    return deepcopy(_loaded_network())
