@@ -153,7 +153,9 @@ def draw(table: Path, folder: Path) -> list[Path]:
             side.set_xlabel(LABELS[axis])
             side.set_ylabel({"s": "seconds", "MiB": "MiB at most"}[unit])
             side.set_ylim(bottom=None if axis == "photos" else 0)
-            side.legend(frameon=False, fontsize=8)
+        figure.legend(
+            *sides[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8
+        )
         paths.append(folder / f"cost_{axis}.svg")
         figure.savefig(paths[-1], metadata={"Date": None})
     return paths

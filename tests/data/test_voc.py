@@ -130,7 +130,7 @@ def test_augmented_masks_are_those_of_photos_that_voc_has_none_for(root: Path) -
     def folders(**settings: str) -> list[str]:
         dataset = VOCDataset(root, "train", with_masks=True, **settings)
         assert dataset.count_masks() == 3
-        return [dataset.mask_path(index).parent.name for index in range(3)]
+        return [Path(dataset.mask_path(index)).parent.name for index in range(3)]
 
     assert folders() == ["SegmentationClass", "SegmentationClassAug", "SegmentationClass"]
     assert folders(mask_folder="SegmentationClassAug") == ["SegmentationClassAug"] * 3
@@ -351,3 +351,30 @@ def test_an_index_takes_half_a_kilobyte_a_photo(root: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 512 * len(names)
     finally:
         tracemalloc.stop()
+
+
+def test_a_look_at_every_file_keeps_nothing_of_those_that_are_whole(root: Path) -> None:
+    names = [f"{number:07d}" for number in range(5000)]
+    for name in names:
+        (root / "JPEGImages" / f"{name}.jpg").symlink_to(root / "JPEGImages" / "a.jpg")
+        (root / "SegmentationClass" / f"{name}.png").symlink_to(root / "SegmentationClass" / "a.png")
+    write_list(root, *names)
+    dataset = VOCDataset(root, "train", with_masks=True)
+    dataset.check_files()  # loads what it needs
+    tracemalloc.start()
+    try:
+        dataset.check_files()
+        assert tracemalloc.get_traced_memory()[1] < 50_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_missing_photos_are_told_of_before_missing_masks_and_damaged_photos(root: Path) -> None:
+    (root / "JPEGImages" / "a.jpg").write_bytes(b"")
+    (root / "SegmentationClass" / "b.png").unlink()
+    dataset = VOCDataset(root, "train", with_masks=True)
+    with pytest.raises(UserError, match=r"^need every mask that .*train\.txt lists, 1 of 3 missing: .*b\.png; "):
+        dataset.check_files()
+    (root / "JPEGImages" / "c.jpg").unlink()
+    with pytest.raises(UserError, match=r"^need every photo that .*train\.txt lists, 1 of 3 missing: .*c\.jpg; "):
+        dataset.check_files()

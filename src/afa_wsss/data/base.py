@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +13,9 @@ Photo = UInt8[np.ndarray, "H W 3"]
 Mask = UInt8[np.ndarray, "H W"]
 Palette = UInt8[np.ndarray, "c 3"]
 Labels = UInt8[np.ndarray, "N k"]
+
+FilePath = str | os.PathLike[str]
+"""Text, where there may be one for each of a million photos: a Path takes several times as long to make and to use."""
 
 
 class Sample(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.lists import is_file
 from afa_wsss.data.parallel import mapped
 from afa_wsss.data.photo_files import PhotoFiles
 from afa_wsss.data.photos import fit_mask, glance, read_photo
@@ -52,7 +53,7 @@ def check_split(dataset: SegmentationDataset, *, workers: int, progress: Progres
 
 def examine_photo(dataset: PhotoFiles, index: int) -> list[Problem]:
     """What is wrong with a photo and its mask; also what is unusual about it, and handled."""
-    name, path = dataset.names[index], dataset.photo_path(index)
+    name, path = dataset.names[index], Path(dataset.photo_path(index))
     kind = "photo missing" if not path.is_file() else "photo empty" if path.stat().st_size == 0 else "photo unreadable"
     try:
         with warnings.catch_warnings():
@@ -73,17 +74,17 @@ def examine_photo(dataset: PhotoFiles, index: int) -> list[Problem]:
 
 def _examine_mask(dataset: PhotoFiles, index: int, image: np.ndarray) -> list[Problem]:
     """What is wrong with a mask: an error where it is wanted, a warning where it merely lies there."""
-    name, path, photo = dataset.names[index], dataset.mask_path(index), dataset.photo_path(index)
+    name, path = dataset.names[index], dataset.mask_path(index)
     level: Level = "error" if dataset.needs_masks else "warning"
-    if path is None or (not path.is_file() and level == "warning"):
+    if path is None or (not is_file(path) and level == "warning"):
         return []
-    kind = "mask unfit" if path.is_file() else "mask missing"
+    kind = "mask unfit" if is_file(path) else "mask missing"
     try:
         mask = dataset.mask(index)
         if mask is None:
             return []
         kind = "mask of another size"
-        mask = fit_mask(name, image, mask, photo)
+        mask = fit_mask(name, image, mask, dataset.photo_path(index))
     except UserError as error:
         return [Problem(kind, name, str(error), level)]
     classes = np.flatnonzero(dataset.image_labels[index]) + 1
@@ -133,13 +134,13 @@ def _shared_photos(train: SegmentationDataset, val: SegmentationDataset) -> Iter
         seen = set(train.names)
         yield from ((name, "") for name in val.names if name in seen)
         return
-    trained = {train.photo_path(index) for index in range(len(train))}
+    trained = {Path(train.photo_path(index)) for index in range(len(train))}
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(trained):
         by_size[_size(path)].append(path)
     digests: dict[Path, bytes] = {}
     for index, name in enumerate(val.names):
-        path = val.photo_path(index)
+        path = Path(val.photo_path(index))
         if path in trained:
             yield name, ""
             continue

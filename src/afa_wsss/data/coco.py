@@ -78,18 +78,18 @@ class COCODataset(PhotoFiles):
         path = self.source.with_name(f"image_labels_{self.split}.json")
         return LabelCache(path, self._asked, newer_than=self.source)
 
-    def photo_path(self, index: int) -> Path:
+    def photo_path(self, index: int) -> str:
         """Where a photo lies."""
-        return self.root / self.split / self._files[index]
+        return f"{self.root}/{self.split}/{self._files[index]}"
 
     @property
     def mask_folder(self) -> Path:
         """Of the split's masks."""
         return self.root / "masks" / self.split
 
-    def mask_path(self, index: int) -> Path:
+    def mask_path(self, index: int) -> str:
         """Where its mask lies."""
-        return self.mask_folder / f"{self.names[index]}.png"
+        return f"{self.mask_folder}/{self.names[index]}.png"
 
     def check_files(self) -> None:
         """As of all photos; and that masks were drawn with the rule that the labels are made with."""

@@ -15,7 +15,7 @@ from PIL import Image
 from afa_wsss.data.base import Labels, Palette
 from afa_wsss.data.classes import voc_palette
 from afa_wsss.data.folder_labels import Tagged, find_table, read_table, read_tree
-from afa_wsss.data.lists import keep_unique, read_lines, report_unlabelled
+from afa_wsss.data.lists import is_file, keep_unique, read_lines, report_unlabelled
 from afa_wsss.data.photo_files import PhotoFiles
 from afa_wsss.data.photos import PHOTO_ENDINGS
 from afa_wsss.data.problems import Problem, Report, refuse
@@ -104,7 +104,7 @@ class FolderDataset(PhotoFiles):
         """The photos to train with, to validate with, or all."""
         if self.split == "all":
             return list(tagged)
-        held_out = held_out_photos(tagged, [self._mask_of(photo.file).is_file() for photo in tagged])
+        held_out = held_out_photos(tagged, [is_file(self._mask_path(_without_ending(photo.file))) for photo in tagged])
         return [photo for photo, out in zip(tagged, held_out, strict=True) if out == (self.split == "val")]
 
     @cached_property
@@ -113,20 +113,20 @@ class FolderDataset(PhotoFiles):
         inside, first = self.root / "images", self._kept[0].file
         return inside if any(inside.glob(f"{escape(first)}*")) and not (self.root / first).is_file() else self.root
 
-    def photo_path(self, index: int) -> Path:
+    def photo_path(self, index: int) -> str:
         """Where a photo lies."""
-        path = self._photos / self._kept[index].file
-        if path.suffix.lower() in PHOTO_ENDINGS or path.is_file():
+        path = f"{self._photos}/{self._kept[index].file}"
+        if path.lower().endswith(PHOTO_ENDINGS) or is_file(path):
             return path
         # The table may leave the ending out.
-        return next((whole for end in PHOTO_ENDINGS if (whole := path.with_name(path.name + end)).is_file()), path)
+        return next((whole for end in PHOTO_ENDINGS if is_file(whole := f"{path}{end}")), path)
 
-    def mask_path(self, index: int) -> Path:
+    def mask_path(self, index: int) -> str:
         """Where its mask lies, or would."""
-        return self._mask_of(self._kept[index].file)
+        return self._mask_path(self.names[index])
 
-    def _mask_of(self, file: str) -> Path:
-        return self.root / "masks" / f"{_without_ending(file)}.png"
+    def _mask_path(self, name: str) -> str:
+        return f"{self.root}/masks/{name}.png"
 
     @cached_property
     def image_labels(self) -> Labels:

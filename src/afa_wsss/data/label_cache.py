@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_wsss.data.base import Labels
+from afa_wsss.data.base import FilePath, Labels
 
 
 class LabelCache:
@@ -50,7 +50,7 @@ class LabelCache:
         """What the labels were made with; empty where there is no file that fits."""
         return self._content[0]
 
-    def covers(self, names: Sequence[str], sources: Iterable[Path] = ()) -> bool:
+    def covers(self, names: Sequence[str], sources: Iterable[FilePath] = ()) -> bool:
         """Whether every name is in it, and none of the files that they were gathered from was changed since."""
         if not self.by_name or not all(name in self.by_name for name in names):
             return False
@@ -71,10 +71,10 @@ class LabelCache:
         self.__dict__.pop("_content", None)
 
 
-def _changed(path: Path) -> float:
+def _changed(path: FilePath) -> float:
     """When a file was last written; 0 where there is none."""
     try:
-        return path.stat().st_mtime
+        return os.stat(path).st_mtime  # noqa: PTH116  # see FilePath
     except OSError:
         return 0.0
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from afa_wsss.data.base import Labels, Mask, Palette, Sample
-from afa_wsss.data.lists import list_missing
+from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Sample
+from afa_wsss.data.lists import is_file, refuse_missing
+from afa_wsss.data.parallel import overlapped
 from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, read_mask, read_photo
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import UserError
 
-THREADS, PART = 4, 256
-"""What hides the waiting for slow disks, and files that a thread takes at a time: more of either costs more than it
-gains, as most of a glance is Python."""
+PART = 64
+"""Files that are looked at in one go."""
+
+
+class _Unfit(NamedTuple):
+    """Files that training would fail on."""
+
+    missing_photos: list[FilePath]
+    missing_masks: list[FilePath]
+    problems: list[Problem]
 
 
 class PhotoFiles(ABC):
@@ -50,10 +58,10 @@ class PhotoFiles(ABC):
         """(N, k) multi-hot, a byte each."""
 
     @abstractmethod
-    def photo_path(self, index: int) -> Path:
+    def photo_path(self, index: int) -> FilePath:
         """Where a photo lies."""
 
-    def mask_path(self, index: int) -> Path | None:
+    def mask_path(self, index: int) -> FilePath | None:
         """Where its mask lies, or would; None where the data set has no place for masks."""
         del index
         return None
@@ -72,7 +80,7 @@ class PhotoFiles(ABC):
         if not self.with_masks:
             return False
         paths = map(self.mask_path, range(len(self)))
-        if any(path is not None and path.is_file() for path in paths):
+        if any(path is not None and is_file(path) for path in paths):
             return True
         if self.mask_advice is not None:
             first = self.mask_path(0)
@@ -84,7 +92,7 @@ class PhotoFiles(ABC):
     def count_masks(self) -> int:
         """Photos with a mask, wanted or not."""
         paths = (self.mask_path(index) for index in range(len(self)))
-        return sum(path is not None and path.is_file() for path in paths)
+        return sum(path is not None and is_file(path) for path in paths)
 
     @property
     def needs_masks(self) -> bool:
@@ -109,36 +117,41 @@ class PhotoFiles(ABC):
         return None if path is None else read_mask(path, len(self.class_names) + 1)
 
     def check_files(self) -> None:
-        """Looks at the beginning and the end of each file, a second or two for ten thousand.
+        """Looks at the beginning and the end of each file, a second for some ten thousand.
 
         Raises:
             UserError: Where a listed photo is missing, empty, cut off or too large, or a mask that is wanted is missing
                 or of another size than its photo.
         """
-        indices = range(len(self))
-        list_missing(map(self.photo_path, indices), kind="photo", source=self.source)
-        if self.needs_masks:
-            masks = (path for path in map(self.mask_path, indices) if path is not None)
-            list_missing(masks, kind="mask", source=self.source)
-        parts = [indices[start : start + PART] for start in range(0, len(self), PART)]
-        with ThreadPoolExecutor(THREADS) as pool:
-            refuse([problem for problems in pool.map(self._glanced_all, parts) for problem in problems])
+        indices, found = range(len(self)), _Unfit([], [], [])
+        parts = (indices[start : start + PART] for start in indices[::PART])
+        for unfit in overlapped(partial(self._look, with_masks=self.needs_masks), parts):
+            found.missing_photos.extend(unfit.missing_photos)
+            found.missing_masks.extend(unfit.missing_masks)
+            found.problems.extend(unfit.problems)
+        refuse_missing(found.missing_photos, len(self), kind="photo", source=self.source)
+        refuse_missing(found.missing_masks, len(self), kind="mask", source=self.source)
+        refuse(found.problems)
 
-    def _glanced_all(self, indices: Iterable[int]) -> list[Problem]:
-        return [problem for index in indices if (problem := self._glanced(index)) is not None]
+    def _look(self, indices: Iterable[int], *, with_masks: bool) -> _Unfit:
+        found = _Unfit([], [], [])
+        for index in indices:
+            photo, mask = self.photo_path(index), self.mask_path(index) if with_masks else None
+            if not is_file(photo):
+                found.missing_photos.append(photo)
+            elif mask is not None and not is_file(mask):
+                found.missing_masks.append(mask)
+            else:
+                try:
+                    seen = glance(photo)
+                    if mask is not None:
+                        _check_mask_size(self.names[index], mask, seen)
+                except UserError as error:
+                    found.problems.append(Problem("unfit file", self.names[index], str(error)))
+        return found
 
-    def _glanced(self, index: int) -> Problem | None:
-        name = self.names[index]
-        try:
-            photo, path = glance(self.photo_path(index)), self.mask_path(index)
-            if self.needs_masks and path is not None:
-                _check_mask_size(name, path, photo)
-        except UserError as error:
-            return Problem("unfit file", name, str(error))
-        return None
 
-
-def _check_mask_size(name: str, path: Path, photo: Glance) -> None:
+def _check_mask_size(name: str, path: FilePath, photo: Glance) -> None:
     try:
         with Image.open(path) as mask:
             found = mask.size

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from afa_wsss.data.base import Mask, Palette, Photo
+from afa_wsss.data.base import FilePath, Mask, Palette, Photo
 from afa_wsss.types import IGNORE_INDEX, UserError
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -57,7 +57,7 @@ class Glance(NamedTuple):
     orientation: int
 
 
-def read_photo(path: Path) -> Photo:
+def read_photo(path: FilePath) -> Photo:
     """Reads a photo as upright RGB, whatever its mode and EXIF rotation.
 
     Raises:
@@ -75,19 +75,19 @@ def read_photo(path: Path) -> Photo:
         raise _undecodable(path, error) from error
 
 
-def _undecodable(path: Path, error: BaseException) -> UserError:
+def _undecodable(path: FilePath, error: BaseException) -> UserError:
     return UserError(
         f"need a photo that can be decoded, {path} cannot ({_reason(path, error)}); replace it or take it off the list"
     )
 
 
-def _reason(path: Path, error: BaseException) -> str:
-    if path.stat().st_size == 0:
+def _reason(path: FilePath, error: BaseException) -> str:
+    if Path(path).stat().st_size == 0:
         return "the file is empty"
     return "no form of picture that is known" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: FilePath, width: int, height: int) -> None:
     """Raises UserError for more than ``MAX_PIXELS`` pixels."""
     if width * height > MAX_PIXELS:
         raise UserError(
@@ -95,14 +95,14 @@ def check_pixels(path: Path, width: int, height: int) -> None:
         )
 
 
-def glance(path: Path) -> Glance:
+def glance(path: FilePath) -> Glance:
     """Looks at a photo without decoding it, unless its end is not that of a whole file.
 
     Raises:
         UserError: As ``read_photo``, but for damage in the middle of a file.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
             seen, form = glance_at_jpeg(file.read(HEAD)), "JPEG"
             if seen is None:
                 with Image.open(path) as image:
@@ -155,7 +155,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read_mask(path: Path, classes: int) -> Mask:
+def read_mask(path: FilePath, classes: int) -> Mask:
     """Reads the class of every pixel from a palette or greyscale PNG.
 
     Args:
@@ -200,7 +200,7 @@ def write_mask(path: Path, label: Mask, palette: Palette) -> None:
     picture.save(path, format="PNG")
 
 
-def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: Path) -> Mask:
+def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: FilePath) -> Mask:
     """The mask as it fits the upright photo: one drawn on a photo that lies on its side is turned with it.
 
     Args:

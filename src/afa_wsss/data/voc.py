@@ -14,7 +14,7 @@ import numpy as np
 from afa_wsss.data.base import Labels, Palette
 from afa_wsss.data.classes import VOC_CLASSES, voc_palette
 from afa_wsss.data.label_cache import LabelCache
-from afa_wsss.data.lists import keep_unique, read_lines, report_unlabelled
+from afa_wsss.data.lists import is_file, keep_unique, read_lines, report_unlabelled
 from afa_wsss.data.photo_files import PhotoFiles
 from afa_wsss.data.problems import Report, refuse
 from afa_wsss.data.voc_labels import labels_of_annotations, labels_of_lists, labels_of_masks
@@ -73,14 +73,14 @@ class VOCDataset(PhotoFiles):
         derived = augmented_names(self.root) if split == "train_aug" and not self.source.is_file() else []
         self.names = derived or read_list(self.source, self.root / "JPEGImages", report)
 
-    def photo_path(self, index: int) -> Path:
+    def photo_path(self, index: int) -> str:
         """Where a photo lies."""
-        return self.root / "JPEGImages" / f"{self.names[index]}.jpg"
+        return f"{self.root}/JPEGImages/{self.names[index]}.jpg"
 
-    def mask_path(self, index: int) -> Path:
+    def mask_path(self, index: int) -> str:
         """Where its mask lies, or would."""
-        places = [self.root / folder / f"{self.names[index]}.png" for folder in self.mask_folders]
-        return next((place for place in places if place.is_file()), places[0])
+        places = [f"{self.root}/{folder}/{self.names[index]}.png" for folder in self.mask_folders]
+        return next((place for place in places if is_file(place)), places[0])
 
     @cached_property
     def label_source(self) -> Literal["cache", "annotations", "lists", "masks", "nothing"]:
@@ -88,11 +88,11 @@ class VOCDataset(PhotoFiles):
         annotated = (self.root / "Annotations").is_dir()
         if self.label_cache.covers(self.names, self._annotations() if annotated else ()):
             return "cache"
-        if annotated and all(path.is_file() for path in self._annotations()):
+        if annotated and all(map(is_file, self._annotations())):
             return "annotations"
         if all(path.is_file() for path in self._lists):
             return "lists"
-        return "masks" if any(self.mask_path(index).is_file() for index in range(len(self))) else "nothing"
+        return "masks" if any(is_file(self.mask_path(index)) for index in range(len(self))) else "nothing"
 
     @cached_property
     def label_cache(self) -> LabelCache:
@@ -100,10 +100,9 @@ class VOCDataset(PhotoFiles):
         made_with = {"classes": list(self.class_names), "difficult": self.difficult}
         return LabelCache(self.root / "image_labels.json", made_with, newer_than=self.root / "Annotations")
 
-    def _annotations(self) -> Iterator[Path]:
+    def _annotations(self) -> Iterator[str]:
         """One after the other: paths of a million photos take more memory than their names and labels."""
-        folder = self.root / "Annotations"
-        return (folder / f"{name}.xml" for name in self.names)
+        return (f"{self.root}/Annotations/{name}.xml" for name in self.names)
 
     @property
     def _lists(self) -> list[Path]:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from afa_wsss.data.base import Labels
-from afa_wsss.data.lists import read_lines
+from afa_wsss.data.base import FilePath, Labels
+from afa_wsss.data.lists import is_file, read_lines
 from afa_wsss.data.photos import read_mask
 from afa_wsss.data.problems import Problem, Report
 from afa_wsss.types import IGNORE_INDEX, UserError
 
 
 def labels_of_annotations(
-    paths: Sequence[Path], class_names: Sequence[str], *, difficult: bool, report: Report
+    paths: Sequence[FilePath], class_names: Sequence[str], *, difficult: bool, report: Report
 ) -> Labels:
     """Multi-hot labels of the objects that each annotation names; what cannot be read is reported and has none."""
     place = {name: column for column, name in enumerate(class_names)}
@@ -26,7 +26,7 @@ def labels_of_annotations(
         try:
             objects = objects_of_annotation(path, difficult=difficult)
         except UserError as error:
-            report([Problem("annotation broken", path.stem, str(error))])
+            report([Problem("annotation broken", Path(path).stem, str(error))])
             continue
         unknown = sorted(objects - place.keys())
         if unknown:
@@ -34,12 +34,12 @@ def labels_of_annotations(
                 f"need objects of {len(class_names)} known classes, {path} names {unknown}; name the classes in "
                 "classes.json or mend the annotation"
             )
-            report([Problem("class unknown", path.stem, told)])
+            report([Problem("class unknown", Path(path).stem, told)])
         labels[row, [place[name] for name in objects & place.keys()]] = 1
     return labels
 
 
-def objects_of_annotation(path: Path, *, difficult: bool) -> set[str]:
+def objects_of_annotation(path: FilePath, *, difficult: bool) -> set[str]:
     """Classes of the objects in a VOC annotation, with or without those that it calls difficult.
 
     Raises:
@@ -71,10 +71,10 @@ def labels_of_lists(paths: Sequence[Path], names: Sequence[str], *, difficult: b
     return labels
 
 
-def labels_of_masks(paths: Sequence[Path], classes: int, *, report: Report) -> Labels:
+def labels_of_masks(paths: Sequence[FilePath], classes: int, *, report: Report) -> Labels:
     """Multi-hot labels of the classes that each mask shows; what cannot be read is reported and has none."""
 
-    def classes_of(path: Path) -> np.ndarray | UserError:
+    def classes_of(path: FilePath) -> np.ndarray | UserError:
         try:
             shown = np.bincount(read_mask(path, classes + 1).ravel(), minlength=256)
         except UserError as error:
@@ -86,7 +86,7 @@ def labels_of_masks(paths: Sequence[Path], classes: int, *, report: Report) -> L
         found = list(pool.map(classes_of, paths))
     wrong = [(path, row) for path, row in zip(paths, found, strict=True) if isinstance(row, UserError)]
     if wrong:
-        kinds = ["mask unfit" if path.is_file() else "mask missing" for path, _ in wrong]
-        report([Problem(kind, path.stem, str(error)) for kind, (path, error) in zip(kinds, wrong, strict=True)])
+        kinds = ["mask unfit" if is_file(path) else "mask missing" for path, _ in wrong]
+        report([Problem(kind, Path(path).stem, str(error)) for kind, (path, error) in zip(kinds, wrong, strict=True)])
     bare = np.zeros(classes, dtype=np.uint8)
     return np.stack([bare if isinstance(row, UserError) else row.astype(np.uint8) for row in found])
