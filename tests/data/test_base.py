@@ -14,7 +14,7 @@ from PIL import Image
 from afa_wsss.data import photos
 from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.lists import keep_unique, refuse_missing, stays_inside
-from afa_wsss.data.photos import check_sizes, glance, glance_at_jpeg, read_mask, read_photo, write_mask
+from afa_wsss.data.photos import check_sizes, glance, glance_at_jpeg, read_mask, read_photo, without_ending, write_mask
 from afa_wsss.data.problems import Problem, refuse
 from afa_wsss.types import UserError
 
@@ -261,3 +261,20 @@ def test_a_plain_jpeg_is_glanced_at_as_pillow_sees_it(tmp_path: Path, mode: str,
 def test_bytes_that_only_begin_like_a_jpeg_break_nothing(content: bytes) -> None:
     seen = glance_at_jpeg(b"\xff\xd8\xff" + content)
     assert seen is None or min(seen.size) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("a.jpg", "a"),
+        ("./cats//a.JPEG", "cats/a"),
+        ("a.b.png", "a.b"),
+        ("a.v2", "a.v2"),
+        ("cats.jpg/a", "cats.jpg/a"),
+        ("cats/.png", "cats/.png"),
+        ("../a.jpg", "../a"),
+        ("", "."),
+    ],
+)
+def test_names_are_spelt_one_way_and_without_what_photos_end_in(file: str, name: str) -> None:
+    assert without_ending(file) == name

@@ -14,6 +14,7 @@ from afa_wsss.data.coco_instances import EVERY_OBJECT, Instances, ObjectRule, re
 from afa_wsss.data.label_cache import LabelCache
 from afa_wsss.data.lists import keep_unique
 from afa_wsss.data.photo_files import PhotoFiles
+from afa_wsss.data.photos import without_ending
 from afa_wsss.data.problems import Report, refuse
 from afa_wsss.types import UserError
 
@@ -70,7 +71,7 @@ class COCODataset(PhotoFiles):
         if not self._columns:
             raise UserError(f"need at least one photo with an object in {self.source}, got none; add annotations")
         self._files = keep_unique(list(self._columns), self.source, report)
-        self.names = [str(Path(file).with_suffix("")) for file in self._files]
+        self.names = [without_ending(file) for file in self._files]
 
     @cached_property
     def label_cache(self) -> LabelCache:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from glob import escape
 from pathlib import Path
@@ -17,7 +17,7 @@ from afa_wsss.data.classes import voc_palette
 from afa_wsss.data.folder_labels import Tagged, find_table, read_table, read_tree
 from afa_wsss.data.lists import is_file, keep_unique, read_lines, report_unlabelled
 from afa_wsss.data.photo_files import PhotoFiles
-from afa_wsss.data.photos import PHOTO_ENDINGS
+from afa_wsss.data.photos import PHOTO_ENDINGS, without_ending
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import IGNORE_INDEX, UserError
 
@@ -69,18 +69,18 @@ class FolderDataset(PhotoFiles):
         table = find_table(self.root)
         self.source = self.root if table is None else table
         tagged = read_tree(self.root) if table is None else read_table(table, report)
-        tagged = _unique(tagged, self.source, report)
-        self.class_names = self._find_classes(tagged)
+        by_name = _by_name(tagged, self.source, report)
+        self.class_names = self._find_classes(by_name.values())
         self.palette = find_palette(self.root / "masks", len(self.class_names) + 1)
-        self._kept = self._of_split(tagged)
-        self.names = [_without_ending(photo.file) for photo in self._kept]
+        self.names = self._of_split(by_name)
+        self._kept = [by_name[name] for name in self.names]
         if not self._kept:
             raise UserError(
                 f"need at least one photo to {'train with' if split == 'train' else 'validate with'}, {self.source} "
                 f"has none in split {split}; add photos or a column split"
             )
 
-    def _find_classes(self, tagged: Sequence[Tagged]) -> tuple[str, ...]:
+    def _find_classes(self, tagged: Iterable[Tagged]) -> tuple[str, ...]:
         """From ``classes.txt``, else all that the labels name."""
         named = {label for photo in tagged for label in photo.labels}
         path = self.root / "classes.txt"
@@ -100,12 +100,12 @@ class FolderDataset(PhotoFiles):
             )
         return listed
 
-    def _of_split(self, tagged: Sequence[Tagged]) -> list[Tagged]:
-        """The photos to train with, to validate with, or all."""
+    def _of_split(self, by_name: Mapping[str, Tagged]) -> list[str]:
+        """Names of the photos to train with, to validate with, or of all."""
         if self.split == "all":
-            return list(tagged)
-        held_out = held_out_photos(tagged, [is_file(self._mask_path(_without_ending(photo.file))) for photo in tagged])
-        return [photo for photo, out in zip(tagged, held_out, strict=True) if out == (self.split == "val")]
+            return list(by_name)
+        held_out = held_out_photos(list(by_name.values()), [is_file(self._mask_path(name)) for name in by_name])
+        return [name for name, out in zip(by_name, held_out, strict=True) if out == (self.split == "val")]
 
     @cached_property
     def _photos(self) -> Path:
@@ -179,12 +179,8 @@ def held_out_photos(tagged: Sequence[Tagged], has_mask: Sequence[bool]) -> list[
     return chosen
 
 
-def _unique(tagged: Sequence[Tagged], source: Path, report: Report) -> list[Tagged]:
+def _by_name(tagged: Sequence[Tagged], source: Path, report: Report) -> dict[str, Tagged]:
     """Each photo once; those that differ in nothing but their ending would share a mask, and are reported too."""
-    by_name: Mapping[str, Tagged] = {_without_ending(photo.file): photo for photo in reversed(tagged)}
-    return [by_name[name] for name in keep_unique([_without_ending(photo.file) for photo in tagged], source, report)]
-
-
-def _without_ending(file: str) -> str:
-    path = Path(file)
-    return str(path.with_suffix("") if path.suffix.lower() in PHOTO_ENDINGS else path)
+    names = [without_ending(photo.file) for photo in tagged]
+    first = dict(zip(reversed(names), reversed(tagged), strict=True))
+    return {name: first[name] for name in keep_unique(names, source, report)}

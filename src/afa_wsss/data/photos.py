@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from posixpath import normpath
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,13 @@ class Glance(NamedTuple):
     size: tuple[int, int]
     mode: str
     orientation: int
+
+
+def without_ending(file: str) -> str:
+    """Name of a photo, ``/`` between folders: without what photos end in, and the same however the file is spelt."""
+    file = normpath(file)
+    name, dot, ending = file.rpartition(".")
+    return name if name[-1:] not in ("", "/") and f"{dot}{ending}".lower() in PHOTO_ENDINGS else file
 
 
 def read_photo(path: FilePath) -> Photo:

@@ -16,7 +16,7 @@ from afa_wsss.data.coco_instances import Instances, ObjectRule, Outlined, draw_m
 from afa_wsss.data.label_cache import LabelCache, write_atomically
 from afa_wsss.data.lists import read_lines, stays_inside
 from afa_wsss.data.parallel import mapped
-from afa_wsss.data.photos import write_mask
+from afa_wsss.data.photos import without_ending, write_mask
 from afa_wsss.data.voc import augmented_names, find_voc_root, read_classes
 from afa_wsss.data.voc_labels import objects_of_annotation
 from afa_wsss.types import UserError
@@ -156,7 +156,7 @@ def draw_coco_masks(
 
 
 def _mask_name(file: str) -> str:
-    return Path(file).with_suffix(".png").as_posix()
+    return f"{without_ending(file)}.png"
 
 
 def _draw(photo: Outlined, *, folder: Path, palette: Palette) -> None:
