@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import evaluate, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
+from afa_wsss.cli.shell import as_word
 from afa_wsss.types import UserError
 
 
@@ -141,3 +144,15 @@ def test_a_lost_process_is_told_without_its_traceback():
     told = shell.user_message(RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"))
     assert told is not None
     assert "another process of this run has stopped" in told
+
+
+@pytest.mark.parametrize("text", ["ünï", "o'brien", "photos (1)", "a,b", "k=v", "my photos", "$HOME", "plain/photos_1"])
+def test_a_setting_as_it_is_typed_says_the_text(text):
+    (word,) = shlex.split(as_word("root", text))
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == text
+
+
+def test_text_that_needs_quotes_is_told_with_them(complaint):
+    told = "need a value that can be read, got data.root=my ünï; put text in quotes: \"data.root='my ünï'\""
+    assert complaint(training.main, "data.root=my ünï") == told

@@ -251,3 +251,56 @@ def test_classes_that_differ_in_capitals_alone_are_told_of(tmp_path: Path) -> No
     FolderDataset(tmp_path, "all", report=found.extend)
     assert [(problem.kind, problem.level) for problem in found] == [("classes alike", "warning")]
     FolderDataset(tmp_path, "all")
+
+
+def test_folders_that_are_no_classes_and_what_is_no_photo_are_left_out(tmp_path: Path) -> None:
+    for place in (
+        "cat/a.jpg",
+        "dog/b.jpg",
+        "outputs/run/montages/1.png",
+        "@eaDir/a.jpg",
+        ".trash/c.jpg",
+        "masks/a.png",
+    ):
+        write_photo(tmp_path / place)
+    for kind in ("cat", "dog"):
+        (tmp_path / kind / "album.jpg").mkdir()
+    dataset = FolderDataset(tmp_path, "all")
+    assert (dataset.class_names, dataset.names) == (("cat", "dog"), ["cat/a", "dog/b"])
+
+
+def test_broken_links_of_one_name_are_missing_photos(tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        write_photo(tmp_path / kind / f"{kind}.jpg")
+        (tmp_path / kind / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"need every photo that .* lists, 2 of 4 missing: .*gone\.jpg"):
+        FolderDataset(tmp_path, "all").check_files()
+
+
+def test_masks_of_class_folders_in_images_are_named_from_there(tmp_path: Path) -> None:
+    write_photo(tmp_path / "images" / "cat" / "a.jpg")
+    write_mask(tmp_path / "masks" / "cat" / "a.png", np.ones((8, 12), dtype=np.uint8), voc_palette(2))
+    dataset = FolderDataset(tmp_path, "all", with_masks=True)
+    dataset.check_files()
+    assert dataset.names == ["cat/a"]
+    assert dataset.sample(0).mask is not None
+
+
+def test_photos_are_looked_for_in_images_though_the_first_is_missing(tmp_path: Path) -> None:
+    for name in ("b.jpg", "c.JPG"):
+        write_photo(tmp_path / "images" / name)
+    (tmp_path / "labels.csv").write_text("a,cat\nb,cat\nc,cat\n")
+    with pytest.raises(UserError, match=r", 1 of 3 missing: .*images/a; add"):
+        FolderDataset(tmp_path, "all").check_files()
+    assert FolderDataset(tmp_path, "all").photo_path(2).endswith("images/c.JPG")
+
+
+def test_a_coco_file_in_another_encoding_is_told_in_one_line_and_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    as_coco(tmp_path)
+    text = (tmp_path / "annotations.json").read_text()
+    (tmp_path / "annotations.json").write_text(text, encoding="utf-8-sig")
+    assert FolderDataset(tmp_path, "all").class_names == ("cat", "dog", "emu")
+    (tmp_path / "annotations.json").write_text(text.replace("emu", "ému"), encoding="latin-1")
+    with pytest.raises(UserError, match=r"need a list in UTF-8, .*annotations\.json is not") as refusal:
+        FolderDataset(tmp_path, "all")
+    assert len(str(refusal.value)) < 300 + len(str(tmp_path))

@@ -16,7 +16,10 @@ from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
+from afa_wsss.data.classes import voc_palette
+from afa_wsss.data.photos import write_mask
 
+PALETTE = voc_palette(3)
 STAGES = ("val/cam_miou", "val/cam_par_miou", "val/walk_miou", "val/pseudo_label_miou", "val/miou")
 
 
@@ -111,6 +114,31 @@ def test_evaluation_refuses_data_of_other_classes(trained, root, tmp_path, capfd
     assert "need data of the checkpoint's 5 classes" in capfd.readouterr().err
 
 
+def test_evaluation_refuses_classes_in_another_order(trained, root, tmp_path, capfd):
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    listed = json.loads((other / "classes.json").read_text())
+    first, second, *rest = listed["classes"]
+    (other / "classes.json").write_text(json.dumps(listed | {"classes": [second, first, *rest]}))
+    words = [f"checkpoint={checkpoint(trained)}", f"data.root={other}", f"output_dir={tmp_path / 'scored'}"]
+    assert run_command(evaluate.main, *words) == 1
+    told = capfd.readouterr().err
+    assert "need data of the checkpoint's classes in their order" in told
+    assert f"has {second!r} where the checkpoint has {first!r}" in told
+
+
+def test_predictions_go_on_after_a_bad_photo_and_keep_photos_apart(trained, root, tmp_path, capfd):
+    photos, photo = tmp_path / "photos", next((root / "JPEGImages").glob("val_*"))
+    (photos / "outputs" / "run").mkdir(parents=True)
+    for name in ("a.jpg", "a.JPG", "c.jpg", "._c.jpg", "outputs/run/d.jpg"):
+        shutil.copy(photo, photos / name)
+    (photos / "b.jpg").write_bytes(b"no photo")
+    words = [f"checkpoint={checkpoint(trained)}", f"input={photos}", f"output_dir={tmp_path / 'out'}"]
+    assert run_command(predict.main, *words) == 1
+    assert "error: need a photo that can be decoded" in capfd.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").rglob("*")) == ["a.JPG.png", "a.jpg.png", "c.png"]
+
+
 def test_predictions_of_a_folder_of_photos(trained, root, tmp_path):
     photos = tmp_path / "photos" / "inner"
     photos.mkdir(parents=True)
@@ -150,6 +178,20 @@ def test_pseudo_labels_can_be_scored(trained, tmp_path):
     words = [f"checkpoint={checkpoint(trained)}", "score=true", f"output_dir={tmp_path / 'labels'}"]
     assert run_command(pseudo_label.main, *words) == 0
     assert scores(tmp_path / "labels")["val/pseudo_label_miou"] == scores(trained)["val/pseudo_label_miou"]
+
+
+def test_photos_of_a_pixel_train_and_are_scored(tmp_path):
+    for kind, size in (("cat", (1, 1)), ("dog", (80, 1))):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", size, (90 * number, 9, 9)).save(tmp_path / "set" / kind / f"{kind}{number}.png")
+            write_mask(
+                tmp_path / "set" / "masks" / kind / f"{kind}{number}.png", np.ones(size[::-1], np.uint8), PALETTE
+            )
+    words = [*small_run(tmp_path / "set"), "data=folder", f"output_dir={tmp_path / 'run'}"]
+    words += ["data.train_split=all", "data.val_split=all"]
+    assert run_command(training.main, *words) == 0
+    assert 0 <= scores(tmp_path / "run")["val/walk_miou"] <= 100
 
 
 def test_training_without_held_out_photos(root, tmp_path):

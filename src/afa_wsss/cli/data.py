@@ -11,7 +11,7 @@ from rich.console import Console
 
 from afa_wsss.cli.data_check import check, look_through, progress, stop_with_errors
 from afa_wsss.cli.settings import plain
-from afa_wsss.cli.shell import run
+from afa_wsss.cli.shell import as_word, run
 from afa_wsss.data.coco import COCODataset
 from afa_wsss.data.coco_instances import ObjectRule, read_instances
 from afa_wsss.data.folder import FolderDataset
@@ -138,7 +138,7 @@ def look_at_folder(config: DictConfig) -> None:
 
     splits = {"train": "train", "val": "val"}
     stop_with_errors(look_through(open_split, splits, root=root, output_dir=Path(config.output_dir)))
-    _say(f"train on it: afa-train data=folder data.root={root}")
+    _say(f"train on it: afa-train data=folder {as_word('data.root', str(root))}")
 
 
 USAGE = """usage: afa-data WORD [setting=value ...]

@@ -33,8 +33,7 @@ def restore(config: DictConfig, *, with_masks: bool = True) -> tuple[build.Plain
         with_masks: Whether the photos must have masks.
 
     Raises:
-        UserError: For a checkpoint that is neither ours nor the official code's, or of another number of classes than
-            the data.
+        UserError: For a checkpoint that is neither ours nor the official code's, or of other classes than the data.
     """
     given = build.plain(config)
     settings, weights = open_checkpoint(given["checkpoint"])
@@ -48,6 +47,13 @@ def restore(config: DictConfig, *, with_masks: bool = True) -> tuple[build.Plain
         raise UserError(
             f"need data of the checkpoint's {trained} classes, {settings['data']['root']} has {len(data.class_names)}; "
             "give another data.root or checkpoint"
+        )
+    pairs = zip(settings["class_names"], data.class_names, strict=True)
+    other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+    if other is not None:
+        raise UserError(
+            f"need data of the checkpoint's classes in their order, {settings['data']['root']} has {other[1]!r} where "
+            f"the checkpoint has {other[0]!r}; give another data.root or checkpoint"
         )
     network = build.make_network({**settings["model"], "pretrained": None}, trained)
     load_strictly(network, weights, source=given["checkpoint"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
 from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
-from afa_wsss.data.photos import read_photo, write_mask
+from afa_wsss.data.photos import PHOTO_ENDINGS, RUN_FOLDERS, read_photo, write_mask
 from afa_wsss.evaluation.tables import files_table
 from afa_wsss.inference import crf_labels, multi_scale_logits
 from afa_wsss.models.weights import load_strictly
@@ -26,21 +27,29 @@ from afa_wsss.ops.image import normalize
 from afa_wsss.types import UserError
 from afa_wsss.visualization import overlay
 
-PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
+def list_photos(source: Path) -> dict[Path, Path]:
+    """A photo itself, or the photos of a folder and of the folders in it, but for hidden ones and pictures of runs.
 
-def list_photos(source: Path) -> list[Path]:
-    """A photo itself, or the photos of a folder and of the folders in it.
+    Returns:
+        What each is called in the output: its place in the folder without ending, unless photos differ in nothing else.
 
     Raises:
         UserError: Where there are none.
     """
     if source.is_file():
-        return [source]
-    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
+        return {source: Path(source.stem)}
+    photos = {path: path.relative_to(source) for path in sorted(source.rglob("*"))}
+    photos = {path: place for path, place in photos.items() if _is_photo(place) and path.is_file()}
     if not photos:
         raise UserError(f"need a photo or a folder of photos for input, found none at {source}")
-    return photos
+    alike = Counter(place.with_suffix("") for place in photos.values())
+    return {path: place if alike[bare := place.with_suffix("")] > 1 else bare for path, place in photos.items()}
+
+
+def _is_photo(place: Path) -> bool:
+    hidden = any(part.startswith(".") for part in place.parts)
+    return place.suffix.lower() in PHOTO_ENDINGS and not hidden and place.parts[0] not in RUN_FOLDERS
 
 
 def read(photo: NDArray[np.uint8], logits: Tensor, *, crf: bool) -> NDArray[np.uint8]:
@@ -62,19 +71,24 @@ def predict(config: DictConfig) -> None:
     device = build.find_device(given["device"])
     network.eval().to(device)
     palette = np.asarray(settings["palette"], dtype=np.uint8)
-    source = Path(given["input"])
-    for path in track(list_photos(source), description="predict"):
-        photo = read_photo(path)
+    failed: list[str] = []
+    for path, name in track(list_photos(Path(given["input"])).items(), description="predict"):
+        try:
+            photo = read_photo(path)
+        except UserError as error:
+            failed.append(str(error))
+            continue
         images = normalize(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].to(device))
         with torch.inference_mode():
             logits = multi_scale_logits(network, images, scales=inference["scales"], mirror=inference["mirror"])
             label = read(photo, logits, crf=inference.get("crf", False))
-        name = Path(path.name) if source.is_file() else path.relative_to(source)
-        write_mask(folder / "masks" / name.with_suffix(".png"), label, palette)
-        picture = folder / "overlays" / name.with_suffix(".jpg")
+        write_mask(folder / "masks" / f"{name}.png", label, palette)
+        picture = folder / "overlays" / f"{name}.jpg"
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay(photo, label, palette)).save(picture, quality=92)
     Console().print(files_table({"masks": folder / "masks", "overlays": folder / "overlays"}))
+    if failed:
+        raise UserError(failed[0] + (f" ({len(failed) - 1} more like it)" if len(failed) > 1 else ""))
 
 
 def main() -> None:

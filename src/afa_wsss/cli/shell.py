@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -98,9 +99,20 @@ def user_message(error: BaseException) -> str | None:
             f"need {str(error.missing_cfg_file).rpartition('/')[0]} to be one of {', '.join(error.options)}; got "
             + (str(error.missing_cfg_file).rpartition("/")[2])
         )
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.partition("=")
+        return f"need a value that can be read, got {error.override}; put text in quotes: {as_word(key, value)}"
     if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
         return f"{_first_lines(error, 2)}; see --help and --cfg job"
     return str(error) if isinstance(error, OSError) else None
+
+
+def as_word(key: str, value: str) -> str:
+    """A setting of text as it is typed: Hydra wants quotes around what is not plain, and a shell around those."""
+    if re.fullmatch(r"[\w./:~+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    word = f"{key}='" + value.strip("'").replace("'", "\\'") + "'"
+    return shlex.quote(word) if re.search(r'["$`!\\]', word) else f'"{word}"'
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -54,8 +54,9 @@ def train(config: DictConfig) -> float | None:
     if trainer.is_global_zero:
         history = folder / "logs" / "metrics.csv"
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, history)
-        for kind in ("best", "last"):
-            written[f"{kind} checkpoint"] = folder / "checkpoints" / f"{kind}.ckpt"
+        kept = checkpoints_of(trainer)
+        files = {"best checkpoint": kept.best, "last checkpoint": kept.last}
+        written |= {kind: path for kind, path in files.items() if path == kept.last or kept.best_score is not None}
         console.print(*([stages_table(metrics)] if data.val_set else []), files_table(written))
     close_loggers(trainer, console)
     return metrics.get("val/miou")
@@ -68,11 +69,16 @@ def fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume)
     except BaseException:
-        kept = next(part for part in trainer.checkpoint_callbacks if isinstance(part, Checkpoints))
+        kept = checkpoints_of(trainer)
         if kept.written_step and kept.last.is_file():
             told = f"stopped; go on after step {kept.written_step} with: resume={kept.last}"
             console.print(told, soft_wrap=True, highlight=False)
         raise
+
+
+def checkpoints_of(trainer: lightning.Trainer) -> Checkpoints:
+    """The callback that every run has."""
+    return next(part for part in trainer.checkpoint_callbacks if isinstance(part, Checkpoints))
 
 
 def make_trainer(settings: build.Plain, folder: Path) -> lightning.Trainer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,9 @@ from afa_wsss.data.photo_files import PhotoFiles
 from afa_wsss.data.photos import PHOTO_ENDINGS, without_ending
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import IGNORE_INDEX, UserError
+
+LOOKED_FOR = 64
+"""Photos that tell whether files are named from the folder or from ``images`` in it; any of them may be missing."""
 
 HELD_OUT = 10
 """Where nothing says which photos to validate with, one in so many is held out."""
@@ -110,16 +112,14 @@ class FolderDataset(PhotoFiles):
     @cached_property
     def _photos(self) -> Path:
         """The folder that files are named from."""
-        inside, first = self.root / "images", self._kept[0].file
-        return inside if any(inside.glob(f"{escape(first)}*")) and not (self.root / first).is_file() else self.root
+        inside, files = self.root / "images", [photo.file for photo in self._kept[:LOOKED_FOR]]
+        here, there = (any(_whole(f"{folder}/{file}") for file in files) for folder in (self.root, inside))
+        return inside if there and not here else self.root
 
     def photo_path(self, index: int) -> str:
         """Where a photo lies."""
         path = f"{self._photos}/{self._kept[index].file}"
-        if path.lower().endswith(PHOTO_ENDINGS) or is_file(path):
-            return path
-        # The table may leave the ending out.
-        return next((whole for end in PHOTO_ENDINGS if is_file(whole := f"{path}{end}")), path)
+        return path if path.lower().endswith(PHOTO_ENDINGS) else _whole(path) or path
 
     def mask_path(self, index: int) -> str:
         """Where its mask lies, or would."""
@@ -142,6 +142,12 @@ class FolderDataset(PhotoFiles):
         if not self.with_masks:
             report_unlabelled(self.names, labels, self.source, self.report)
         return labels
+
+
+def _whole(path: str) -> str | None:
+    """A file; where there is none, one with an ending besides, as a table may leave it out."""
+    endings = ("", *PHOTO_ENDINGS, *map(str.upper, PHOTO_ENDINGS))
+    return next((whole for ending in endings if is_file(whole := f"{path}{ending}")), None)
 
 
 def _alike(classes: Sequence[str], source: Path) -> list[Problem]:

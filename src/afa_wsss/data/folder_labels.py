@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from afa_wsss.data.lists import read_lines
-from afa_wsss.data.photos import PHOTO_ENDINGS
+from afa_wsss.data.lists import read_lines, read_text
+from afa_wsss.data.photos import PHOTO_ENDINGS, RUN_FOLDERS
 from afa_wsss.data.problems import Problem, Report
 from afa_wsss.types import UserError
 
 SPLITS = ("train", "val")
+NO_CLASSES = ("masks", "wandb", "__MACOSX", *RUN_FOLDERS)
+"""Folders beside those of classes: masks, runs of these commands, and what systems leave."""
+
 VALIDATION_WORDS = ("val", "valid", "validation", "test")
 """What the held-out part is called; everything else is trained with."""
 
@@ -124,12 +127,14 @@ def read_coco(path: Path, report: Report) -> list[Tagged]:
     """Photos of a COCO file with the categories of their objects; photos without objects have no labels."""
     del report
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_text(path))
         categories = {kind["id"]: str(kind["name"]) for kind in content["categories"]}
         labels: dict[Any, set[str]] = defaultdict(set)
         for thing in content["annotations"]:
             labels[thing["image_id"]].add(categories[thing["category_id"]])
         return [Tagged(_slashes(str(photo["file_name"])), _names(labels[photo["id"]])) for photo in content["images"]]
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"need images, annotations and categories as COCO has them in {path}, got {error!r}; mend the file or move "
@@ -149,34 +154,35 @@ def read_tree(root: Path) -> list[Tagged]:
         splits = []  # a class may be called train
     tagged: list[Tagged] = []
     for split, folder in [(_split(folder.name), folder) for folder in splits] or [("", top)]:
-        tagged += _read_class_folders(folder, split, root)
+        tagged += _read_class_folders(folder, split, top)
     if not tagged:
         raise UserError(f"need labels for the photos of {root}, found none; add {FORMS}")
     return tagged
 
 
-def _read_class_folders(top: Path, split: str, root: Path) -> Iterable[Tagged]:
+def _read_class_folders(parent: Path, split: str, top: Path) -> Iterable[Tagged]:
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
-    for folder in _folders(top):
+    for folder in _folders(parent):
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith("."):
+            if path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and not path.is_dir():
                 groups[path.name].append((path, folder.name))
     for places in groups.values():
         copies: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
         for path, label in places:
             copies[_digest(path) if len(places) > 1 else b""].append((path, label))
         for same in copies.values():
-            yield Tagged(same[0][0].relative_to(root).as_posix(), _names(label for _, label in same), split)
+            yield Tagged(same[0][0].relative_to(top).as_posix(), _names(label for _, label in same), split)
 
 
 def _folders(top: Path) -> list[Path]:
     """Folders that may be classes or splits."""
     folders = (path for path in top.iterdir() if path.is_dir())
-    return sorted(path for path in folders if path.name != "masks" and not path.name.startswith("."))
+    return sorted(path for path in folders if path.name not in NO_CLASSES and not path.name.startswith((".", "@")))
 
 
 def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    """Of a file's content; of its place where there is no file, as behind a broken link."""
+    return hashlib.sha256(path.read_bytes() if path.is_file() else bytes(path)).digest()
 
 
 def _slashes(file: str) -> str:

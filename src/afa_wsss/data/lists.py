@@ -13,17 +13,21 @@ from afa_wsss.data.problems import Problem, Report
 from afa_wsss.types import UserError
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file that hold anything; a byte order mark, as some editors write it, is no part of the first.
+def read_text(path: Path) -> str:
+    """A text file, without the byte order mark that some editors begin it with.
 
     Raises:
         UserError: Where the file is no text in UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"need a list in UTF-8, {path} is not ({error}); save it as such") from error
-    return [line.strip() for line in lines if line.strip()]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file that hold anything; errors are those of ``read_text``."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def keep_unique(names: Sequence[str], source: Path, report: Report) -> list[str]:

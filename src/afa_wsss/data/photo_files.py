@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Sample
 from afa_wsss.data.lists import is_file, refuse_missing
 from afa_wsss.data.parallel import overlapped
-from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, read_mask, read_photo
+from afa_wsss.data.photos import TURNS, Glance, fit_mask, glance, glance_at_mask, read_mask, read_photo
 from afa_wsss.data.problems import Problem, Report, refuse
 from afa_wsss.types import UserError
 
@@ -152,11 +151,7 @@ class PhotoFiles(ABC):
 
 
 def _check_mask_size(name: str, path: FilePath, photo: Glance) -> None:
-    try:
-        with Image.open(path) as mask:
-            found = mask.size
-    except (OSError, ValueError) as error:
-        raise UserError(f"need a mask that can be decoded, {path} cannot ({error}); replace it") from error
+    found = glance_at_mask(path)
     size = photo.size
     if found != size and not (found == size[::-1] and photo.orientation in TURNS):
         raise UserError(

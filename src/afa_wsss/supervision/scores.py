@@ -71,7 +71,12 @@ class Walk(NamedTuple):
 
 
 def _half(maps: Tensor) -> Tensor:
-    return resize(maps, (maps.shape[-2] // 2, maps.shape[-1] // 2))
+    return resize(maps, _half_size(*maps.shape[-2:]))
+
+
+def _half_size(height: int, width: int) -> tuple[int, int]:
+    """Half of a side, and at least one pixel."""
+    return max(1, height // 2), max(1, width // 2)
 
 
 def cam_scores(
@@ -128,12 +133,12 @@ def refine_in_boxes(
     """
     height, width = images.shape[-2:]
     if kernel is not None:
-        small = resize(scores, (height // 2, width // 2), align_corners=True)
+        small = resize(scores, _half_size(height, width), align_corners=True)
         return resize(par.apply(kernel, small), (height, width))
     top, bottom, left, right = boxes.unbind(1)
     rows, columns = bottom - top, right - left
-    half_rows, half_columns = rows // 2, columns // 2
-    canvas = (height // 2, width // 2)
+    half_rows, half_columns = (rows // 2).clamp(min=1), (columns // 2).clamp(min=1)
+    canvas = _half_size(height, width)
 
     sides = ((canvas[0], rows, half_rows, top), (canvas[1], columns, half_columns, left))
     images = resample(images, *(_forth(*side, align_corners=False) for side in sides))
