@@ -156,3 +156,5 @@ def test_a_setting_as_it_is_typed_says_the_text(text):
 def test_text_that_needs_quotes_is_told_with_them(complaint):
     told = "need a value that can be read, got data.root=my ünï; put text in quotes: \"data.root='my ünï'\""
     assert complaint(training.main, "data.root=my ünï") == told
+    told = "need one value, got data.root=a,b; put text in quotes: \"data.root='a,b'\", or sweep with --multirun"
+    assert complaint(training.main, "data.root=a,b") == told

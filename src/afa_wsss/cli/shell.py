@@ -32,6 +32,9 @@ LOST_PROCESS = r"Connection (closed|reset) by peer"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
+"""What Hydra says of a comma where nothing is swept."""
+
 NO_GROUP = "Config group override must be a string or a list"
 """Hydra's plain ValueError for ``loss=null`` and its kind."""
 
@@ -99,12 +102,20 @@ def user_message(error: BaseException) -> str | None:
             f"need {str(error.missing_cfg_file).rpartition('/')[0]} to be one of {', '.join(error.options)}; got "
             + (str(error.missing_cfg_file).rpartition("/")[2])
         )
+    if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
+        return _told_of_word(error) or f"{_first_lines(error, 2)}; see --help and --cfg job"
+    return str(error) if isinstance(error, OSError) else None
+
+
+def _told_of_word(error: Exception) -> str | None:
+    """How text that Hydra takes for something else is typed."""
     if isinstance(error, OverrideParseException) and "=" in error.override:
         key, _, value = error.override.partition("=")
         return f"need a value that can be read, got {error.override}; put text in quotes: {as_word(key, value)}"
-    if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
-        return f"{_first_lines(error, 2)}; see --help and --cfg job"
-    return str(error) if isinstance(error, OSError) else None
+    if several := re.match(SEVERAL_VALUES, str(error)):
+        key, value = several.groups()
+        return f"need one value, got {key}={value}; put text in quotes: {as_word(key, value)}, or sweep with --multirun"
+    return None
 
 
 def as_word(key: str, value: str) -> str:
