@@ -107,7 +107,7 @@ def user_message(error: BaseException) -> str | None:
     return str(error) if isinstance(error, OSError) else None
 
 
-def _told_of_word(error: Exception) -> str | None:
+def _told_of_word(error: BaseException) -> str | None:
     """How text that Hydra takes for something else is typed."""
     if isinstance(error, OverrideParseException) and "=" in error.override:
         key, _, value = error.override.partition("=")
