@@ -292,7 +292,7 @@ def test_photos_are_looked_for_in_images_though_the_first_is_missing(tmp_path: P
     (tmp_path / "labels.csv").write_text("a,cat\nb,cat\nc,cat\n")
     with pytest.raises(UserError, match=r", 1 of 3 missing: .*images/a; add"):
         FolderDataset(tmp_path, "all").check_files()
-    assert FolderDataset(tmp_path, "all").photo_path(2).endswith("images/c.JPG")
+    assert Path(FolderDataset(tmp_path, "all").photo_path(2)).is_file()
 
 
 def test_a_coco_file_in_another_encoding_is_told_in_one_line_and_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:

@@ -130,13 +130,13 @@ def test_evaluation_refuses_classes_in_another_order(trained, root, tmp_path, ca
 def test_predictions_go_on_after_a_bad_photo_and_keep_photos_apart(trained, root, tmp_path, capfd):
     photos, photo = tmp_path / "photos", next((root / "JPEGImages").glob("val_*"))
     (photos / "outputs" / "run").mkdir(parents=True)
-    for name in ("a.jpg", "a.JPG", "c.jpg", "._c.jpg", "outputs/run/d.jpg"):
+    for name in ("a.jpg", "a.png", "c.jpg", "._c.jpg", "outputs/run/d.jpg"):
         shutil.copy(photo, photos / name)
     (photos / "b.jpg").write_bytes(b"no photo")
     words = [f"checkpoint={checkpoint(trained)}", f"input={photos}", f"output_dir={tmp_path / 'out'}"]
     assert run_command(predict.main, *words) == 1
     assert "error: need a photo that can be decoded" in capfd.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "out" / "masks").rglob("*")) == ["a.JPG.png", "a.jpg.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").rglob("*")) == ["a.jpg.png", "a.png.png", "c.png"]
 
 
 def test_predictions_of_a_folder_of_photos(trained, root, tmp_path):
