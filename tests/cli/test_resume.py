@@ -11,6 +11,7 @@ from tests.commands import run_command, small_run, write_small_set
 from afa_wsss.cli import train as training
 from afa_wsss.training.callbacks import Checkpoints
 from afa_wsss.training.module import AFAModule
+from afa_wsss.types import UserError
 
 STEPS = 6
 """Four steps are an epoch; validation is at step 3 and 6."""
@@ -172,3 +173,17 @@ def test_mistakes_are_told_in_one_line(root, tmp_path, uninterrupted, capfd, mor
     given = given[1:] if any(word.startswith("resume=") for word in more) else given
     assert run_command(training.main, *words(root, tmp_path / "run", *given)) == 1
     assert told in capfd.readouterr().err
+
+
+def test_what_fails_after_the_last_step_is_scored_and_not_resumed(root, tmp_path, monkeypatch, capsys):
+    step = AFAModule.validation_step
+
+    def validation_step(self, batch, batch_index):
+        if self.trainer.global_step == STEPS:
+            raise UserError("need a mask that can be decoded")
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(AFAModule, "validation_step", validation_step)
+    assert run_command(training.main, *words(root, tmp_path / "run")) == 1
+    told = f"stopped after the last step; score it with: afa-eval checkpoint={last(tmp_path / 'run')}"
+    assert told in capsys.readouterr().out

@@ -304,3 +304,13 @@ def test_a_coco_file_in_another_encoding_is_told_in_one_line_and_a_byte_order_ma
     with pytest.raises(UserError, match=r"need a list in UTF-8, .*annotations\.json is not") as refusal:
         FolderDataset(tmp_path, "all")
     assert len(str(refusal.value)) < 300 + len(str(tmp_path))
+
+
+def test_classes_that_seem_to_be_several_are_told_of(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "labels.csv").write_text('a.jpg,"dog, cat"\nb.jpg,dog;cat;"tench, Tinca tinca"\n')
+    found: list[Problem] = []
+    FolderDataset(tmp_path, "all", report=found.extend)
+    assert [(problem.kind, problem.name, problem.level) for problem in found] == [
+        ("classes joined", "dog, cat", "warning")
+    ]

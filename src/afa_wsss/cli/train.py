@@ -72,6 +72,8 @@ def fit(
         kept = checkpoints_of(trainer)
         if kept.written_step and kept.last.is_file():
             told = f"stopped; go on after step {kept.written_step} with: resume={kept.last}"
+            if kept.written_step == trainer.max_steps:
+                told = f"stopped after the last step; score it with: afa-eval checkpoint={kept.last}"
             console.print(told, soft_wrap=True, highlight=False)
         raise
 

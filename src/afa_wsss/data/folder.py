@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -94,7 +95,7 @@ class FolderDataset(PhotoFiles):
                 self.report([Problem("class unknown", name, told.format(path, self.source, name)) for name in unknown])
         else:
             listed = tuple(sorted(named))
-        self.report(_alike(listed, self.source))
+        self.report(_alike(listed, self.source) + _joined(listed, self.source))
         if not 1 <= len(listed) < IGNORE_INDEX or len(set(listed)) != len(listed):
             raise UserError(
                 f"need 1 to {IGNORE_INDEX - 1} different classes, {path if path.is_file() else self.source} names "
@@ -156,6 +157,15 @@ def _alike(classes: Sequence[str], source: Path) -> list[Problem]:
     pairs = [(name, other) for name in classes if (other := by_spelling[name.casefold()]) != name]
     told = "need classes that differ in more than capitals, {} names {!r} and {!r}; spell one class alike"
     return [Problem("classes alike", name, told.format(source, name, other), "warning") for name, other in pairs]
+
+
+def _joined(classes: Sequence[str], source: Path) -> list[Problem]:
+    """Classes that seem to be several, with another sign between them than the ``;`` of a table."""
+    joined = [
+        name for name in classes if len(parts := re.split(r"\s*[,;|/]\s*", name)) > 1 and set(parts) <= {*classes}
+    ]
+    told = "need ; between classes, {} names {!r}, whose parts are classes too; separate them"
+    return [Problem("classes joined", name, told.format(source, name), "warning") for name in joined]
 
 
 def find_palette(masks: Path, colours: int) -> Palette:
