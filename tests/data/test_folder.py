@@ -260,6 +260,7 @@ def test_folders_that_are_no_classes_and_what_is_no_photo_are_left_out(tmp_path:
         "outputs/run/montages/1.png",
         "@eaDir/a.jpg",
         ".trash/c.jpg",
+        "cat/.thumbs/a.jpg",
         "masks/a.png",
     ):
         write_photo(tmp_path / place)

@@ -19,7 +19,7 @@ from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
 from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
-from afa_wsss.data.photos import PHOTO_ENDINGS, RUN_FOLDERS, read_photo, write_mask
+from afa_wsss.data.photos import RUN_FOLDERS, is_photo, read_photo, write_mask
 from afa_wsss.evaluation.tables import files_table
 from afa_wsss.inference import crf_labels, multi_scale_logits
 from afa_wsss.models.weights import load_strictly
@@ -40,16 +40,15 @@ def list_photos(source: Path) -> dict[Path, Path]:
     if source.is_file():
         return {source: Path(source.stem)}
     photos = {path: path.relative_to(source) for path in sorted(source.rglob("*"))}
-    photos = {path: place for path, place in photos.items() if _is_photo(place) and path.is_file()}
+    photos = {
+        path: place
+        for path, place in photos.items()
+        if is_photo(place) and place.parts[0] not in RUN_FOLDERS and path.is_file()
+    }
     if not photos:
         raise UserError(f"need a photo or a folder of photos for input, found none at {source}")
     alike = Counter(place.with_suffix("") for place in photos.values())
     return {path: place if alike[bare := place.with_suffix("")] > 1 else bare for path, place in photos.items()}
-
-
-def _is_photo(place: Path) -> bool:
-    hidden = any(part.startswith(".") for part in place.parts)
-    return place.suffix.lower() in PHOTO_ENDINGS and not hidden and place.parts[0] not in RUN_FOLDERS
 
 
 def read(photo: NDArray[np.uint8], logits: Tensor, *, crf: bool) -> NDArray[np.uint8]:

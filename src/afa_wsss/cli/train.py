@@ -55,8 +55,9 @@ def train(config: DictConfig) -> float | None:
         history = folder / "logs" / "metrics.csv"
         written = write_results(folder, metrics, settings, data.class_names, data.dataset.palette, history)
         kept = checkpoints_of(trainer)
-        files = {"best checkpoint": kept.best, "last checkpoint": kept.last}
-        written |= {kind: path for kind, path in files.items() if path == kept.last or kept.best_score is not None}
+        if kept.best_score is not None:
+            written["best checkpoint"] = kept.best
+        written["last checkpoint"] = kept.last
         console.print(*([stages_table(metrics)] if data.val_set else []), files_table(written))
     close_loggers(trainer, console)
     return metrics.get("val/miou")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from afa_wsss.data.lists import read_lines, read_text
-from afa_wsss.data.photos import PHOTO_ENDINGS, RUN_FOLDERS
+from afa_wsss.data.photos import RUN_FOLDERS, is_photo
 from afa_wsss.data.problems import Problem, Report
 from afa_wsss.types import UserError
 
@@ -164,7 +164,7 @@ def _read_class_folders(parent: Path, split: str, top: Path) -> Iterable[Tagged]
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for folder in _folders(parent):
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and not path.is_dir():
+            if is_photo(path.relative_to(folder)) and not path.is_dir():
                 groups[path.name].append((path, folder.name))
     for places in groups.values():
         copies: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)

@@ -70,6 +70,11 @@ class Glance(NamedTuple):
     orientation: int
 
 
+def is_photo(place: Path) -> bool:
+    """Whether a file ends as photos do and neither it nor a folder of ``place`` is hidden."""
+    return place.suffix.lower() in PHOTO_ENDINGS and not any(part.startswith(".") for part in place.parts)
+
+
 def without_ending(file: str) -> str:
     """Name of a photo, ``/`` between folders: without what photos end in, and the same however the file is spelt."""
     file = normpath(file)
@@ -120,7 +125,7 @@ def check_pixels(path: FilePath, width: int, height: int) -> None:
 
 
 def glance(path: FilePath) -> Glance:
-    """Looks at a photo without decoding it, unless its end is not that of a whole file.
+    """Looks at a photo without decoding it, unless it does not end as a whole file or is a PNG with EXIF or text.
 
     Raises:
         UserError: As ``read_photo``, but for damage in the middle of a file.
