@@ -29,9 +29,9 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from afa_wsss.data.sets import TrainSet, collate
-from afa_wsss.data.transforms import TrainTransform
-from afa_wsss.data.voc import VOCDataset
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data.loading.sets import TrainSet, collate
+from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.training.datamodule import CropSampler
 from afa_wsss.training.maps import MOST_CLASSES
 from afa_wsss.training.optim import afa_optimizer

@@ -23,9 +23,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from afa_wsss.data.sets import TrainSet, collate
-from afa_wsss.data.transforms import TrainTransform
-from afa_wsss.data.voc import VOCDataset
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data.loading.sets import TrainSet, collate
+from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.ops.image import normalize
 
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])

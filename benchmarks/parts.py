@@ -23,9 +23,9 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from afa_wsss.data.sets import TrainSet, collate
-from afa_wsss.data.transforms import TrainTransform
-from afa_wsss.data.voc import VOCDataset
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data.loading.sets import TrainSet, collate
+from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.ops.image import normalize
 from afa_wsss.training.maps import make_maps, make_targets
 from afa_wsss.training.optim import afa_optimizer

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from afa_wsss.data.partshapes import write_partshapes
+from afa_wsss.data.partshapes.write import write_partshapes
 
 with warnings.catch_warnings():
     # OmegaConf's DictConfig derives from typing.MutableMapping; beartype says so once for each signature it checks.

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, SegformerConfig
 
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 
 
 def hugging_face(cls: type[PreTrainedModel], backbone: str) -> PreTrainedModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 
 
 def layers_of(backbone):

@@ -18,7 +18,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss
 from afa_wsss.models import AFA
-from afa_wsss.models.mix_transformer import MixTransformer, MixTransformerConfig
+from afa_wsss.models.encoders.mix_transformer import MixTransformer, MixTransformerConfig
 from afa_wsss.supervision import PARSettings, Supervision
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import afa_optimizer, warmup_poly

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from afa_wsss.models import AFA
-from afa_wsss.models.encoder import Grid, to_map, to_tokens
-from afa_wsss.models.mix_block import MixBlock
+from afa_wsss.models.encoders.encoder import Grid, to_map, to_tokens
+from afa_wsss.models.encoders.mix_block import MixBlock
 from afa_wsss.types import AFAOutput
 
 

@@ -1,8 +1,10 @@
-"""The named tuples that the packages of ``afa_wsss`` hand to one another, and the errors that they raise."""
+"""The named tuples that the packages of ``afa_wsss`` hand to one another."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from afa_wsss.errors import UserError as UserError
 
 if TYPE_CHECKING:  # commands that need no torch start at once
     from jaxtyping import Float, Int, UInt8
@@ -10,13 +12,6 @@ if TYPE_CHECKING:  # commands that need no torch start at once
 
 IGNORE_INDEX = 255
 """Label of a pixel, or of a pair of tokens, that no loss and no score looks at."""
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave, told in one line: what was wanted, what came, what to do.
-
-    The commands print the line and exit with a code other than 0; no traceback is shown.
-    """
 
 
 class Batch(NamedTuple):

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from afa_wsss.cli import build, schema, shell
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 CONF = Path(shell.config_folder())
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())

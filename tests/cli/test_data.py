@@ -16,7 +16,7 @@ from tests.data.test_prepare import coco, voc  # noqa: F401  fixtures
 from tests.data.test_voc import write_annotation, write_list
 
 from afa_wsss.cli import data, evaluate, pseudo_label, train
-from afa_wsss.data import label_cache
+from afa_wsss.data.files import label_cache
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 

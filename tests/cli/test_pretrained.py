@@ -22,13 +22,13 @@ from transformers import SegformerForImageClassification, SegformerModel
 
 from afa_wsss.cli import build, evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
-from afa_wsss.data.classes import voc_palette
-from afa_wsss.data.partshapes import write_partshapes
-from afa_wsss.models.backbones import create_encoder
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
-from afa_wsss.models.vision_transformer import is_timm_model
+from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.partshapes.write import write_partshapes
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.create import create_encoder
+from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.encoders.vision_transformer import is_timm_model
 from afa_wsss.training.callbacks import Checkpoints
-from afa_wsss.types import UserError
 
 
 @pytest.fixture(scope="module")

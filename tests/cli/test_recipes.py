@@ -13,8 +13,8 @@ from tests.commands import settings_of_run
 from afa_wsss.cli import build
 from afa_wsss.losses import DenseEnergyLoss
 from afa_wsss.losses.affinity import affinity_loss
-from afa_wsss.models.encoder import READ_BLOCKS
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS
+from afa_wsss.models.encoders.encoder import READ_BLOCKS
+from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD

@@ -9,9 +9,9 @@ import torch
 from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks import Checkpoints
 from afa_wsss.training.module import AFAModule
-from afa_wsss.types import UserError
 
 STEPS = 6
 """Four steps are an epoch; validation is at step 3 and 6."""

@@ -14,7 +14,7 @@ from afa_wsss.cli import evaluate, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
 from afa_wsss.cli.shell import as_word
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from afa_wsss.data import photos
-from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
-from afa_wsss.data.lists import keep_unique, refuse_missing, stays_inside
-from afa_wsss.data.photos import (
+from afa_wsss.data.checks.problems import Problem, refuse
+from afa_wsss.data.files import photos
+from afa_wsss.data.files.lists import keep_unique, refuse_missing, stays_inside
+from afa_wsss.data.files.photos import (
     check_sizes,
     glance,
     glance_at_jpeg,
@@ -24,8 +24,8 @@ from afa_wsss.data.photos import (
     without_ending,
     write_mask,
 )
-from afa_wsss.data.problems import Problem, refuse
-from afa_wsss.types import UserError
+from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.errors import UserError
 
 ORIENTATION = 0x0112
 

@@ -9,12 +9,12 @@ from tests.data.test_folder import write_photo
 from tests.data.test_sets import Noise
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.check import check_split, compare_splits, count_labels
-from afa_wsss.data.classes import voc_palette
-from afa_wsss.data.folder import FolderDataset
-from afa_wsss.data.photos import ORIENTATION, write_mask
-from afa_wsss.data.problems import Problem, refuse
-from afa_wsss.types import UserError
+from afa_wsss.data.checks.check import check_split, compare_splits, count_labels
+from afa_wsss.data.checks.problems import Problem, refuse
+from afa_wsss.data.files.photos import ORIENTATION, write_mask
+from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.errors import UserError
 
 
 def _turn(path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.classes import COCO_CLASSES
-from afa_wsss.data.coco import COCODataset
-from afa_wsss.data.photos import write_mask
-from afa_wsss.types import UserError
+from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.formats.classes import COCO_CLASSES
+from afa_wsss.data.formats.coco import COCODataset
+from afa_wsss.errors import UserError
 
 
 def _instances() -> dict[str, Any]:

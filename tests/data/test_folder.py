@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.classes import voc_palette
-from afa_wsss.data.folder import FolderDataset, held_out_photos
-from afa_wsss.data.folder_labels import Tagged
-from afa_wsss.data.photos import write_mask
-from afa_wsss.data.problems import Problem
-from afa_wsss.types import UserError
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.formats.folder import FolderDataset, held_out_photos
+from afa_wsss.data.formats.folder_labels import Tagged
+from afa_wsss.errors import UserError
 
 LABELS = {"a.jpg": ["dog"], "b 1.png": ["cat", "dog"], "sub/c.jpg": ["cat"], "über.jpg": ["emu"]}
 

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afa_wsss.data.classes import voc_palette
-from afa_wsss.data.folder import held_out_photos
-from afa_wsss.data.folder_labels import Tagged
-from afa_wsss.data.photos import read_mask, write_mask
-from afa_wsss.data.sets import Item, collate
-from afa_wsss.data.transforms import PADDING, TrainTransform
+from afa_wsss.data.files.photos import read_mask, write_mask
+from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.formats.folder import held_out_photos
+from afa_wsss.data.formats.folder_labels import Tagged
+from afa_wsss.data.loading.sets import Item, collate
+from afa_wsss.data.loading.transforms import PADDING, TrainTransform
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.pseudo_label import box_mask, combine
 from afa_wsss.types import IGNORE_INDEX

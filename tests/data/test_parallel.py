@@ -5,7 +5,7 @@ from threading import get_ident
 
 import pytest
 
-from afa_wsss.data.parallel import THREADS, overlapped
+from afa_wsss.data.files.parallel import THREADS, overlapped
 
 
 def test_what_waits_is_shared_by_threads_and_stays_in_order() -> None:
@@ -28,7 +28,7 @@ def test_what_works_all_the_time_stays_in_one_thread(monkeypatch: pytest.MonkeyP
 def test_a_slow_disk_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """One look here, then a round by threads, and so on."""
     monkeypatch.setattr("time.thread_time", lambda: 0.0)
-    monkeypatch.setattr("afa_wsss.data.parallel.TURNS", 1)
+    monkeypatch.setattr("afa_wsss.data.files.parallel.TURNS", 1)
     found = list(overlapped(lambda _: get_ident(), range(3 * (1 + THREADS))))
     assert [place for place, thread in enumerate(found) if thread == get_ident()] == [0, 1 + THREADS, 2 * (1 + THREADS)]
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afa_wsss.data.partshapes import (
+from afa_wsss.data.partshapes.parts import EMBLEMS, SILHOUETTES
+from afa_wsss.data.partshapes.scene import Kind, PartSet, draw_scene
+from afa_wsss.data.partshapes.write import (
     PARTSHAPES,
     PRETRAINING,
     PRETRAINING_CLUTTER,
     PRETRAINING_PAIRS,
     write_partshapes,
 )
-from afa_wsss.data.partshapes_parts import EMBLEMS, SILHOUETTES
-from afa_wsss.data.partshapes_scene import Kind, PartSet, draw_scene
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 
 def _files(root: Path) -> dict[str, bytes]:

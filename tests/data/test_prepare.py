@@ -15,12 +15,12 @@ from PIL import Image
 from pycocotools import mask as rle
 from tests.data.test_voc import write_annotation, write_list, write_voc
 
-from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
-from afa_wsss.data.coco import COCODataset, read_rule
-from afa_wsss.data.coco_instances import ObjectRule, read_instances
-from afa_wsss.data.parallel import mapped
-from afa_wsss.data.photos import read_mask, write_mask
-from afa_wsss.data.prepare import (
+from afa_wsss.data.files.parallel import mapped
+from afa_wsss.data.files.photos import read_mask, write_mask
+from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.data.formats.coco import COCODataset, read_rule
+from afa_wsss.data.formats.coco_instances import ObjectRule, read_instances
+from afa_wsss.data.formats.prepare import (
     draw_coco_masks,
     gather_coco_labels,
     gather_voc_labels,
@@ -28,8 +28,8 @@ from afa_wsss.data.prepare import (
     missing_masks,
     write_augmented_list,
 )
-from afa_wsss.data.voc import VOCDataset
-from afa_wsss.types import UserError
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.errors import UserError
 
 EVERYTHING = ObjectRule(crowd=True, min_area=0)
 
@@ -53,7 +53,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     code = (
-        "from afa_wsss.data.parallel import mapped\nfrom tests.data.test_prepare import name_itself\n"
+        "from afa_wsss.data.files.parallel import mapped\nfrom tests.data.test_prepare import name_itself\n"
         f"if __name__ == '__main__':\n    list(mapped(name_itself, [r'{tmp_path}'] * 40, workers=2))\n"
     )
     (tmp_path / "start.py").write_text(code)

@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from afa_wsss.data.base import Sample
-from afa_wsss.data.sets import EvalSet, Item, TrainSet, collate
-from afa_wsss.data.transforms import PADDING, TrainTransform
-from afa_wsss.data.voc import VOCDataset
-from afa_wsss.types import UserError
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
+from afa_wsss.data.loading.transforms import PADDING, TrainTransform
+from afa_wsss.errors import UserError
 
 
 class Noise:

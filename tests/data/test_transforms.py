@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afa_wsss.data.transforms import PADDING, TrainTransform
-from afa_wsss.types import UserError
+from afa_wsss.data.loading.transforms import PADDING, TrainTransform
+from afa_wsss.errors import UserError
 
 
 def _ramp(height: int, width: int) -> np.ndarray:
@@ -138,7 +138,7 @@ def test_importing_asks_no_network_and_warns_of_nothing() -> None:
         "import socket, os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
         "def refuse(*a, **k): raise SystemExit('network')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "import afa_wsss.data.transforms"
+        "import afa_wsss.data.loading.transforms"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 

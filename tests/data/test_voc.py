@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afa_wsss.data import photos
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.classes import VOC_CLASSES, voc_palette
-from afa_wsss.data.photos import write_mask
-from afa_wsss.data.voc import VOCDataset
-from afa_wsss.types import UserError
+from afa_wsss.data.files import photos
+from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.formats.classes import VOC_CLASSES, voc_palette
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.errors import UserError
 
 CONTENT = {"a": [1], "b": [2, 15], "c": [20]}
 """Photos and the classes in their masks."""

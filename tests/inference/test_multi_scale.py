@@ -4,9 +4,10 @@ import pytest
 import torch
 from tests.reference_network import reference_network
 
+from afa_wsss.errors import UserError
 from afa_wsss.inference import multi_scale_cam, multi_scale_logits
 from afa_wsss.models import create_model
-from afa_wsss.types import AFAOutput, UserError
+from afa_wsss.types import AFAOutput
 
 
 def test_maps_equal_the_official_ones(golden) -> None:

@@ -16,8 +16,8 @@ from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
-from afa_wsss.data.classes import voc_palette
-from afa_wsss.data.photos import write_mask
+from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.formats.classes import voc_palette
 
 PALETTE = voc_palette(3)
 STAGES = ("val/cam_miou", "val/cam_par_miou", "val/walk_miou", "val/pseudo_label_miou", "val/miou")

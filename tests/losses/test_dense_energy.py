@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from tests.oracles import agreement
 from tests.photos import smooth_photo, speckled_photo
 
+from afa_wsss.errors import UserError
 from afa_wsss.losses import DenseEnergyLoss
 from afa_wsss.losses.dense_energy import dense_energy_loss
-from afa_wsss.types import AFAOutput, Targets, UserError
+from afa_wsss.types import AFAOutput, Targets
 
 BOX = torch.tensor([[2, 20, 4, 16]])
 SIGMAS = {"sigma_rgb": 25.0, "sigma_xy": 12.0}

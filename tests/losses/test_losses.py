@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from afa_wsss.errors import UserError
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, LabelDistributionLoss, SegmentationLoss
 from afa_wsss.losses.affinity import affinity_loss
 from afa_wsss.losses.classification import multilabel_soft_margin
 from afa_wsss.losses.segmentation import balanced_cross_entropy
-from afa_wsss.types import AFAOutput, Targets, UserError
+from afa_wsss.types import AFAOutput, Targets
 
 
 def test_equal_the_official_losses(golden) -> None:

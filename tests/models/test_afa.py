@@ -6,9 +6,9 @@ import pytest
 import torch
 from tests.reference_network import reference_network
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.models.encoder import Attention
-from afa_wsss.types import UserError
+from afa_wsss.models.encoders.encoder import Attention
 
 
 @pytest.mark.parametrize("case", [0, 1])

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from tests.hugging_face import hugging_face, save_published
 from transformers import SegformerForImageClassification
 
-from afa_wsss.models import create_model, hub
-from afa_wsss.models.mix_transformer import mix_transformer
-from afa_wsss.models.weights import load_backbone
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
+from afa_wsss.models import create_model
+from afa_wsss.models.encoders.mix_transformer import mix_transformer
+from afa_wsss.models.weights import hub
+from afa_wsss.models.weights.files import load_backbone
 
 REPOSITORY, COMMIT = "nvidia/mit-b0", "0123456789abcdef0123456789abcdef01234567"
 

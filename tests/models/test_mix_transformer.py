@@ -6,10 +6,10 @@ import pytest
 import torch
 from tests.reference_network import reference_network
 
-from afa_wsss.models.encoder import Grid, to_map, to_tokens
-from afa_wsss.models.mix_block import DropPath, EfficientAttention, MixFeedForward, _bands
-from afa_wsss.models.mix_transformer import MIX_TRANSFORMERS, mix_transformer
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.encoder import Grid, to_map, to_tokens
+from afa_wsss.models.encoders.mix_block import DropPath, EfficientAttention, MixFeedForward, _bands
+from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS, mix_transformer
 
 
 def test_reading_the_attention_does_not_change_the_features() -> None:
@@ -100,8 +100,8 @@ def test_attention_of_the_nano_tells_a_token_nothing_of_others() -> None:
 def test_feed_forward_by_bands_adds_the_same(monkeypatch, rows) -> None:
     layer, grid = MixFeedForward(8, 32), Grid(7, 9)
     residual, tokens = torch.randn(2, 3, 7 * 9, 8)
-    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", rows * 9 * 32)
-    monkeypatch.setattr("afa_wsss.models.mix_block._ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("afa_wsss.models.encoders.mix_block._HIDDEN_AT_ONCE", rows * 9 * 32)
+    monkeypatch.setattr("afa_wsss.models.encoders.mix_block._ROWS_AT_ONCE", 1)
     with torch.no_grad():
         added = layer.added_by_bands(residual, tokens, grid)
         torch.testing.assert_close(added, residual + layer(tokens, grid), atol=1e-6, rtol=1e-6)
@@ -109,8 +109,8 @@ def test_feed_forward_by_bands_adds_the_same(monkeypatch, rows) -> None:
 
 @pytest.mark.parametrize(("images", "height", "rows"), [(3, 7, 2), (3, 7, 7), (5, 4, 9), (2, 100, 33)])
 def test_bands_hold_each_row_of_each_image_once(monkeypatch, images, height, rows) -> None:
-    monkeypatch.setattr("afa_wsss.models.mix_block._HIDDEN_AT_ONCE", 0)
-    monkeypatch.setattr("afa_wsss.models.mix_block._ROWS_AT_ONCE", rows)
+    monkeypatch.setattr("afa_wsss.models.encoders.mix_block._HIDDEN_AT_ONCE", 0)
+    monkeypatch.setattr("afa_wsss.models.encoders.mix_block._ROWS_AT_ONCE", rows)
     taken = torch.zeros(images, height)
     for some, of_them in _bands(images, Grid(height, 6), 8):
         assert taken[some, of_them].numel() <= rows

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from tests.timm_models import DEIT, KINDS
 
+from afa_wsss.errors import UserError
 from afa_wsss.inference import multi_scale_cam
 from afa_wsss.models import create_model
-from afa_wsss.models.backbones import create_encoder
+from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
 from afa_wsss.training.optim import afa_optimizer
-from afa_wsss.types import UserError
 
 
 def built(name, size=(52, 84)):

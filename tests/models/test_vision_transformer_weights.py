@@ -11,11 +11,11 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from tests.timm_models import DEIT, KINDS
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.models.backbones import create_encoder
-from afa_wsss.models.vision_transformer import create_vision_transformer
-from afa_wsss.models.weights import load_backbone
-from afa_wsss.types import UserError
+from afa_wsss.models.encoders.create import create_encoder
+from afa_wsss.models.encoders.vision_transformer import create_vision_transformer
+from afa_wsss.models.weights.files import load_backbone
 
 
 def saved(path, name, *, wrapped=False, **settings):

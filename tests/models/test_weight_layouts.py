@@ -12,11 +12,11 @@ from tests.layouts import FILES, as_mmseg, as_segformer, random_weights
 from tests.reference_network import reference_network, reference_weights
 from transformers import SegformerForImageClassification, SegformerForSemanticSegmentation, SegformerModel
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.models.mix_transformer import mix_transformer
-from afa_wsss.models.weight_layouts import LAYOUTS
-from afa_wsss.models.weights import load_backbone
-from afa_wsss.types import UserError
+from afa_wsss.models.encoders.mix_transformer import mix_transformer
+from afa_wsss.models.weights.files import load_backbone
+from afa_wsss.models.weights.layouts import LAYOUTS
 
 STRIDES = [4, 2, 2, 2]
 """Of SegFormer itself; weights do not depend on them."""

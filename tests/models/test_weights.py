@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from tests.reference_network import reference_network, reference_weights
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.models.mix_transformer import mix_transformer
-from afa_wsss.models.weights import load_backbone, load_reference_checkpoint, load_strictly, read_weights
-from afa_wsss.types import UserError
+from afa_wsss.models.encoders.mix_transformer import mix_transformer
+from afa_wsss.models.weights.files import load_backbone, load_reference_checkpoint, load_strictly, read_weights
 
 
 @pytest.mark.parametrize("layout", ["safetensors", "pth", "official"])

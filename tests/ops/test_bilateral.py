@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from tests.oracles import lattice as oracle
 from tests.photos import plain_photo, smooth_photo, speckled_photo
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.bilateral import (
     bilateral_features,
     bilateral_filter,
@@ -18,7 +19,6 @@ from afa_wsss.ops.bilateral import (
     position_lattice,
 )
 from afa_wsss.ops.permutohedral import lattice_filter, permutohedral_lattice
-from afa_wsss.types import UserError
 
 
 def smooth_maps(height, width, count=3):

@@ -7,8 +7,8 @@ from PIL import Image
 from tests.oracles import agreement
 from tests.photos import plain_photo, smooth_photo, speckled_photo
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.dense_crf import dense_crf
-from afa_wsss.types import UserError
 
 PHOTOS = ("2007_000727", "2007_001774", "2007_002412")
 """Of the sample photos: one tall, one low, one full of detail."""

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.pseudo_label import background_scores, box_mask, combine, read_cam
 from afa_wsss.supervision import PARSettings, Supervision, Walk, label_stages, labels_from_cam, labels_from_walk
 from afa_wsss.supervision.scores import refine_in_boxes
-from afa_wsss.types import UserError
 
 THRESHOLDS = {"low": 0.35, "high": 0.55}
 

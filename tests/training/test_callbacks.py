@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
+from afa_wsss.errors import UserError
 from afa_wsss.supervision import LabelStages
 from afa_wsss.training.callbacks import Checkpoints, MaskWriter, Montages, PlainConfig, Throughput, UnevenValidation
 from afa_wsss.training.callbacks import throughput as throughput_file
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.types import Batch, UserError
+from afa_wsss.types import Batch
 
 PALETTE = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
 

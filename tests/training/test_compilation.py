@@ -11,11 +11,11 @@ from PIL import Image
 from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
 from afa_wsss.inference import multi_scale_cam
 from afa_wsss.models import create_model
-from afa_wsss.models.mix_transformer import MixTransformer
+from afa_wsss.models.encoders.mix_transformer import MixTransformer
 from afa_wsss.training.callbacks import Compilation
-from afa_wsss.types import UserError
 
 # Where dynamo looks at tensors between two graphs it reads .grad, and warns itself of doing so.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

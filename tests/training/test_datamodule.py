@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 from tests.commands import write_small_set
 
-from afa_wsss.data.transforms import TrainTransform
-from afa_wsss.data.voc import VOCDataset
+from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data.loading.transforms import TrainTransform
+from afa_wsss.errors import UserError
 from afa_wsss.training import datamodule
 from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
-from afa_wsss.types import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import torch
 from tests.imagined_gpu import imagined_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import present_classes
 from afa_wsss.supervision import Supervision
 from afa_wsss.training.maps import make_maps, make_targets, read_stages
-from afa_wsss.types import Batch, UserError
+from afa_wsss.types import Batch
 
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero"}
 """Operators whose result, or its size, the host has to wait for."""

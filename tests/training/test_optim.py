@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.training.optim import afa_optimizer, warmup_poly
-from afa_wsss.types import UserError
 
 
 @pytest.fixture(scope="module")

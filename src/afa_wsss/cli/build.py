@@ -14,18 +14,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from afa_wsss.cli.settings import Plain as Plain
 from afa_wsss.cli.settings import plain as plain
-from afa_wsss.data.parallel import available_cores
-from afa_wsss.data.transforms import TrainTransform
+from afa_wsss.data.files.parallel import available_cores
+from afa_wsss.data.loading.transforms import TrainTransform
+from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA, create_model
-from afa_wsss.models.weights import is_reference_checkpoint, load_network
+from afa_wsss.models.weights.files import is_reference_checkpoint, load_network
 from afa_wsss.supervision import PARSettings, Supervision
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import afa_optimizer, warmup_poly
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
-from afa_wsss.types import UserError
 
 OWN_SETTINGS = ("compile", "sync_batchnorm", "checkpoint_interval")
 """Of the group ``trainer``; all others are Lightning's."""

@@ -12,12 +12,12 @@ from rich.console import Console
 from afa_wsss.cli.data_check import check, look_through, progress, stop_with_errors
 from afa_wsss.cli.settings import plain
 from afa_wsss.cli.shell import as_word, run
-from afa_wsss.data.coco import COCODataset
-from afa_wsss.data.coco_instances import ObjectRule, read_instances
-from afa_wsss.data.folder import FolderDataset
-from afa_wsss.data.parallel import available_cores
-from afa_wsss.data.partshapes import CLASS_SETS, write_partshapes
-from afa_wsss.data.prepare import (
+from afa_wsss.data.checks.problems import Report
+from afa_wsss.data.files.parallel import available_cores
+from afa_wsss.data.formats.coco import COCODataset
+from afa_wsss.data.formats.coco_instances import ObjectRule, read_instances
+from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.formats.prepare import (
     draw_coco_masks,
     gather_coco_labels,
     gather_voc_labels,
@@ -25,9 +25,9 @@ from afa_wsss.data.prepare import (
     missing_masks,
     write_augmented_list,
 )
-from afa_wsss.data.problems import Report
-from afa_wsss.data.voc import VOCDataset, augmented_names, find_voc_root
-from afa_wsss.types import UserError
+from afa_wsss.data.formats.voc import VOCDataset, augmented_names, find_voc_root
+from afa_wsss.data.partshapes.write import CLASS_SETS, write_partshapes
+from afa_wsss.errors import UserError
 
 
 def write_synthetic(config: DictConfig) -> None:

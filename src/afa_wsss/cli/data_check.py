@@ -16,13 +16,13 @@ from rich.progress import track
 
 from afa_wsss.cli.settings import plain
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.check import check_split, compare_splits, count_labels
-from afa_wsss.data.label_cache import write_atomically
-from afa_wsss.data.parallel import available_cores
-from afa_wsss.data.photo_files import PhotoFiles
-from afa_wsss.data.problems import Problem, Report
-from afa_wsss.evaluation.findings import findings_as_data, findings_table, splits_table
-from afa_wsss.types import UserError
+from afa_wsss.data.checks.check import check_split, compare_splits, count_labels
+from afa_wsss.data.checks.problems import Problem, Report
+from afa_wsss.data.files.label_cache import write_atomically
+from afa_wsss.data.files.parallel import available_cores
+from afa_wsss.data.formats.photo_files import PhotoFiles
+from afa_wsss.errors import UserError
+from afa_wsss.report.findings import findings_as_data, findings_table, splits_table
 
 OpensSplit = Callable[[str, bool, Report], SegmentationDataset]
 """Opens a split, with masks or not, and reports what is wrong with its lists and labels."""

@@ -11,13 +11,13 @@ from rich.console import Console
 from afa_wsss.cli import build
 from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
-from afa_wsss.evaluation.results import write_results
-from afa_wsss.evaluation.tables import classes_table, files_table, stages_table
-from afa_wsss.models.weights import load_strictly
+from afa_wsss.errors import UserError
+from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.report.results import write_results
+from afa_wsss.report.tables import classes_table, files_table, stages_table
 from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
-from afa_wsss.types import UserError
 
 
 def override(stored: build.Plain, given: build.Plain) -> build.Plain:

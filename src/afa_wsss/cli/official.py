@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from afa_wsss.cli import build
-from afa_wsss.data.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
-from afa_wsss.models.weights import is_reference_checkpoint, read_reference_checkpoint
-from afa_wsss.types import UserError
+from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.errors import UserError
+from afa_wsss.models.weights.files import is_reference_checkpoint, read_reference_checkpoint
 
 RECIPES = {len(VOC_CLASSES): ("voc12_mit_b1", VOC_CLASSES), len(COCO_CLASSES): ("coco14_mit_b1", COCO_CLASSES)}
 """Experiment and class names by the number of classes."""

@@ -19,13 +19,13 @@ from afa_wsss.cli import build
 from afa_wsss.cli.evaluate import override
 from afa_wsss.cli.official import open_checkpoint
 from afa_wsss.cli.shell import run
-from afa_wsss.data.photos import RUN_FOLDERS, is_photo, read_photo, write_mask
-from afa_wsss.evaluation.tables import files_table
+from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo, read_photo, write_mask
+from afa_wsss.errors import UserError
 from afa_wsss.inference import crf_labels, multi_scale_logits
-from afa_wsss.models.weights import load_strictly
+from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.ops.image import normalize
-from afa_wsss.types import UserError
-from afa_wsss.visualization import overlay
+from afa_wsss.report import overlay
+from afa_wsss.report.tables import files_table
 
 
 def list_photos(source: Path) -> dict[Path, Path]:

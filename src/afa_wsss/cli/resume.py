@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from afa_wsss.cli import build
+from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
-from afa_wsss.models.weights import load_strictly
-from afa_wsss.types import UserError
+from afa_wsss.models.weights.files import load_strictly
 
 
 def done_steps(path: str | None, network: AFA, *, max_steps: int) -> int:

@@ -225,7 +225,7 @@ class PseudoLabelConfig:
 
 @dataclass
 class PartShapesConfig:
-    """See ``afa_wsss.data.partshapes.write_partshapes``; ``classes`` is one of its ``CLASS_SETS``."""
+    """See ``afa_wsss.data.partshapes.write.write_partshapes``; ``classes`` is one of its ``CLASS_SETS``."""
 
     root: str = "datasets/partshapes"
     train: int = 1000
@@ -238,7 +238,7 @@ class PartShapesConfig:
 
 @dataclass
 class VOCConfig:
-    """See ``afa_wsss.data.prepare``."""
+    """See ``afa_wsss.data.formats.prepare``."""
 
     root: str = MISSING
     difficult: bool = True
@@ -247,7 +247,7 @@ class VOCConfig:
 
 @dataclass
 class COCOConfig:
-    """See ``afa_wsss.data.prepare``; ``splits`` null for those whose photos are there."""
+    """See ``afa_wsss.data.formats.prepare``; ``splits`` null for those whose photos are there."""
 
     root: str = MISSING
     splits: list[str] | None = None
@@ -258,7 +258,7 @@ class COCOConfig:
 
 @dataclass
 class FolderConfig:
-    """See ``afa_wsss.data.folder``."""
+    """See ``afa_wsss.data.formats.folder``."""
 
     root: str = MISSING
     output_dir: str = "outputs/data_folder/${now:%Y-%m-%d_%H-%M-%S}"

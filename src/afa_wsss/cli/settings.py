@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 Plain = dict[str, Any]
 

@@ -21,7 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from afa_wsss.cli import schema
 from afa_wsss.cli.processes import one_job
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 DEBUG_VARIABLE = "AFA_DEBUG"
 """Set it, or Hydra's own HYDRA_FULL_ERROR, to see whole tracebacks."""

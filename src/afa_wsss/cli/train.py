@@ -16,9 +16,9 @@ from rich.table import Table
 from afa_wsss.cli import build
 from afa_wsss.cli.resume import bring_best, done_steps
 from afa_wsss.cli.shell import run
-from afa_wsss.evaluation.results import write_results
-from afa_wsss.evaluation.tables import files_table, stages_table
 from afa_wsss.models import AFA
+from afa_wsss.report.results import write_results
+from afa_wsss.report.tables import files_table, stages_table
 from afa_wsss.training.callbacks import Checkpoints, ClassTable, Compilation, PlainConfig, UnevenValidation
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule

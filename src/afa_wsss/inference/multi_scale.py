@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.ops.image import resize
-from afa_wsss.types import AFAOutput, UserError
+from afa_wsss.types import AFAOutput
 
 
 @runtime_checkable

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.losses.term import LossTerm
 from afa_wsss.ops.dense_energy import dense_energy, energy_gate
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import box_mask
-from afa_wsss.types import AFAOutput, Targets, UserError
+from afa_wsss.types import AFAOutput, Targets
 
 
 def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.types import AFAOutput, Targets, UserError
+from afa_wsss.errors import UserError
+from afa_wsss.types import AFAOutput, Targets
 
 
 class LossTerm(nn.Module, ABC):

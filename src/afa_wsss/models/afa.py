@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.affinity_head import AffinityHead
-from afa_wsss.models.backbones import create_encoder
-from afa_wsss.models.encoder import Attention, Encoder, Grid
-from afa_wsss.models.segformer_head import SegFormerHead
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.create import create_encoder
+from afa_wsss.models.encoders.encoder import Attention, Encoder, Grid
+from afa_wsss.models.heads.affinity_head import AffinityHead
+from afa_wsss.models.heads.segformer_head import SegFormerHead
 from afa_wsss.ops.cam import class_activation_map
-from afa_wsss.types import AFAOutput, UserError
+from afa_wsss.types import AFAOutput
 
 POOLINGS = ("max", "average", "log_sum_exp")
 """How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
@@ -202,7 +203,7 @@ def create_model(
         cam_in_training_mode=cam_in_training_mode,
     )
     if pretrained is not None:
-        from afa_wsss.models.weights import load_backbone
+        from afa_wsss.models.weights.files import load_backbone
 
         load_backbone(model.encoder, pretrained, affinity_head=model.affinity_head)
     return model

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.permutohedral import Lattice, lattice_filter, permutohedral_lattice
-from afa_wsss.types import UserError
 
 
 def position_features(images: Shaped[Tensor, "b 3 H W"], *, sigma_xy: float) -> Float[Tensor, "b m 2"]:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.bilateral import bilateral_lattice, position_lattice
 from afa_wsss.ops.permutohedral import Lattice
-from afa_wsss.types import UserError
 
 LOWEST_PROBABILITY = 1e-5
 """Of a class at a pixel: a class that the network rules out can still come back from its neighbours."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from afa_wsss.types import UserError
+from afa_wsss.errors import UserError
 
 
 class Rows(NamedTuple):

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.affinity import locality_mask
 from afa_wsss.ops.image import resample, resize, source_coordinates
 from afa_wsss.ops.par import DILATIONS, PARKernel, apply_kernel, neighbour_kernel
 from afa_wsss.ops.pseudo_label import background_scores
 from afa_wsss.ops.random_walk import propagate, transition_matrix
-from afa_wsss.types import UserError
 
 
 @dataclass(frozen=True)

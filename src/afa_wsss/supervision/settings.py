@@ -8,13 +8,14 @@ from typing import TypedDict
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.image import truncated
 from afa_wsss.ops.par import PARKernel
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.scores import PARSettings, Walk
 from afa_wsss.supervision.stages import LabelStages, label_stages
-from afa_wsss.types import Targets, UserError
+from afa_wsss.types import Targets
 
 
 class _Refining(TypedDict):

@@ -12,9 +12,9 @@ import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.sets import EvalSet, Item, TrainSet, collate
-from afa_wsss.data.transforms import TrainTransform
-from afa_wsss.types import UserError
+from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
+from afa_wsss.data.loading.transforms import TrainTransform
+from afa_wsss.errors import UserError
 
 
 @runtime_checkable

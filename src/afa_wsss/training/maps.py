@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.inference import multi_scale_cam
 from afa_wsss.models import AFA
 from afa_wsss.ops.pseudo_label import PresentClasses, present_classes
 from afa_wsss.supervision import LabelStages, Supervision
-from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch, Targets, UserError
+from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch, Targets
 
 MOST_CLASSES = IGNORE_INDEX - 1
 """Foreground classes that labels of pixels have room for, beside background and the label that is ignored."""

@@ -8,8 +8,8 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
-from afa_wsss.types import UserError
 
 
 def afa_optimizer(

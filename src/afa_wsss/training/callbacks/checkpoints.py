@@ -10,7 +10,8 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from afa_wsss.types import Batch, UserError
+from afa_wsss.errors import UserError
+from afa_wsss.types import Batch
 
 
 class Checkpoints(Checkpoint):

@@ -9,10 +9,11 @@ import lightning
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
-from afa_wsss.data.lists import stays_inside
-from afa_wsss.data.photos import write_mask
+from afa_wsss.data.files.lists import stays_inside
+from afa_wsss.data.files.photos import write_mask
+from afa_wsss.errors import UserError
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.types import Batch, UserError
+from afa_wsss.types import Batch
 
 
 class MaskWriter(Callback):

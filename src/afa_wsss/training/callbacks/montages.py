@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from afa_wsss.report import colorize, heat_map, mark, montage, overlay
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch
-from afa_wsss.visualization import colorize, heat_map, mark, montage, overlay
 
 Picture = NDArray[np.uint8]
 TITLES = ("photo", "CAM", "affinity of a point", "pseudo label", "prediction", "truth")

@@ -1,0 +1,1 @@
+"""What the commands do, in plain Python: typed settings in, results out."""

@@ -1,0 +1,1 @@
+"""Photos, masks, lists and caches on disk."""

@@ -1,0 +1,1 @@
+"""From samples to batches: crops, training and evaluation sets."""

@@ -1,0 +1,1 @@
+"""PartShapes, the synthetic data set of the demo."""

@@ -1,0 +1,53 @@
+"""The errors that the package raises for what a user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave, in one line: what was wanted, what came, what to do.
+
+    The message speaks of Python's arguments; a command adds the full names of its settings from ``arguments``, prints
+    the line and exits with a code other than 0.
+
+    Attributes:
+        kind: What went wrong, for code that has to tell errors apart: ``"value"`` unless the place that raises it names
+            another.
+        arguments: The arguments that are wrong, each with a dot between its owners: ``("low", "high")``, and
+            ``("supervision.low", "supervision.high")`` after it has passed ``argument("supervision")``.
+    """
+
+    def __init__(self, message: str, *, kind: str = "value", arguments: Sequence[str] = ()) -> None:
+        """``message`` has no full stop at its end."""
+        super().__init__(message)
+        self.kind = kind
+        self.arguments = tuple(arguments)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that loader workers can hand it on with its kind and arguments."""
+        return _restored, (type(self), str(self), self.kind, self.arguments)
+
+
+def _restored(kind_of_error: type[UserError], message: str, kind: str, arguments: tuple[str, ...]) -> UserError:
+    return kind_of_error(message, kind=kind, arguments=arguments)
+
+
+@contextmanager
+def argument(name: str) -> Iterator[None]:
+    """Names the owner of the arguments of a ``UserError`` that is raised inside.
+
+    Example:
+        >>> try:
+        ...     with argument("supervision"):
+        ...         raise UserError("need low < high, got 0.6 and 0.5", arguments=("low", "high"))
+        ... except UserError as error:
+        ...     print(error.arguments)
+        ('supervision.low', 'supervision.high')
+    """
+    try:
+        yield
+    except UserError as error:
+        error.arguments = tuple(f"{name}.{inner}" for inner in error.arguments) or (name,)
+        raise

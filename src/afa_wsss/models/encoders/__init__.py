@@ -1,0 +1,1 @@
+"""Backbones: mix transformers and those of timm, each an ``Encoder``."""

@@ -1,0 +1,229 @@
+"""Mix transformer (MiT), the hierarchical backbone of SegFormer (Xie et al., NeurIPS 2021, section 3.1).
+
+Four stages, each an overlapping patch embedding and a few transformer blocks whose keys and values are taken from a
+coarser grid. AFA reads the attention of the last two blocks of the last stage, where the grid is not reduced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map, to_tokens
+from afa_wsss.models.encoders.mix_block import EfficientAttention, MixBlock, TokenComparison
+
+
+@dataclass(frozen=True)
+class MixTransformerConfig:
+    """Sizes of the four stages.
+
+    Attributes:
+        widths: Channels of a token.
+        depths: Number of blocks.
+        heads: Attention heads of a block.
+        strides: Of the patch embeddings; their product is the stride of the token grid.
+        reductions: Keys and values are taken from a grid this many times coarser.
+        mlp_ratio: Hidden over outer channels in the feed-forward layers.
+        convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
+            one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
+        silent_attention: Whether nothing passes from token to token by attention: the blocks that AFA reads compare
+            queries and keys for the affinity, the others hold no attention. Without ImageNet, attention learns to tell
+            every token what is somewhere in the photo, and class activation maps light up all over.
+        weights: Where pretrained ones are, as ``model.pretrained`` names them.
+    """
+
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+    strides: tuple[int, int, int, int] = (4, 2, 2, 1)
+    reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
+    mlp_ratio: int = 4
+    convolutional_stem: bool = False
+    silent_attention: bool = False
+    weights: str | None = None
+
+
+_WIDE = (64, 128, 320, 512)
+MIX_TRANSFORMERS = {
+    "mit_nano": MixTransformerConfig(
+        (32, 64, 96, 128),
+        (1, 1, 2, 2),
+        heads=(1, 2, 3, 4),
+        strides=(4, 2, 1, 1),
+        reductions=(1, 1, 1, 1),
+        convolutional_stem=True,
+        silent_attention=True,
+        weights="nano",
+    ),
+    "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b0"),
+    "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b1"),
+    "mit_b2": MixTransformerConfig(_WIDE, (3, 4, 6, 3), weights="hf-hub:nvidia/mit-b2"),
+    "mit_b3": MixTransformerConfig(_WIDE, (3, 4, 18, 3), weights="hf-hub:nvidia/mit-b3"),
+    "mit_b4": MixTransformerConfig(_WIDE, (3, 8, 27, 3), weights="hf-hub:nvidia/mit-b4"),
+    "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3), weights="hf-hub:nvidia/mit-b5"),
+}
+"""SegFormer's sizes (its table 6) with AFA's strides, and a nano size whose grid is at 1/8, for small pictures."""
+
+
+class PatchEmbedding(nn.Module):
+    """Overlapping patches: a strided convolution and a norm over channels."""
+
+    def __init__(self, projection: nn.Module, width: int) -> None:
+        """``projection`` maps to ``width`` channels."""
+        super().__init__()
+        self.projection = projection
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, maps: Float[Tensor, "b d h w"]) -> tuple[Float[Tensor, "b n e"], Grid]:
+        """Tokens and the grid that they lie on."""
+        maps = self.projection(maps)
+        return self.norm(to_tokens(maps)), Grid(*maps.shape[-2:])
+
+
+def _patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2)
+
+
+def _convolutional_stem(width: int) -> nn.Sequential:
+    """Photo to ``width`` channels at a quarter of the size, in three 3x3 convolutions and a 1x1."""
+    narrow = 3 * width // 4
+
+    def convolution(channels: int, wide: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, wide, 3, stride, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+
+    layers = [*convolution(3, narrow, 2), *convolution(narrow, narrow, 1), *convolution(narrow, 2 * narrow, 2)]
+    return nn.Sequential(*layers, nn.Conv2d(2 * narrow, width, 1))
+
+
+class MixStage(nn.Module):
+    """A patch embedding, its blocks and a norm."""
+
+    def __init__(self, embedding: PatchEmbedding, blocks: Sequence[MixBlock], width: int) -> None:
+        """``blocks`` work on the tokens of ``embedding``."""
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(
+        self, maps: Float[Tensor, "b d h w"], *, read: int = 0
+    ) -> tuple[Float[Tensor, "b e h2 w2"], list[Attention]]:
+        """Feature map, and the attention of the last ``read`` blocks."""
+        tokens, grid = self.embedding(maps)
+        seen = []
+        for index, block in enumerate(self.blocks):
+            tokens, attention = block(tokens, grid, read=index >= len(self.blocks) - read)
+            if attention is not None:
+                seen.append(attention)
+        return to_map(self.norm(tokens), grid), seen
+
+
+class MixTransformer(Encoder):
+    """The four stages; ``widths`` has one width for each."""
+
+    def __init__(self, config: MixTransformerConfig, *, drop_path_rate: float = 0.1) -> None:
+        """The chance of dropping a path grows linearly from 0 at the first block to ``drop_path_rate`` at the last."""
+        super().__init__()
+        self.config = config
+        self.widths = config.widths
+        self.attention_channels = READ_BLOCKS * config.heads[-1]
+        blocks_in_all = sum(config.depths)
+        rates = (drop_path_rate * index / (blocks_in_all - 1) for index in range(blocks_in_all))
+        stages, channels = [], 3
+        for index, width in enumerate(config.widths):
+            if index == 0 and config.convolutional_stem:
+                projection: nn.Module = _convolutional_stem(width)
+            else:
+                projection = _patches(channels, width, kernel=3 if index else 7, stride=config.strides[index])
+            hidden, attentions = config.mlp_ratio * width, _attentions(config, index)
+            blocks = [MixBlock(width, attention, hidden, next(rates)) for attention in attentions]
+            stages.append(MixStage(PatchEmbedding(projection, width), blocks, width))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+        self.apply(_initialise)
+
+    def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
+        """Features of all stages."""
+        features, seen, maps = [], [], images
+        for index, stage in enumerate(self.stages):
+            last = index == len(self.stages) - 1
+            maps, seen = stage(maps, read=READ_BLOCKS if last and attention else 0)
+            features.append(maps)
+        read = Attention(*(torch.cat(parts, dim=1) for parts in zip(*seen, strict=True))) if seen else None
+        return EncoderOutput(tuple(features), read)
+
+    def attention_inputs(self) -> list[nn.Parameter]:
+        """Weights and biases of the layers that make the attention logits AFA reads."""
+        attending = (EfficientAttention, TokenComparison)
+        attentions = [module for module in self.stages[-1].modules() if isinstance(module, attending)]
+        layers = [layer for attention in attentions[-READ_BLOCKS:] for layer in attention.logit_layers()]
+        return [parameter for layer in layers for parameter in layer.parameters()]
+
+    @property
+    def default_weights(self) -> str | None:
+        """Where this size's pretrained weights are."""
+        return self.config.weights
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels from which on the grid of each stage holds one cell of the reduced grid of its keys and values."""
+        strides = [math.prod(self.config.strides[: stage + 1]) for stage in range(len(self.config.strides))]
+        return max(
+            (reduction - 1) * stride + 1 for stride, reduction in zip(strides, self.config.reductions, strict=True)
+        )
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Token grid of an image of ``height`` x ``width`` pixels: each embedding rounds up."""
+        for stride in self.config.strides:
+            height, width = math.ceil(height / stride), math.ceil(width / stride)
+        return Grid(height, width)
+
+
+def _attentions(config: MixTransformerConfig, stage: int) -> list[EfficientAttention | TokenComparison | None]:
+    """What each block of a stage attends by."""
+    width, heads, depth = config.widths[stage], config.heads[stage], config.depths[stage]
+    if not config.silent_attention:
+        return [EfficientAttention(width, heads, config.reductions[stage]) for _ in range(depth)]
+    compared = READ_BLOCKS if stage == len(config.widths) - 1 else 0
+    return [TokenComparison(width, heads) if block >= depth - compared else None for block in range(depth)]
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal for linear layers, fan-out normal for convolutions, as SegFormer starts."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None) -> MixTransformer:
+    """Builds a MiT by name.
+
+    Args:
+        name: One of ``MIX_TRANSFORMERS``.
+        drop_path_rate: See ``MixTransformer``.
+        strides: Of the four patch embeddings; None for the size's own.
+
+    Raises:
+        UserError: For not four strides, or a first stride other than that of a convolutional stem.
+    """
+    config = MIX_TRANSFORMERS[name]
+    if strides is not None:
+        if len(strides) != 4 or min(strides) < 1:
+            raise UserError(f"need four strides of at least 1, as [4, 2, 2, 1]; got {list(strides)}")
+        if config.convolutional_stem and strides[0] != config.strides[0]:
+            raise UserError(
+                f"need strides of {name} to begin with {config.strides[0]}, its stem's; got {list(strides)}"
+            )
+        config = replace(config, strides=(strides[0], strides[1], strides[2], strides[3]))
+    return MixTransformer(config, drop_path_rate=drop_path_rate)

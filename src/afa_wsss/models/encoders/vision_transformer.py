@@ -1,0 +1,262 @@
+"""Plain vision transformers of timm as AFA's backbone: ViT, DeiT, DINOv2, DINOv3, EVA-02 and their like.
+
+They have one token grid and no stages. The segmentation branch reads four blocks at even distances, the class branch
+the last, the affinity branch the attention logits of the last two. Nothing of timm is rewritten: queries and keys are
+taken where its attention modules norm them, so attention stays fused in every block.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.encoder import NORMS, READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map
+from afa_wsss.models.weights.hub import HUB_PREFIX
+from afa_wsss.models.weights.layouts import StateDict
+from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
+
+FEATURES = 4
+"""Feature maps for the segmentation branch, as many as a mix transformer has stages."""
+
+BLOCKS = (nn.ModuleList, nn.Sequential)
+"""How timm's transformers hold their blocks."""
+
+HEADS = ("head.", "head_dist.", "pre_logits.", "attn_pool.")
+"""What the names of their classifiers begin with."""
+
+
+class AttentionReader:
+    """Takes queries and keys of one of timm's attention modules as it runs."""
+
+    def __init__(self, attention: Any) -> None:
+        """Hooks ``attention``; it keeps working as before, fused or not."""
+        self.attention = attention
+        self.reading = False
+        self.query: Tensor | None = None
+        self.key: Tensor | None = None
+        self.rotation: Tensor | None = None
+        attention.register_forward_pre_hook(self._take_rotation, with_kwargs=True)
+        attention.q_norm.register_forward_hook(self._take_query)
+        attention.k_norm.register_forward_hook(self._take_key)
+
+    def _take_rotation(self, _module: nn.Module, _arguments: tuple[Any, ...], words: Mapping[str, Any]) -> None:
+        self.rotation = words.get("rope") if self.reading else None
+
+    def _take_query(self, _module: nn.Module, _arguments: tuple[Any, ...], query: Tensor) -> None:
+        self.query = query if self.reading else None
+
+    def _take_key(self, _module: nn.Module, _arguments: tuple[Any, ...], key: Tensor) -> None:
+        self.key = key if self.reading else None
+
+    def read(self, prefix_tokens: int) -> Attention:
+        """Queries and keys of every head, with gradient; without class and register tokens. Can be read once."""
+        if self.query is None or self.key is None:
+            raise RuntimeError("attention is read after a pass that was asked for them")
+        query, key = self.query[:, :, prefix_tokens:], self.key[:, :, prefix_tokens:]
+        if self.rotation is not None:
+            query, key = (self._rotated(vectors, self.rotation) for vectors in (query, key))
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:  # heads that share their keys
+            key = key.repeat_interleave(groups, dim=1)
+        self.query = self.key = self.rotation = None
+        return Attention(query, key)
+
+    def _rotated(self, vectors: Tensor, rotation: Tensor) -> Tensor:
+        from timm.layers.pos_embed_sincos import apply_rot_embed_cat
+
+        words = {"half": True} if getattr(self.attention, "rotate_half", False) else {}
+        rotated: Tensor = apply_rot_embed_cat(vectors, rotation, **words)
+        return rotated.type_as(vectors)
+
+
+class VisionTransformerEncoder(Encoder):
+    """A vision transformer of timm.
+
+    Images need not be whole patches: timm pads them at the right and the bottom. Position embeddings are interpolated
+    to each image's grid. Images come normalised as for ImageNet, and are normalised anew where the weights expect it.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        """Wraps a model that ``create_vision_transformer`` has checked."""
+        super().__init__()
+        self.transformer = transformer
+        depth = len(self.transformer.blocks)
+        self.read_after = tuple(math.ceil(depth * (part + 1) / FEATURES) - 1 for part in range(FEATURES))
+        self.widths = (int(self.transformer.embed_dim),) * FEATURES
+        read = [block.attn for block in self.transformer.blocks[-READ_BLOCKS:]]
+        self.readers = [AttentionReader(attention) for attention in read]
+        self.attention_channels = sum(int(attention.num_heads) for attention in read)
+        self.patch: tuple[int, int] = tuple(self.transformer.patch_embed.patch_size)
+        mean, std = (255 * torch.tensor(transformer.pretrained_cfg[key]) for key in ("mean", "std"))
+        own_mean, own_std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", (own_std / std).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", ((own_mean - mean) / std).view(3, 1, 1), persistent=False)
+
+    def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
+        """Four feature maps of one size."""
+        for reader in self.readers:
+            reader.reading = attention
+        tokens = self.transformer.forward_intermediates(
+            images * self.scale + self.shift,
+            indices=list(self.read_after),
+            norm=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+        )
+        prefix = self.transformer.num_prefix_tokens
+        grid, seen = self.grid(*images.shape[-2:]), None
+        if attention:
+            read = (reader.read(prefix) for reader in self.readers)
+            seen = Attention(*(torch.cat(parts, dim=1) for parts in zip(*read, strict=True)))
+        return EncoderOutput(tuple(to_map(features, grid) for features in tokens), seen)
+
+    @property
+    def default_weights(self) -> str | None:
+        """Where timm keeps the weights that go with the name; None where it keeps none on the hub."""
+        known = self.transformer.pretrained_cfg
+        repository, file = known.get("hf_hub_id"), known.get("hf_hub_filename")
+        if not repository:
+            return None
+        return f"{HUB_PREFIX}{repository}" + (f"/{file}" if file else "")
+
+    def attention_inputs(self) -> list[nn.Parameter]:
+        """Weights and biases of the layers that make the attention logits AFA reads."""
+        return [
+            parameter
+            for reader in self.readers
+            for name, parameter in reader.attention.named_parameters()
+            if name.split(".")[0] in ("qkv", "q_proj", "k_proj", "q_bias")
+        ]
+
+    def norms(self) -> list[nn.Parameter]:
+        """Those of torch, and those that timm has of its own."""
+        from timm.layers.norm import RmsNorm, SimpleNorm
+
+        kinds = (*NORMS, RmsNorm, SimpleNorm)
+        return [
+            parameter for module in self.modules() if isinstance(module, kinds) for parameter in module.parameters()
+        ]
+
+    @property
+    def smallest_side(self) -> int:
+        """Pixels of a patch."""
+        return max(self.patch)
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Token grid of an image of ``height`` x ``width`` pixels: padding rounds it up."""
+        return Grid(math.ceil(height / self.patch[0]), math.ceil(width / self.patch[1]))
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a model of that name, vision transformer or not; after a dot come the weights that it knows."""
+    import timm
+
+    return bool(timm.is_model(name)) and ("." not in name or name in timm.list_pretrained())
+
+
+def similar_names(name: str) -> list[str]:
+    """Up to three models of timm whose names are spelt alike."""
+    import timm
+
+    return difflib.get_close_matches(name, timm.list_models(), n=3)
+
+
+def create_vision_transformer(name: str, *, drop_path_rate: float = 0.1) -> VisionTransformerEncoder:
+    """Builds a transformer of timm with random weights.
+
+    Args:
+        name: As timm has it, ``deit_small_patch16_224`` or ``vit_small_patch14_dinov2.lvd142m``.
+        drop_path_rate: At the last block; 0 at the first, growing linearly.
+
+    Raises:
+        UserError: For a model without one token grid and self-attention over all of it, and for one whose images have
+            one size alone.
+    """
+    import timm
+
+    shape: dict[str, Any] = {
+        "dynamic_img_size": True,
+        "dynamic_img_pad": True,
+        "num_classes": 0,
+        "drop_path_rate": drop_path_rate,
+    }
+    try:
+        transformer = timm.create_model(name, pretrained=False, **shape)
+    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+        raise _unfit(name) from error
+    blocks = getattr(transformer, "blocks", None)
+    attentions = [getattr(block, "attn", None) for block in blocks] if isinstance(blocks, BLOCKS) else []
+    square = all(hasattr(attention, part) for attention in attentions for part in ("q_norm", "k_norm", "proj"))
+    plain = all(hasattr(transformer, part) for part in ("patch_embed", "num_prefix_tokens", "forward_intermediates"))
+    if not (square and plain) or len(attentions) < FEATURES:
+        raise _unfit(name)
+    _keep_one_norm(transformer)
+    encoder = VisionTransformerEncoder(transformer)
+    if not _reads_as_it_tells(encoder):
+        raise _unfit(name)
+    return encoder
+
+
+@torch.no_grad()
+def _reads_as_it_tells(encoder: VisionTransformerEncoder) -> bool:
+    """Whether a picture of 2 x 3 patches has features on its grid and one matrix of logits for each head.
+
+    Patches that convolutions make have another grid, and differential attention compares twice in each head.
+    """
+    training = encoder.training
+    height, width = 2 * encoder.patch[0], 3 * encoder.patch[1]
+    try:
+        features, attention = encoder.eval()(torch.zeros(1, 3, height, width, device=encoder.scale.device))
+        logits = None if attention is None else attention.logits()
+    except (RuntimeError, TypeError):
+        return False
+    finally:
+        encoder.train(training)
+    grid = encoder.grid(height, width)
+    tokens = grid.height * grid.width
+    shapes = [tuple(maps.shape) for maps in features] == [(1, channels, *grid) for channels in encoder.widths]
+    return shapes and logits is not None and logits.shape == (1, encoder.attention_channels, tokens, tokens)
+
+
+def _unfit(name: str) -> UserError:
+    return UserError(
+        f"need a plain vision transformer (one token grid, self-attention over all of it in each block), timm's {name} "
+        "has no such attention to read; choose a ViT, DeiT, DINOv2, DINOv3 or EVA-02, as deit_small_patch16_224, or a "
+        "mit_b*"
+    )
+
+
+def _keep_one_norm(transformer: Any) -> None:
+    """Some are normed after pooling instead of before; here tokens are never pooled, and that norm serves each."""
+    if isinstance(transformer.norm, nn.Identity):
+        transformer.norm = transformer.fc_norm
+    transformer.fc_norm = nn.Identity()
+    if getattr(transformer, "attn_pool", None) is not None:
+        transformer.attn_pool = None
+
+
+def in_timms_layout(encoder: VisionTransformerEncoder, weights: StateDict) -> dict[str, Tensor]:
+    """The tensors of a file, timm's or of those that timm translates (DeiT, DINOv2, CLIP, MAE), under our names.
+
+    Position embeddings are resampled to the size that the model is built for; heads are left out.
+    """
+    translate = getattr(sys.modules[type(encoder.transformer).__module__], "checkpoint_filter_fn", None)
+    if translate is not None:
+        weights = translate(dict(weights), encoder.transformer)
+    own_norm = "norm.weight" in weights
+    named = {}
+    for name, value in weights.items():
+        if name.startswith(HEADS) or (own_norm and name.startswith("fc_norm.")):
+            continue
+        named["transformer." + name.replace("fc_norm.", "norm.")] = value
+    return named

@@ -1,0 +1,1 @@
+"""The branches that read a backbone: affinity and segmentation."""

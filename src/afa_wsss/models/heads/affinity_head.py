@@ -1,0 +1,31 @@
+"""Affinity from attention (AFA, section 3.2, equation 4)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from afa_wsss.models.encoders.encoder import Attention
+
+
+class AffinityHead(nn.Module):
+    """A = sigmoid(MLP(S + S^T)), the MLP being one 1x1 convolution from all heads' logits to one channel."""
+
+    def __init__(self, channels: int) -> None:
+        """``channels``: heads of all blocks that are read."""
+        super().__init__()
+        start = nn.Conv2d(channels, 1, 1)
+        self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
+
+    def forward(self, attention: Attention) -> Float[Tensor, "b n n"]:
+        """Symmetric affinity in (0, 1), float32.
+
+        The map is linear in S, and S in the queries: sum_h w_h q_h k_h^T is one product of matrices over all heads, and
+        no head's n x n logits are ever made. S and S^T are added after it, on one channel.
+        """
+        queries, keys = (part.transpose(1, 2) for part in attention)
+        weighted = (queries * self.weight.view(-1, 1)).flatten(2)
+        # In bfloat16 a sigmoid above 0.998 is 1 and has no gradient left.
+        scores = (weighted @ keys.flatten(2).transpose(1, 2)).float()
+        return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)

@@ -1,0 +1,100 @@
+"""What was found in a data set, as tables for the terminal and as plain data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from rich.table import Table
+from rich.text import Text
+
+from afa_wsss.report.tables import plain_table
+
+STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+"""Of the levels of problems, worst first."""
+
+NAMED = 5
+"""Findings of one kind that are named after the first."""
+
+
+@runtime_checkable
+class Finding(Protocol):
+    """What ``afa_wsss.data.checks.problems.Problem`` has."""
+
+    @property
+    def kind(self) -> str:
+        """Groups alike findings."""
+
+    @property
+    def name(self) -> str:
+        """Of the photo, list or class."""
+
+    @property
+    def told(self) -> str:
+        """One line."""
+
+    @property
+    def level(self) -> str:
+        """One of ``STYLES``."""
+
+
+def findings_table(findings: Sequence[Finding], *, root: Path) -> Table:
+    """Findings of one kind in a row, worst first: how many, and the first of them; paths are told from ``root`` on."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.level, finding.kind].append(finding)
+    table = plain_table(f"found in {root}")
+    table.add_column("level")
+    table.add_column("what", min_width=12)
+    table.add_column("times", justify="right")
+    table.add_column("the first", overflow="fold")
+    for (level, kind), alike in sorted(groups.items(), key=lambda group: list(STYLES).index(group[0][0])):
+        table.add_row(f"[{STYLES[level]}]{level}[/]", kind, str(len(alike)), _first(alike, root))
+    return table
+
+
+def _first(alike: Sequence[Finding], root: Path) -> Text:
+    """What is told of the first, and the names of some more."""
+    others = list(dict.fromkeys(finding.name for finding in alike if finding.name != alike[0].name))
+    more = f"\nalso {', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}" if others else ""
+    return Text(alike[0].told.replace(f"{root}/", "")) + Text(more, style="dim")
+
+
+def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Table:
+    """Photos, masks and photos of each class.
+
+    Args:
+        splits: Number of photos, number of masks, photos by class of each split.
+    """
+    table = plain_table("photos")
+    table.add_column("")
+    for split in splits:
+        table.add_column(split, justify="right")
+    table.add_row("photos", *(str(photos) for photos, _, _ in splits.values()))
+    table.add_row("masks", *(str(masks) for _, masks, _ in splits.values()), end_section=True)
+    for name in dict.fromkeys(name for _, _, classes in splits.values() for name in classes):
+        table.add_row(name, *(str(classes.get(name, 0)) for _, _, classes in splits.values()))
+    return table
+
+
+def findings_as_data(
+    splits: Mapping[str, tuple[int, int, Mapping[str, int]]], findings: Mapping[str, Sequence[Finding]]
+) -> dict[str, Any]:
+    """The same as plain data, findings by split."""
+    alike = [finding.level for found in findings.values() for finding in found]
+    return {
+        "errors": alike.count("error"),
+        "warnings": alike.count("warning"),
+        "notes": alike.count("note"),
+        "splits": {
+            split: {"photos": photos, "masks": masks, "classes": dict(classes)}
+            for split, (photos, masks, classes) in splits.items()
+        },
+        "problems": [
+            {"split": split, "level": finding.level, "kind": finding.kind, "name": finding.name, "told": finding.told}
+            for split, found in findings.items()
+            for finding in found
+        ],
+    }

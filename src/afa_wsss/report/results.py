@@ -1,0 +1,61 @@
+"""What a run leaves in its folder: ``metrics.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afa_wsss.report.charts import Curve
+from afa_wsss.report.page import write_report
+
+
+def write_results(
+    folder: Path,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, Any],
+    class_names: Sequence[str],
+    palette: NDArray[np.uint8],
+    history: Path | None,
+) -> dict[str, Path]:
+    """Writes the scores, and the report with its curves and pictures.
+
+    Args:
+        folder: Of the run.
+        metrics: Flat, by name.
+        settings: Of the run.
+        class_names: Foreground classes.
+        palette: (k + 1, 3).
+        history: The CSV log, or None.
+
+    Returns:
+        The files by what they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = folder / "metrics.json"
+    flat = {key: None if math.isnan(value) else round(value, 6) for key, value in sorted(metrics.items())}
+    scores.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
+    pictures = sorted((folder / "montages").glob("*.png"))[-1:]
+    colours = dict(zip(("background", *class_names), palette.tolist(), strict=True))
+    report = write_report(folder, metrics, read_history(history), pictures, settings, colours)
+    return {"scores": scores, "report": report} | ({"pictures": folder / "montages"} if pictures else {})
+
+
+def read_history(path: Path | None) -> list[Curve]:
+    """Every column of the CSV log as a curve over training steps."""
+    if path is None or not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step")]
+    curves = []
+    for name in names:
+        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        curves.append(Curve(name, [point for point in points if math.isfinite(point[1])]))
+    return curves
