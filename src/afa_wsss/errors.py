@@ -38,6 +38,8 @@ def _restored(kind_of_error: type[UserError], message: str, kind: str, arguments
 def argument(name: str) -> Iterator[None]:
     """Names the owner of the arguments of a ``UserError`` that is raised inside.
 
+    An error without arguments gets the owner itself.
+
     Example:
         >>> try:
         ...     with argument("supervision"):

@@ -1,25 +1,25 @@
-"""``afa-pseudo-label``: writes the pseudo labels (walk and PAR) of photos whose image labels are known."""
+"""``afa-pseudo-label``: writes the pseudo labels of photos whose image labels are known."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from afa_wsss.cli.evaluate import score
-from afa_wsss.cli.shell import run
+from afa_wsss.api.evaluate import pseudo_label
+from afa_wsss.api.settings import PseudoLabelSettings
+from afa_wsss.cli.compose import Composed
+from afa_wsss.cli.evaluate import show
+from afa_wsss.cli.shell import Command
 
 
-def make_pseudo_labels(config: DictConfig) -> None:
-    """Writes one palette PNG a photo; with ``score``, compares them with the photos' masks."""
-    masks = Path(HydraConfig.get().runtime.output_dir) / "pseudo_labels"
-    score(config, reading="pseudo_label", masks=masks, with_masks=config.score)
+def make_pseudo_labels(composed: Composed[PseudoLabelSettings]) -> None:
+    """Writes one palette PNG per photo; with ``score``, compares them with the photos' masks."""
+    show(pseudo_label(composed.settings))
+
+
+COMMAND = Command("pseudo_label", PseudoLabelSettings, make_pseudo_labels)
 
 
 def main() -> None:
     """Entry point of ``afa-pseudo-label``."""
-    run(make_pseudo_labels, "pseudo_label")
+    COMMAND.run()
 
 
 if __name__ == "__main__":

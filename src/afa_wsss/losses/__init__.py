@@ -1,4 +1,4 @@
-"""The terms of the loss: a function for the mathematics, and a term with its weight and first step for the table."""
+"""The terms of the loss: a pure function for each, and a ``LossTerm`` around it with a weight and a first step."""
 
 from afa_wsss.losses.affinity import AffinityLoss
 from afa_wsss.losses.classification import ClassificationLoss, LabelDistributionLoss

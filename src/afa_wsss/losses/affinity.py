@@ -1,6 +1,8 @@
-"""The affinity branch's loss (AFA, equation 6, with its two sets in the order that makes A a similarity)."""
+"""The loss of the affinity branch (AFA, equation 6, with its two sets exchanged so that A is a similarity)."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,7 +17,13 @@ def affinity_loss(affinity: Float[Tensor, "b n n"], labels: UInt8[Tensor, "b n n
 
     Args:
         affinity: In (0, 1).
-        labels: 1 for pairs of one class, 0 for pairs of two, 255 ignored.
+        labels: 1 for pairs of one class, 0 for pairs of two classes, 255 ignored.
+
+    Example:
+        >>> labels = torch.tensor([[[1, 0], [0, 1]]], dtype=torch.uint8)
+        >>> good = torch.tensor([[[0.9, 0.1], [0.1, 0.9]]])
+        >>> bool(affinity_loss(good, labels) < affinity_loss(1 - good, labels))
+        True
     """
     affinity = affinity.float()
     positive, negative = labels == 1, labels == 0
@@ -25,10 +33,10 @@ def affinity_loss(affinity: Float[Tensor, "b n n"], labels: UInt8[Tensor, "b n n
 
 
 class AffinityLoss(LossTerm):
-    """``affinity_loss`` of the affinity and the labels of token pairs; 0 where there are none yet."""
+    """``affinity_loss`` of the affinity and the affinity labels."""
+
+    needs = ("affinity_label",)
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
-        if targets.affinity_label is None:
-            return output.affinity.new_zeros(())
-        return affinity_loss(output.affinity, targets.affinity_label)
+        return affinity_loss(output.affinity, cast(Tensor, targets.affinity_label))

@@ -1,4 +1,4 @@
-"""The class branch's loss (AFA, equation 1)."""
+"""The loss of the class branch (AFA, equation 1)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ def multilabel_soft_margin(class_logits: Float[Tensor, "b k"], image_labels: Flo
 def label_distribution_cross_entropy(
     class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]
 ) -> Float[Tensor, ""]:
-    """Softmax cross entropy to the photo's labels in equal shares (Mahajan et al., ECCV 2018, section 2.2).
+    """Softmax cross entropy against the photo's labels in equal shares (Mahajan et al., ECCV 2018, section 2.2).
 
-    With one label a photo it is the loss of ImageNet. Many classes are learnt sooner so than by a yes or no for each.
+    With one label per photo it is the loss of ImageNet. Many classes are learned sooner with it than with a binary
+    loss for each.
     """
     shares = image_labels / image_labels.sum(dim=1, keepdim=True).clamp(min=1)
     return F.cross_entropy(class_logits.float(), shares)
 
 
 class ClassificationLoss(LossTerm):
-    """``multilabel_soft_margin`` of the class logits."""
+    """``multilabel_soft_margin`` of the class logits and the image labels."""
+
+    needs = ("image_labels",)
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
@@ -35,7 +38,9 @@ class ClassificationLoss(LossTerm):
 
 
 class LabelDistributionLoss(LossTerm):
-    """``label_distribution_cross_entropy`` of the class logits: pretrains a backbone."""
+    """``label_distribution_cross_entropy`` of the class logits and the image labels: pretrains a backbone."""
+
+    needs = ("image_labels",)
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""

@@ -1,6 +1,8 @@
-"""The regularisation L_reg (AFA, section 4.1): the gated dense energy of Tang et al. (ECCV 2018)."""
+"""The regularization L_reg (AFA, section 4.1): the gated dense energy of Tang et al. (ECCV 2018)."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
@@ -15,7 +17,7 @@ from afa_wsss.types import AFAOutput, Targets
 
 
 def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """``maps`` (b, ..., H, W) read at ``size`` by nearest neighbour."""
+    """``maps`` (b, ..., H, W) sampled at ``size`` by nearest neighbor."""
     shown = maps if maps.ndim == 4 else maps[:, None]
     return F.interpolate(shown.float(), size=size, mode="nearest").view(*maps.shape[:-2], *size)
 
@@ -26,22 +28,22 @@ def dense_energy_loss(
     photos: Shaped[Tensor, "b 3 H W"],
     boxes: Int[Tensor, "b 4"],
     *,
-    scale: float = 0.5,
-    sigma_rgb: float = 15.0,
-    sigma_xy: float = 100.0,
+    scale: float,
+    sigma_rgb: float,
+    sigma_xy: float,
 ) -> Float[Tensor, ""]:
-    """``dense_energy`` of the softmax at a part of the photo's size.
+    """``dense_energy`` of the softmax at a fraction of the photo's size; ``DenseEnergyLoss`` has the paper's settings.
 
-    The softmax of the logits at full size is made smaller bilinearly; photo, labels and boxes by nearest neighbour.
+    The softmax of the logits at full size is downsampled bilinearly; photo, labels and boxes by nearest neighbor.
 
     Args:
         logits: Background first; resized bilinearly to the labels' size.
         labels: Classes, 255 where unknown: there the gate is 1, elsewhere 1 - the highest probability.
-        photos: In 0-255, of any type.
-        boxes: Pixels outside of (y0, y1, x0, x1) take no part.
-        scale: Of the sides, rounded down.
-        sigma_rgb: Width of the kernel in colours.
-        sigma_xy: Its width in pixels of the photo at full size.
+        photos: RGB in 0-255, any dtype.
+        boxes: Pixels outside (y0, y1, x0, x1) are left out.
+        scale: Factor on both sides of the photo, rounded down to pixels.
+        sigma_rgb: Width of the kernel in color values of 0-255.
+        sigma_xy: Width of the kernel in pixels of the photo at full size.
     """
     height, width = labels.shape[-2:]
     size = (max(int(height * scale), 1), max(int(width * scale), 1))
@@ -53,38 +55,42 @@ def dense_energy_loss(
 
 
 class DenseEnergyLoss(LossTerm):
-    """``dense_energy_loss`` of the segmentation logits; 0 where there is no pseudo label yet.
+    """``dense_energy_loss`` of the segmentation logits and the pseudo label.
 
     The official weight is 0.01 * 1e-7: the energy is a sum over all pairs of pixels.
     """
 
+    needs = ("pseudo_label", "photos", "boxes")
+
     def __init__(
         self,
+        *,
         weight: float = 1e-9,
         first_step: int = 0,
-        *,
         scale: float = 0.5,
         sigma_rgb: float = 15.0,
         sigma_xy: float = 100.0,
     ) -> None:
-        """Checks the settings once, where they enter."""
-        super().__init__(weight, first_step)
-        if not 0 < scale <= 1 or min(sigma_rgb, sigma_xy) <= 0:
+        """Settings of ``dense_energy_loss``, with the paper's values.
+
+        Raises:
+            UserError: For a scale outside (0, 1] or a width that is not above 0.
+        """
+        super().__init__(weight=weight, first_step=first_step)
+        if not 0 < scale <= 1:
+            raise UserError(f"need 0 < scale <= 1, got {scale}", arguments=("scale",))
+        if min(sigma_rgb, sigma_xy) <= 0:
             raise UserError(
-                "need 0 < scale <= 1 and a sigma_rgb and sigma_xy above 0 in the dense energy, "
-                f"got {scale}, {sigma_rgb} and {sigma_xy}"
+                f"need sigma_rgb and sigma_xy above 0, got {sigma_rgb} and {sigma_xy}",
+                arguments=("sigma_rgb", "sigma_xy"),
             )
         self.scale, self.sigma_rgb, self.sigma_xy = scale, sigma_rgb, sigma_xy
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
-        if targets.pseudo_label is None or targets.photos is None or targets.boxes is None:
-            return output.seg_logits.new_zeros(())
         return dense_energy_loss(
             output.seg_logits,
-            targets.pseudo_label,
-            targets.photos,
-            targets.boxes,
+            *(cast(Tensor, part) for part in (targets.pseudo_label, targets.photos, targets.boxes)),
             scale=self.scale,
             sigma_rgb=self.sigma_rgb,
             sigma_xy=self.sigma_xy,

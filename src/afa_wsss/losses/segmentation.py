@@ -1,6 +1,8 @@
-"""The segmentation branch's loss (AFA, section 3.5)."""
+"""The loss of the segmentation branch (AFA, section 3.5)."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ from afa_wsss.types import IGNORE_INDEX, AFAOutput, Targets
 
 
 def balanced_cross_entropy(logits: Float[Tensor, "b c h w"], labels: Shaped[Tensor, "b H W"]) -> Float[Tensor, ""]:
-    """Half the mean cross entropy over background pixels, and half that over foreground pixels.
+    """Half the mean cross entropy over background pixels plus half the mean over foreground pixels.
 
     Args:
         logits: Background first; resized bilinearly where the labels have another size.
@@ -21,6 +23,11 @@ def balanced_cross_entropy(logits: Float[Tensor, "b c h w"], labels: Shaped[Tens
 
     Returns:
         The loss; an empty set contributes 0, where the official code gives NaN.
+
+    Example:
+        >>> unknown = torch.full((1, 4, 4), 255)
+        >>> float(balanced_cross_entropy(torch.randn(1, 3, 4, 4), unknown))
+        0.0
     """
     logits, labels = resize(logits.float(), labels.shape[-2:]), labels.long()
     entropy = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
@@ -31,10 +38,10 @@ def balanced_cross_entropy(logits: Float[Tensor, "b c h w"], labels: Shaped[Tens
 
 
 class SegmentationLoss(LossTerm):
-    """``balanced_cross_entropy`` of the segmentation logits and the pseudo label; 0 where there is no label yet."""
+    """``balanced_cross_entropy`` of the segmentation logits and the pseudo label."""
+
+    needs = ("pseudo_label",)
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
-        if targets.pseudo_label is None:
-            return output.seg_logits.new_zeros(())
-        return balanced_cross_entropy(output.seg_logits, targets.pseudo_label)
+        return balanced_cross_entropy(output.seg_logits, cast(Tensor, targets.pseudo_label))

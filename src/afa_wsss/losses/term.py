@@ -1,8 +1,9 @@
-"""A term of the total loss."""
+"""A term of the total loss: the seam for losses of one's own (docs/extending.md)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,16 +15,44 @@ from afa_wsss.types import AFAOutput, Targets
 class LossTerm(nn.Module, ABC):
     """A loss with its weight in the total and the training step from which it counts.
 
+    A subclass takes further settings as keywords of its ``__init__``: they become settings of the command under the
+    term's name. Parameters and buffers are trained, moved and saved with the network.
+
     Attributes:
         weight: Lambda in L = sum of lambda_i L_i.
         first_step: Counted from 0.
+        needs: Names of the fields of ``Targets`` that the term cannot do without; an active term that lacks one is an
+            error before training starts.
+
+    Example:
+        >>> class ConfidenceLoss(LossTerm):
+        ...     needs = ("pseudo_label",)
+        ...
+        ...     def __init__(self, *, weight: float = 1.0, first_step: int = 0, temperature: float = 2.0) -> None:
+        ...         super().__init__(weight=weight, first_step=first_step)
+        ...         self.temperature = temperature
+        ...
+        ...     def forward(self, output, targets):
+        ...         return (output.seg_logits / self.temperature).softmax(dim=1).amax(dim=1).mean()
+        >>> ConfidenceLoss(first_step=100).is_active(99)
+        False
     """
 
-    def __init__(self, weight: float = 1.0, first_step: int = 0) -> None:
-        """Checks the weight and step once, where they enter."""
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, *, weight: float = 1.0, first_step: int = 0) -> None:
+        """Checks both, once.
+
+        Raises:
+            UserError: For a negative weight or step.
+        """
         super().__init__()
         if weight < 0 or first_step < 0:
-            raise UserError(f"need a loss weight and first_step of at least 0, got {weight} and {first_step}")
+            wrong = [name for name, value in (("weight", weight), ("first_step", first_step)) if value < 0]
+            raise UserError(
+                f"need a weight and a first_step of at least 0, got weight={weight}, first_step={first_step}",
+                arguments=wrong,
+            )
         self.weight = weight
         self.first_step = first_step
 
@@ -33,4 +62,4 @@ class LossTerm(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
-        """The loss, not yet weighted."""
+        """The loss, not yet weighted; the targets in ``needs`` are there."""

@@ -1,8 +1,23 @@
-"""From class activation maps to targets: CAM, walk, PAR, labels (AFA, sections 3.2-3.4)."""
+"""From image labels to targets: label makers and refinements (AFA, sections 3.2-3.4)."""
 
+from afa_wsss.supervision.afa import AFALabels
+from afa_wsss.supervision.crf import DenseCRF
+from afa_wsss.supervision.label_maker import LabelMaker, Network
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
-from afa_wsss.supervision.scores import PARSettings, Walk
-from afa_wsss.supervision.settings import Supervision
-from afa_wsss.supervision.stages import LabelStages, label_stages
+from afa_wsss.supervision.par import PAR
+from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
+from afa_wsss.supervision.scores import Walk
 
-__all__ = ["LabelStages", "PARSettings", "Supervision", "Walk", "label_stages", "labels_from_cam", "labels_from_walk"]
+__all__ = [
+    "PAR",
+    "AFALabels",
+    "DenseCRF",
+    "LabelMaker",
+    "Network",
+    "NoRefinement",
+    "Refinement",
+    "Refiner",
+    "Walk",
+    "labels_from_cam",
+    "labels_from_walk",
+]

@@ -1,4 +1,4 @@
-"""Reliable labels of pixels, by two background scores: foreground where sure, background where sure, else unknown."""
+"""Reliable pixel labels by two background scores: foreground where sure, background where sure, else unknown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from afa_wsss.ops.par import PARKernel
-from afa_wsss.ops.pseudo_label import combine, strongest
-from afa_wsss.supervision.scores import DEFAULT_PAR, PARSettings, Walk, cam_scores, refine_in_boxes, walk_scores
+from afa_wsss.ops.pseudo_label import argmax_labels, combine
+from afa_wsss.supervision.par import PAR
+from afa_wsss.supervision.refinement import Refinement, Refiner
+from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
+
+_PAR = PAR()
 
 
 @torch.no_grad()
@@ -20,10 +23,10 @@ def labels_from_cam(
     *,
     low: float,
     high: float,
-    par: PARSettings | None = DEFAULT_PAR,
-    kernel: PARKernel | None = None,
+    refinement: Refinement = _PAR,
+    refiner: Refiner | None = None,
 ) -> UInt8[Tensor, "b H W"]:
-    """Labels from class activation maps and PAR (AFA, section 3.2; DESIGN, step 6).
+    """Labels from class activation maps, refined (AFA, sections 3.2 and 3.4).
 
     Args:
         images: In [0, 1].
@@ -32,14 +35,22 @@ def labels_from_cam(
         box: (y0, y1, x0, x1) of the photo inside the crop.
         low: Background score beta_l: what stays background against it is background.
         high: Background score beta_h: what is foreground against it is foreground.
-        par: How scores are refined; None to leave them.
-        kernel: ``par.half_size_kernel(images)``, where it was made before.
+        refinement: How scores are refined.
+        refiner: ``refinement.prepare`` of these photos, if it was made before.
 
     Returns:
-        Classes, background 0, and 255 where the two disagree and outside of the box.
+        Classes, background 0, and 255 where the two disagree and outside the box.
+
+    Example:
+        >>> photo, cam = torch.rand(1, 3, 32, 32), torch.rand(1, 2, 32, 32)
+        >>> box = torch.tensor([[0, 32, 0, 32]])
+        >>> labels = labels_from_cam(photo, cam, torch.tensor([[1.0, 0.0]]), box, low=0.35, high=0.55)
+        >>> set(labels.unique().tolist()) <= {0, 1, 255}
+        True
     """
-    scores_low, scores_high = cam_scores(images, cam, image_labels, (low, high), par=par, kernel=kernel)
-    return combine(strongest(scores_low), strongest(scores_high), box)
+    refiner = refiner or refinement.prepare(images, box, full_frames=False)
+    scores_low, scores_high = cam_scores(cam, image_labels, (low, high), refiner=refiner)
+    return combine(argmax_labels(scores_low), argmax_labels(scores_high), box)
 
 
 @torch.no_grad()
@@ -53,28 +64,27 @@ def labels_from_walk(
     low: float,
     high: float,
     walk: Walk,
-    par: PARSettings | None = DEFAULT_PAR,
-    kernel: PARKernel | None = None,
+    refinement: Refinement = _PAR,
+    refiner: Refiner | None = None,
 ) -> UInt8[Tensor, "b H W"]:
-    """Labels from class activation maps spread by the random walk, then PAR (AFA, section 3.3; DESIGN, steps 9-10).
+    """Labels from class activation maps spread by the random walk, then refined (AFA, sections 3.3 and 3.4).
 
     Args:
         images: In [0, 1].
         cam: In [0, 1], at the images' size.
         affinity: In (0, 1), of every pair of tokens.
         image_labels: Multi-hot.
-        box: (y0, y1, x0, x1) of the photo inside the crop; PAR sees nothing outside of it.
+        box: (y0, y1, x0, x1) of the photo inside the crop; the refinement sees nothing outside it.
         low: Background score beta_l.
         high: Background score beta_h.
-        walk: Grid of the affinity, window and power of the random walk.
-        par: How scores are refined; None to leave them.
-        kernel: ``par.half_size_kernel(images)``, where it was made before and every box is the whole frame.
+        walk: Grid of the affinity, window, power and steps of the random walk.
+        refinement: How scores are refined.
+        refiner: ``refinement.prepare`` of these photos, if it was made before.
 
     Returns:
-        As ``labels_from_cam``.
+        Classes, background 0, and 255 where the two disagree and outside the box.
     """
-    scores = torch.cat(walk_scores(cam, affinity, image_labels, (low, high), walk=walk), dim=1)
-    if par is not None:
-        scores = refine_in_boxes(images, scores, box, par=par, kernel=kernel)
-    scores_low, scores_high = scores.chunk(2, dim=1)
-    return combine(strongest(scores_low), strongest(scores_high), box)
+    refiner = refiner or refinement.prepare(images, box, full_frames=False)
+    scores = walk_scores(cam, affinity, image_labels, (low, high), walk=walk)
+    scores_low, scores_high = refiner.refine_each(scores, in_boxes=True)
+    return combine(argmax_labels(scores_low), argmax_labels(scores_high), box)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
 
 import lightning
 import numpy as np
@@ -12,17 +11,11 @@ import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.files.parallel import available_cores
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
-
-
-@runtime_checkable
-class OpensDataset(Protocol):
-    """Opens a split of a data set."""
-
-    def __call__(self, *, split: str, with_masks: bool) -> SegmentationDataset:
-        """``with_masks`` for validation; training never looks at masks."""
 
 
 def _processes() -> tuple[int, int]:
@@ -33,12 +26,12 @@ def _processes() -> tuple[int, int]:
 
 
 class CropSampler(Sampler[tuple[int, int]]):
-    """Shuffles photos anew each epoch and deals them out to the processes; yields (epoch, index)."""
+    """Shuffles photos anew each epoch and shards them over the processes; yields (epoch, index)."""
 
     def __init__(self, count: int, *, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
-        """Deals ``count`` photos; every process gets as many, in whole batches where there are enough.
+        """Every process gets as many of ``count`` photos, in whole batches where there are enough.
 
-        ``start``: the first epoch, and how many batches of it an earlier run had before this one resumed it.
+        ``start``: the first epoch, and how many of its batches an earlier run had used before this one resumed it.
         """
         self.count, self.seed, self.epoch = count, seed, start[0]
         self.first_epoch, self.had = start[0], start[1] * batch_size
@@ -51,7 +44,7 @@ class CropSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Crops an epoch in this process."""
+        """Crops per epoch in this process."""
         return self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -63,10 +56,10 @@ class CropSampler(Sampler[tuple[int, int]]):
 
 
 class OnceSampler(Sampler[int]):
-    """Deals photos out to the processes, none twice: scores equal those of one process."""
+    """Shards photos over the processes, none twice: scores equal those of one process."""
 
     def __init__(self, count: int) -> None:
-        """Deals ``count`` photos."""
+        """Takes every n-th of ``count`` photos for n processes."""
         rank, world = _processes()
         self.indices = range(rank, count, world)
 
@@ -83,48 +76,27 @@ class AFADataModule(lightning.LightningDataModule):
     """Opens the splits and makes the loaders.
 
     Attributes:
-        train_set: Crops with image labels.
-        val_set: Whole photos with masks.
+        train_set: Crops with image labels; None without a training split.
+        val_set: Whole photos with masks; None without a validation split.
     """
 
     def __init__(
-        self,
-        dataset: OpensDataset,
-        *,
-        train_split: str | None,
-        val_split: str | None,
-        transform: TrainTransform | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int = 1,
-        num_workers: int = 4,
-        seed: int = 0,
-        with_masks: bool = True,
-        pin_memory: bool = False,
+        self, settings: DataSettings, *, seed: int = 0, with_masks: bool = True, pin_memory: bool = False
     ) -> None:
-        """Opens both splits and checks that their files are there, before anything is trained.
+        """Opens both splits and checks their files, before anything is trained.
 
         Args:
-            dataset: Opens a split.
-            train_split: None where nothing is to be trained.
-            val_split: None where nothing is to be validated.
-            transform: Makes the crops; needed with ``train_split``.
-            batch_size: Crops a step and process.
-            eval_batch_size: Photos a validation step; they are padded to the largest.
-            num_workers: Loader processes.
-            seed: Of shuffling and crops.
+            settings: Data set, splits, crops, batches.
+            seed: Seed of shuffling and crops.
             with_masks: Whether validation photos must have masks; training photos need none.
             pin_memory: Whether batches are pinned for a GPU.
 
         Raises:
-            UserError: For what the data set finds wrong, and for sizes below 1.
+            UserError: For what the data set finds wrong, and where there is no split.
         """
         super().__init__()
-        if min(batch_size, eval_batch_size) < 1 or num_workers < 0:
-            raise UserError(
-                f"need batch sizes of at least 1 and num_workers of at least 0, got {batch_size}, {eval_batch_size}, "
-                f"{num_workers}"
-            )
-        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.batch_size, self.eval_batch_size, self.seed = settings.batch_size, settings.eval_batch_size, seed
+        num_workers = min(settings.num_workers, available_cores())
         self.loading = {
             "num_workers": num_workers,
             "pin_memory": pin_memory,
@@ -132,17 +104,18 @@ class AFADataModule(lightning.LightningDataModule):
             "collate_fn": collate,
         }
         self.train_set = self.val_set = None
-        if train_split is not None and transform is not None:
-            self.train_set = TrainSet(_checked(dataset, train_split, with_masks=False), transform, seed=seed)
-        if val_split is not None:
-            self.val_set = EvalSet(_checked(dataset, val_split, with_masks=with_masks))
+        if settings.train_split is not None:
+            opened = _checked(settings, settings.train_split, with_masks=False)
+            self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed)
+        if settings.val_split is not None:
+            self.val_set = EvalSet(_checked(settings, settings.val_split, with_masks=with_masks))
 
     @property
     def dataset(self) -> SegmentationDataset:
         """One of the splits, for class names and palette."""
         chosen = self.train_set or self.val_set
         if chosen is None:
-            raise UserError("need data.train_split or data.val_split, got neither")
+            raise UserError("need train_split or val_split, got neither", arguments=("train_split", "val_split"))
         return chosen.dataset
 
     @property
@@ -153,7 +126,7 @@ class AFADataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """Endless over epochs; whole batches."""
         if self.train_set is None:
-            raise UserError("need data.train_split to train on, got none")
+            raise UserError("need a split to train on, got none", arguments=("train_split",))
         start = self._position()
         sampler = CropSampler(len(self.train_set), batch_size=self.batch_size, seed=self.seed, start=start)
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
@@ -169,8 +142,8 @@ class AFADataModule(lightning.LightningDataModule):
         processes = _processes()[1]
         if len(self.val_set) < processes:
             raise UserError(
-                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; "
-                "lower trainer.devices"
+                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; use fewer devices",
+                arguments=("trainer.devices",),
             )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
 
@@ -193,9 +166,9 @@ class AFADataModule(lightning.LightningDataModule):
         return make(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, **self.loading)
 
 
-def _checked(dataset: OpensDataset, split: str, *, with_masks: bool) -> SegmentationDataset:
+def _checked(settings: DataSettings, split: str, *, with_masks: bool) -> SegmentationDataset:
     """The split, with its files there and its labels readable."""
-    opened = dataset(split=split, with_masks=with_masks)
+    opened: SegmentationDataset = settings.dataset(root=settings.root, split=split, with_masks=with_masks)
     opened.check_files()
     _ = opened.image_labels
     return opened

@@ -1,4 +1,4 @@
-"""Writes what a checkpoint says of each photo as a palette PNG."""
+"""Writes the labels of one prediction stage for each photo as a palette PNG."""
 
 from __future__ import annotations
 
@@ -10,20 +10,39 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from afa_wsss.data.files.lists import stays_inside
-from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.files.masks import write_mask
 from afa_wsss.errors import UserError
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.types import Batch
+from afa_wsss.training.scores import BRANCH
+from afa_wsss.types import Batch, Labels
 
 
 class MaskWriter(Callback):
     """Writes ``<folder>/<name>.png`` for every validated photo, from all processes."""
 
-    def __init__(self, folder: str, *, reading: str = "segmentation") -> None:
-        """``reading``: "segmentation" for that branch (after the CRF, if any), "pseudo_label" for walk and PAR."""
-        if reading not in ("segmentation", "pseudo_label"):
-            raise UserError(f"need a reading of segmentation or pseudo_label, got {reading!r}")
-        self.folder, self.reading = Path(folder), reading
+    def __init__(self, folder: str, *, stage: str | None = BRANCH) -> None:
+        """Writes to ``folder``.
+
+        Args:
+            folder: Where to.
+            stage: ``segmentation`` for the segmentation branch (after the dense CRF, if any), the name of a stage of the
+                label maker, or None for its last one.
+        """
+        self.folder, self.stage = Path(folder), stage
+
+    def labels(self, found: Inspection) -> Labels:
+        """The labels to write.
+
+        Raises:
+            UserError: For a stage that there is not.
+        """
+        if self.stage == BRANCH:
+            return list(found.branch.values())[-1]
+        stage = list(found.stages)[-1] if self.stage is None else self.stage
+        if stage not in found.stages:
+            known = ", ".join((BRANCH, *found.stages))
+            raise UserError(f"need a stage of {known}; got {stage!r}", arguments=("stage",))
+        return found.stages[stage]
 
     def on_validation_batch_end(
         self,
@@ -37,10 +56,9 @@ class MaskWriter(Callback):
         """Called by Lightning."""
         if not isinstance(outputs, Inspection) or not isinstance(pl_module, AFAModule):
             return
-        predicted = outputs.prediction if outputs.refined is None else outputs.refined
-        labels = predicted if self.reading == "segmentation" else outputs.stages.walk_par
-        for label, name, box in zip(labels.cpu().numpy(), batch.names, batch.boxes.tolist(), strict=True):
+        labels = self.labels(outputs).labels.cpu().numpy()
+        for label, name, box in zip(labels, batch.names, batch.boxes.tolist(), strict=True):
             if not stays_inside(name):
-                raise UserError(f"need names of photos inside their folder, got {name!r}; mend the data set's names")
+                raise UserError(f"need names of photos inside their folder, got {name!r}; fix the data set's names")
             y0, y1, x0, x1 = box
             write_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)

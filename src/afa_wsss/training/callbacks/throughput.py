@@ -1,4 +1,4 @@
-"""Images a second, over all processes."""
+"""Images per second, over all processes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,169 @@
+"""The one way from a checkpoint to a model: ours, or one of the official code; code in the file never runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from afa_wsss.api.assemble import assemble, convert
+from afa_wsss.api.recipes import recipe_file
+from afa_wsss.api.settings import RunSettings, check_backbone
+from afa_wsss.api.upgrade import upgraded
+from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.errors import UserError, argument
+from afa_wsss.inference import InferenceSettings
+from afa_wsss.models import AFA, ModelSettings
+from afa_wsss.models.create import build_model
+from afa_wsss.models.reference import is_reference_checkpoint, read_reference_checkpoint
+from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.supervision import LabelMaker
+from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
+
+
+class Checkpoint(NamedTuple):
+    """What is used of a checkpoint.
+
+    Attributes:
+        source: Path of the file.
+        config: All settings of the run as plain data.
+        class_names: Foreground classes.
+        palette: (k + 1, 3) colors, background first.
+        weights: Tensors of the network by name.
+    """
+
+    source: str
+    config: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    weights: dict[str, Tensor]
+
+    def settings(self) -> RunSettings:
+        """Network, data, labels and inference of the run.
+
+        Raises:
+            UserError: For classes that cannot be imported or are of another kind.
+        """
+        return assemble(RunSettings, {field.name: self.config[field.name] for field in fields(RunSettings)})
+
+    def network(self) -> AFA:
+        """The network with its weights, in evaluation mode, on the CPU; needs none of the other classes of the run.
+
+        Raises:
+            UserError: For weights that do not fit, and a backbone that cannot be imported or is none.
+        """
+        with argument("model"):
+            settings = assemble(ModelSettings, self.config["model"])
+        check_backbone(settings)
+        network = build_model(replace(settings, pretrained=None), len(self.class_names))
+        load_strictly(network, self.weights, source=self.source)
+        return network.eval()
+
+    def inference(self) -> InferenceSettings:
+        """Scales, mirror and dense CRF of the run."""
+        with argument("inference"):
+            return assemble(InferenceSettings, self.config["inference"])
+
+    def label_maker(self) -> LabelMaker:
+        """The label maker of the run.
+
+        Raises:
+            UserError: For a class that cannot be imported or is none.
+        """
+        with argument("supervision"):
+            maker: LabelMaker = convert(LabelMaker, self.config["supervision"])
+            return maker
+
+
+def read_training_state(path: str) -> dict[str, Any]:
+    """Everything in a checkpoint that training wrote.
+
+    Raises:
+        UserError: Where there is no such file, or it is not one of ours.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"need a checkpoint, found none at {path}", kind="missing")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"need a checkpoint of a training run, {path} cannot be read ({type(error).__name__})"
+        ) from error
+    if not isinstance(content, dict) or CONFIG_KEY not in content or "state_dict" not in content:
+        raise UserError(f"need a checkpoint of a training run, {path} holds no configuration")
+    return content
+
+
+def network_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The network's part of the module's weights."""
+    prefix = "network."
+    return {
+        key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)
+    }
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """Settings and weights of a checkpoint; for one of the official code the paper's settings stand in.
+
+    Raises:
+        UserError: For a file that is neither, and an official one of other classes than VOC's or COCO's.
+    """
+    if is_reference_checkpoint(path):
+        return _official(path)
+    state = read_training_state(path)
+    config = upgraded(state[CONFIG_KEY])
+    return Checkpoint(
+        source=path,
+        config=config,
+        class_names=tuple(config["class_names"]),
+        palette=np.asarray(config["palette"], dtype=np.uint8),
+        weights=network_weights(state),
+    )
+
+
+_OFFICIAL = {
+    len(VOC_CLASSES): ("voc12", "afa", VOC_CLASSES),
+    len(COCO_CLASSES): ("coco14", "afa_coco", COCO_CLASSES),
+}
+"""Data, supervision and class names by the number of classes; files of conf/."""
+
+
+def _official(path: str) -> Checkpoint:
+    found = read_reference_checkpoint(path)
+    if found.num_classes not in _OFFICIAL:
+        raise UserError(
+            f"need an official AFA checkpoint of 20 classes (VOC) or 80 (COCO), {path} has {found.num_classes}; to train "
+            "on from it with your own data give it as the pretrained weights of a model"
+        )
+    data, supervision, class_names = _OFFICIAL[found.num_classes]
+    model = {"backbone": found.backbone, "decoder_width": found.decoder_width, "pretrained": None}
+    config = {
+        "name": Path(path).stem,
+        "seed": 0,
+        "model": model,
+        "data": _recipe("data", data),
+        "supervision": {"_target_": "afa_wsss.supervision.AFALabels"} | _paper_supervision(supervision),
+        "inference": _recipe("inference", "paper"),
+    }
+    palette = voc_palette(len(class_names) + 1)
+    return Checkpoint(path, config, class_names, palette, found.weights)
+
+
+def _recipe(group: str, name: str) -> dict[str, Any]:
+    """The values of a file of conf/, but for those that a command has to give."""
+    content: dict[str, Any] = yaml.safe_load(recipe_file(group, name).read_text(encoding="utf-8"))
+    return {key: value for key, value in content.items() if key != "defaults" and value != "???"}
+
+
+def _paper_supervision(name: str) -> dict[str, Any]:
+    """Settings of AFA's labels, with its refinement's."""
+    values = {key: value for key, value in _recipe("supervision", name).items() if "${" not in str(value)}
+    refinement = {"_target_": "afa_wsss.supervision.PAR"} | values.get("refinement", {})
+    return values | {"refinement": refinement}

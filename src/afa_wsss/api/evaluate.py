@@ -1,0 +1,154 @@
+"""Scores a checkpoint and writes masks and pictures; or writes the pseudo labels of photos whose classes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
+from afa_wsss.api.config_file import write_config
+from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
+from afa_wsss.api.train import backbone_name, run_info
+from afa_wsss.errors import UserError, argument
+from afa_wsss.report.results import write_results
+from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.scores import BRANCH
+from afa_wsss.training.trainer import evaluation_trainer
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation.
+
+    Attributes:
+        metrics: Scores by name, as in ``metrics.json``.
+        folder: Folder of scores, report, pictures and masks.
+        stages: Names of the prediction stages, in the order of the method.
+        written: What was written, by what it is; empty in all processes but the first.
+    """
+
+    metrics: dict[str, float]
+    folder: Path
+    stages: tuple[str, ...]
+    written: dict[str, Path]
+
+
+def evaluate(settings: ScoreSettings) -> Evaluation:
+    """Scores the segmentation branch and every stage on held-out photos.
+
+    Raises:
+        UserError: For a checkpoint or data that cannot be read or do not belong together.
+    """
+    masks = Path(settings.output_dir) / "masks" if settings.write_masks else None
+    return _score(settings, stage=BRANCH, masks=masks, with_masks=True)
+
+
+def pseudo_label(settings: PseudoLabelSettings) -> Evaluation:
+    """Writes one palette PNG of each photo's pseudo label, the last stage of the label maker.
+
+    Raises:
+        UserError: For a checkpoint or data that cannot be read or do not belong together, and photos without labels.
+    """
+    masks = Path(settings.output_dir) / "pseudo_labels"
+    return _score(settings, stage=None, masks=masks, with_masks=settings.score)
+
+
+def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None, with_masks: bool) -> Evaluation:
+    """Validates, and writes masks, pictures, metrics, settings and the report.
+
+    Args:
+        settings: Checkpoint, data, device.
+        stage: Which labels the masks hold; None for the label maker's last.
+        masks: Folder for them; None for none.
+        with_masks: Whether the photos must have masks; without them the class branch alone is scored.
+    """
+    folder = Path(settings.output_dir)
+    with argument("checkpoint"):
+        checkpoint = read_checkpoint(settings.checkpoint)
+    stored = changed(checkpoint.settings(), data=settings.data, inference=settings.inference)
+    data = _open(stored, checkpoint, with_masks=with_masks)
+    if stage is None and not data.dataset.image_labels.any():
+        raise UserError(
+            f"need image labels to make pseudo labels from, {stored.data.val_split} has none; evaluate writes masks "
+            "without",
+            arguments=("data.val_split",),
+        )
+    module = _make_module(checkpoint, stored, data)
+    module.crf = stage is not None and stored.inference.crf
+    callbacks = [ProgressBar(), Montages(str(folder / "montages"), photos=settings.pictures)]
+    if masks is not None:
+        callbacks.append(MaskWriter(str(masks), stage=stage))
+    trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
+    trainer.validate(module, datamodule=data, verbose=False)
+    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    written = {}
+    if trainer.is_global_zero:
+        config = _present(checkpoint, settings)
+        write_config(config, folder)
+        facts = [("backbone", backbone_name(stored.model.backbone))]
+        written = write_results(folder, metrics, run_info(module, stored.name, facts=facts, config=config), None)
+        written |= {} if masks is None else {masks.name.replace("_", " "): masks}
+    return Evaluation(metrics, folder, module.scores.stages, written)
+
+
+def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, object]:
+    """The checkpoint's settings with the changes to them."""
+    config: dict[str, object] = dict(checkpoint.config)
+    for name, given in (("data", settings.data), ("inference", settings.inference)):
+        kept = {key: value for key, value in given.items() if value is not None}
+        config[name] = {**checkpoint.config[name], **kept}
+    return config
+
+
+def _open(settings: RunSettings, checkpoint: Checkpoint, *, with_masks: bool) -> AFADataModule:
+    """The validation data.
+
+    Raises:
+        UserError: Where it has other classes than the checkpoint.
+    """
+    with argument("data"):
+        if settings.data.root is None:
+            raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
+        validation = replace(settings.data, train_split=None)
+        data = AFADataModule(validation, seed=settings.seed, with_masks=with_masks)
+        _check_classes(checkpoint.class_names, data.class_names, root=settings.data.root)
+    return data
+
+
+def _check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) -> None:
+    advice = "give another root or checkpoint"
+    if len(trained) != len(found):
+        raise UserError(
+            f"need data of the checkpoint's {len(trained)} classes, {root} has {len(found)}; {advice}",
+            kind="other_classes",
+            arguments=("root",),
+        )
+    other = next((pair for pair in zip(trained, found, strict=True) if pair[0] != pair[1]), None)
+    if other is not None:
+        raise UserError(
+            f"need data of the checkpoint's classes in their order, {root} has {other[1]!r} where the checkpoint has "
+            f"{other[0]!r}; {advice}",
+            kind="other_classes",
+            arguments=("root",),
+        )
+
+
+def _make_module(checkpoint: Checkpoint, settings: RunSettings, data: AFADataModule) -> AFAModule:
+    """The module for validation alone: no loss, no optimizer of the run is needed."""
+    return AFAModule(
+        checkpoint.network(),
+        settings.supervision,
+        {},
+        _no_training,
+        _no_training,
+        class_names=data.class_names,
+        palette=data.dataset.palette,
+        inference=settings.inference,
+    )
+
+
+def _no_training(*_: object) -> None:
+    raise RuntimeError("an evaluation trains nothing")

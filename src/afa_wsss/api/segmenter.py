@@ -1,0 +1,266 @@
+"""A trained network ready for photos: the front door for using a checkpoint from Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
+from afa_wsss.data.files.masks import write_mask
+from afa_wsss.data.files.photos import as_rgb, read_photo
+from afa_wsss.errors import UserError
+from afa_wsss.inference import InferenceSettings, multi_scale_cam, multi_scale_logits
+from afa_wsss.models import AFA
+from afa_wsss.ops.dense_crf import dense_crf
+from afa_wsss.ops.image import normalize
+from afa_wsss.ops.pseudo_label import argmax_labels
+from afa_wsss.report import overlay
+from afa_wsss.supervision import LabelMaker
+from afa_wsss.types import Batch
+
+Photo = str | os.PathLike[str] | Image.Image | UInt8[np.ndarray, "H W 3"]
+"""A path, a PIL image, or RGB values."""
+
+
+class Segmentation(NamedTuple):
+    """What a photo was segmented into.
+
+    Attributes:
+        photo: The photo itself, RGB.
+        labels: Class of each pixel, background 0.
+        scores: Probability of each class, background first; None unless they were asked for.
+        class_names: All foreground classes of the network.
+        palette: Colors of the classes, background first.
+    """
+
+    photo: UInt8[np.ndarray, "H W 3"]
+    labels: UInt8[np.ndarray, "H W"]
+    scores: Float32[np.ndarray, "c H W"] | None
+    class_names: tuple[str, ...]
+    palette: UInt8[np.ndarray, "c 3"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes found, in the network's order."""
+        return tuple(self.areas)
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """Share of the photo's pixels in (0, 1] of each foreground class found, by name."""
+        pixels = np.bincount(self.labels.ravel(), minlength=len(self.class_names) + 1)[1:]
+        shares = (pixels / self.labels.size).tolist()
+        return {name: share for name, share in zip(self.class_names, shares, strict=True) if share > 0}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the labels as a PNG whose values are the classes, shown in the palette's colors."""
+        write_mask(Path(path), self.labels, self.palette)
+
+    def overlay(self) -> Image.Image:
+        """The labels in their colors over the photo."""
+        return Image.fromarray(overlay(self.photo, self.labels, self.palette))
+
+
+class Segmenter:
+    """A network with its class names, for photos of any size; made by ``load``.
+
+    Attributes:
+        class_names: Foreground classes, in the order of their labels from 1.
+        palette: (k + 1, 3) uint8 colors, background first.
+        device: Where the network is.
+    """
+
+    def __init__(
+        self,
+        network: AFA,
+        class_names: Sequence[str],
+        palette: UInt8[np.ndarray, "c 3"],
+        *,
+        inference: InferenceSettings | None = None,
+        label_maker: LabelMaker | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Wraps a trained network.
+
+        Args:
+            network: In evaluation mode from here on.
+            class_names: Foreground classes.
+            palette: (k + 1, 3).
+            inference: Scales and mirror; None for one scale without mirror.
+            label_maker: Makes pseudo labels; None for the one of ``checkpoint``.
+            checkpoint: Where the network is from, if it is from a file.
+        """
+        self.network = network.eval()
+        self.class_names, self.palette = tuple(class_names), palette
+        self.inference = inference or InferenceSettings()
+        self._label_maker, self._checkpoint = label_maker, checkpoint
+        self.device = next(network.parameters()).device
+
+    @cached_property
+    def label_maker(self) -> LabelMaker:
+        """Makes pseudo labels; imported and checked on first use.
+
+        Raises:
+            UserError: Where neither a label maker nor a checkpoint was given.
+        """
+        if self._label_maker is not None:
+            return self._label_maker
+        if self._checkpoint is None:
+            raise UserError("need a label maker for pseudo labels, got none", arguments=("label_maker",))
+        return self._checkpoint.label_maker()
+
+    @overload
+    def predict(self, photo: Photo, *, crf: bool | None = None, scores: bool = False) -> Segmentation: ...
+
+    @overload
+    def predict(
+        self, photo: Sequence[Photo], *, crf: bool | None = None, scores: bool = False
+    ) -> list[Segmentation]: ...
+
+    def predict(self, photo: Any, *, crf: bool | None = None, scores: bool = False) -> Any:
+        """Labels every pixel by the segmentation branch, which is not told any classes.
+
+        Args:
+            photo: A path, a PIL image, or uint8 values (H, W, 3); a list gives a list.
+            crf: Whether the dense CRF is applied; None for what the checkpoint says.
+            scores: Whether the result holds the probability of each class.
+
+        Raises:
+            UserError: For a photo that cannot be read, is smaller than the backbone allows, or is no photo.
+        """
+        if isinstance(photo, list | tuple):
+            return [self.predict(one, crf=crf, scores=scores) for one in photo]
+        pixels = as_pixels(photo)
+        with torch.inference_mode():
+            images = self._tensor(pixels)
+            found = self._logits(images)
+            crf = self.inference.crf if crf is None else crf
+            if crf or scores:
+                found = found.softmax(dim=1)
+            if crf:
+                found = dense_crf(images, found)
+            labels = argmax_labels(found)[0].cpu().numpy()
+        kept = found[0].cpu().numpy() if scores else None
+        return Segmentation(pixels, labels, kept, self.class_names, self.palette)
+
+    def _tensor(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "1 3 H W"]:
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(self.device)
+
+    def _logits(self, images: UInt8[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c H W"]:
+        """Segmentation logits at the photo's size, over scales and mirror."""
+        scales, mirror = self.inference.scales, self.inference.mirror
+        return multi_scale_logits(self.network, normalize(images), scales=scales, mirror=mirror)
+
+    @torch.inference_mode()
+    def cam(self, photo: Photo, classes: Sequence[str] | None = None) -> Float32[np.ndarray, "s H W"]:
+        """Class activation maps over the checkpoint's scales, in [0, 1].
+
+        Args:
+            photo: A path, a PIL image, or uint8 values (H, W, 3).
+            classes: Names of the classes wanted, in this order; None for all.
+
+        Raises:
+            UserError: For an unknown class, and a photo that cannot be read.
+        """
+        wanted = self._columns(self.class_names if classes is None else classes)
+        images, scales = normalize(self._tensor(as_pixels(photo))), self.inference.cam_scales
+        chosen = torch.tensor([wanted], device=self.device)
+        cam, _ = multi_scale_cam(self.network, images, scales=scales, classes=chosen)
+        return cam[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def pseudo_label(self, photo: Photo, classes: Sequence[str]) -> UInt8[np.ndarray, "H W"]:
+        """What the label maker would train with at the end of training: classes, background 0, 255 unknown.
+
+        Args:
+            photo: A path, a PIL image, or uint8 values (H, W, 3).
+            classes: Names of the classes that are in the photo.
+
+        Raises:
+            UserError: For no class or an unknown one, a photo that cannot be read, and a label maker that makes no pixel
+                labels.
+        """
+        columns, pixels = self._columns(classes), as_pixels(photo)
+        if not columns:
+            raise UserError("need at least one class to make pseudo labels from, got none", arguments=("classes",))
+        height, width = pixels.shape[:2]
+        image_labels = torch.zeros(1, len(self.class_names), device=self.device)
+        image_labels[0, columns] = 1
+        frame = torch.tensor([[0, height, 0, width]], device=self.device)
+        batch = Batch(self._tensor(pixels), image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
+        images = normalize(batch.images)
+        output = self.network(images)
+        labels = self.label_maker.targets(self.network, batch, images, output, step=sys.maxsize).pseudo_label
+        if labels is None:
+            raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")
+        return labels[0].cpu().numpy()
+
+    def _columns(self, classes: Sequence[str]) -> list[int]:
+        unknown = [name for name in classes if name not in self.class_names]
+        if unknown or isinstance(classes, str):
+            got = repr(classes) if isinstance(classes, str) else ", ".join(unknown)
+            raise UserError(
+                f"need a list of classes of {', '.join(self.class_names)}; got {got}", arguments=("classes",)
+            )
+        return [self.class_names.index(name) for name in classes]
+
+
+def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
+    """A segmenter from a checkpoint of a training run or of the official AFA code; never runs code from the file.
+
+    Args:
+        checkpoint: ``best.ckpt`` or ``last.ckpt`` of a run, or the official code's ``.pth``.
+        device: ``auto`` for a GPU where there is one, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: For a file that is none of these, and a device that is not there.
+    """
+    found = read_checkpoint(os.fspath(checkpoint))
+    network = found.network().to(find_device(device))
+    return Segmenter(network, found.class_names, found.palette, inference=found.inference(), checkpoint=found)
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` for a GPU where there is one; else the device of that name.
+
+    Raises:
+        UserError: For a GPU where there is none, or an unknown name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(
+            f"need a device of auto, cpu, cuda or cuda:N, got {name!r}", arguments=("device",)
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"need a GPU for device={name}, torch {torch.__version__} sees none; use device=cpu", arguments=("device",)
+        )
+    return device
+
+
+def as_pixels(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB values of a photo in any of the forms that ``Segmenter`` takes.
+
+    Raises:
+        UserError: For a file that cannot be read, and for what is no photo.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return read_photo(photo)
+    if isinstance(photo, Image.Image):
+        return np.asarray(as_rgb(photo))
+    if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
+        return photo
+    got = f"{photo.dtype} of {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
+    raise UserError(f"need a path, a PIL image, or uint8 values (H, W, 3), got {got}", arguments=("photo",))

@@ -1,0 +1,194 @@
+"""Typed settings of what the package does; each field's type is the part that it configures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from afa_wsss.data.loading.settings import DataSettings
+from afa_wsss.errors import UserError, argument
+from afa_wsss.inference import InferenceSettings
+from afa_wsss.losses import LossTerm
+from afa_wsss.models import Encoder, ModelSettings
+from afa_wsss.supervision import AFALabels, LabelMaker
+from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings
+from afa_wsss.training.trainer import DeviceSettings, TrainerSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a checkpoint needs to be used again: network, data, labels, inference.
+
+    Attributes:
+        name: Title of the run.
+        seed: Seed of weights, photos and crops.
+        model: Backbone and branches.
+        data: Photos, crops and batches.
+        supervision: How image labels become targets.
+        inference: Scales, mirror and dense CRF of the segmentation branch.
+    """
+
+    name: str = "run"
+    seed: int = 0
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    supervision: LabelMaker = field(default_factory=AFALabels)
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
+
+    def __post_init__(self) -> None:
+        """Checks that a class named by the model or the data is of the right kind, before anything is called.
+
+        Raises:
+            UserError: For a backbone that is no ``Encoder``, and a data set that cannot be read as one.
+        """
+        with argument("model"):
+            check_backbone(self.model)
+        dataset = self.data.dataset
+        if isinstance(dataset, partial) and not all(hasattr(dataset.func, name) for name in ("sample", "check_files")):
+            raise UserError(
+                f"need a data set as afa_wsss.data.SegmentationDataset describes it, got {dataset.func}",
+                arguments=("data.dataset",),
+            )
+
+
+def check_backbone(model: ModelSettings) -> None:
+    """Checks the class of a backbone of one's own before it is called: its name may come from a file.
+
+    Raises:
+        UserError: For a class that is no ``Encoder``.
+    """
+    kind = model.backbone.func if isinstance(model.backbone, partial) else None
+    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Encoder)):
+        raise UserError(f"need a subclass of afa_wsss.models.Encoder, got {kind}", arguments=("backbone",))
+
+
+@dataclass(frozen=True)
+class TrainSettings(RunSettings):
+    """Everything that a training run is made of.
+
+    Attributes:
+        resume: ``last.ckpt`` of a run to go on with.
+        output_dir: Folder of the run.
+        loss: Terms of the total loss by name.
+        optimizer: Learning rates and decay.
+        scheduler: Warm-up and decay of the learning rates.
+        trainer: Steps, intervals, devices, precision.
+        callbacks: Callbacks of Lightning by name, beside those that every run has.
+        logger: Loggers of Lightning by name.
+    """
+
+    resume: str | None = None
+    output_dir: str = "outputs"
+    loss: dict[str, LossTerm] = field(default_factory=dict)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    callbacks: dict[str, Callback] = field(default_factory=dict)
+    logger: dict[str, Logger] = field(default_factory=dict)
+
+
+def changes(kind: type, *names: str) -> Any:
+    """A field for changes to a stored ``kind``: values by name, None and missing ones keep what is stored.
+
+    Args:
+        kind: A dataclass.
+        names: Fields that may change; none for all.
+    """
+    chosen = names or tuple(one.name for one in fields(kind))
+    return field(default_factory=dict, metadata={"changes": kind, "names": chosen})
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What an evaluation needs beside the checkpoint.
+
+    Attributes:
+        checkpoint: File of a run, or of the official code.
+        output_dir: Folder for scores, report and pictures.
+        data: Other data than the checkpoint was trained with.
+        inference: Other scales, mirror or dense CRF than the checkpoint's.
+        trainer: Where to run.
+        pictures: Held-out photos to draw.
+    """
+
+    checkpoint: str
+    output_dir: str = "outputs/eval"
+    data: dict[str, Any] = changes(DataSettings, "root", "val_split", "eval_batch_size", "num_workers")
+    inference: dict[str, Any] = changes(InferenceSettings)
+    trainer: DeviceSettings = field(default_factory=DeviceSettings)
+    pictures: int = 12
+
+
+@dataclass(frozen=True)
+class ScoreSettings(EvaluateSettings):
+    """Settings of ``evaluate``.
+
+    Attributes:
+        write_masks: Whether to write the predicted masks.
+    """
+
+    write_masks: bool = True
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings(EvaluateSettings):
+    """Settings of ``pseudo_label``.
+
+    Attributes:
+        score: Whether to compare the pseudo labels with masks, which the photos must have then.
+    """
+
+    output_dir: str = "outputs/pseudo_labels"
+    score: bool = False
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Photos to label with a checkpoint.
+
+    Attributes:
+        checkpoint: File of a run, or of the official code.
+        input: A photo or a folder of photos.
+        output_dir: Folder for masks and overlays.
+        inference: Other scales, mirror or dense CRF than the checkpoint's.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    checkpoint: str
+    input: str
+    output_dir: str = "outputs/predict"
+    inference: dict[str, Any] = changes(InferenceSettings)
+    device: str = "auto"
+
+
+def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str, Any]) -> RunSettings:
+    """``settings`` with changes to data and inference; None and missing values keep what is there.
+
+    Scales of the CAMs are the label maker's where it has any.
+
+    Raises:
+        UserError: For scales of CAMs where the label maker has none.
+    """
+    data, inference = (_given(values) for values in (data, inference))
+    maker = settings.supervision
+    if "cam_scales" in inference:
+        if not hasattr(maker, "cam_scales"):
+            raise UserError(
+                f"need a label maker with cam_scales, {type(maker).__name__} has none; leave inference.cam_scales alone",
+                arguments=("inference.cam_scales",),
+            )
+        maker = replace(maker, cam_scales=inference["cam_scales"])  # type: ignore[type-var]  # a dataclass
+    return replace(
+        settings,
+        data=replace(settings.data, **data),
+        inference=replace(settings.inference, **inference),
+        supervision=maker,
+    )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,259 @@
+"""Trains from image labels, scores the result, and writes the run's folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor
+from torch.nn import Parameter
+
+from afa_wsss.api.checkpoints import network_weights, read_training_state
+from afa_wsss.api.config_file import as_yaml, write_config
+from afa_wsss.api.segmenter import Segmenter
+from afa_wsss.api.settings import TrainSettings
+from afa_wsss.errors import UserError, argument
+from afa_wsss.models import AFA
+from afa_wsss.models.create import build_model
+from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.report.results import RunInfo, write_results
+from afa_wsss.training.callbacks import Checkpoints, ClassTable, Compilation, PlainConfig, UnevenValidation
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.trainer import seed_everything, training_trainer
+
+
+class Prepared(NamedTuple):
+    """A run that is about to start.
+
+    Attributes:
+        settings: Of the run.
+        data: Both splits, opened and checked.
+        module: The network with its label maker and losses.
+        trainer: With all callbacks and loggers.
+        done_steps: Steps that the run which is resumed has done.
+    """
+
+    settings: TrainSettings
+    data: AFADataModule
+    module: AFAModule
+    trainer: lightning.Trainer
+    done_steps: int
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The callback that writes ``last.ckpt`` and ``best.ckpt``."""
+        return next(part for part in self.trainer.checkpoint_callbacks if isinstance(part, Checkpoints))
+
+
+class Run:
+    """A finished run.
+
+    Attributes:
+        metrics: Scores of the last weights by name, as in ``metrics.json``.
+        folder: Folder of the run.
+        stages: Names of the prediction stages, in the order of the method.
+        written: What was written, by what it is; empty in all processes but the first.
+        loggers: Loggers of Lightning, still open.
+    """
+
+    def __init__(
+        self, metrics: dict[str, float], prepared: Prepared, *, stages: tuple[str, ...], written: dict[str, Path]
+    ) -> None:
+        """Keeps the network in memory."""
+        self.metrics, self.folder = metrics, Path(prepared.settings.output_dir)
+        self.stages, self.written, self._prepared = stages, written, prepared
+        self.loggers = tuple(prepared.trainer.loggers)
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """The trained network, with its last weights."""
+        module, settings = self._prepared.module, self._prepared.settings
+        return Segmenter(
+            module.network,
+            module.class_names,
+            module.palette,
+            inference=settings.inference,
+            label_maker=settings.supervision,
+        )
+
+
+def train(
+    settings: TrainSettings,
+    config: Mapping[str, Any] | None = None,
+    *,
+    linked: Mapping[str, Any] | None = None,
+    announce: Callable[[Prepared], None] = lambda _: None,
+    stopped: Callable[[Prepared], None] = lambda _: None,
+) -> Run:
+    """One run: fit, validate the last weights, write metrics, report and checkpoints.
+
+    Args:
+        settings: Everything that the run is made of.
+        config: The same as plain data, stored in checkpoints and shown in the report; without it a checkpoint cannot be
+            opened by ``load``.
+        linked: ``config`` with references between settings, for ``config.yaml``; None for ``config`` itself.
+        announce: Called before training.
+        stopped: Called where training is cut short, before the error goes on.
+
+    Raises:
+        UserError: For what settings, data and weights refuse, before training starts.
+    """
+    prepared = prepare(settings, config or {})
+    announce(prepared)
+    trainer, folder = prepared.trainer, Path(settings.output_dir)
+    if trainer.is_global_zero:
+        _bring_best(settings.resume, folder / "checkpoints")
+        write_config(linked or config or {}, folder)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(dict(config or {}))
+    try:
+        trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=settings.resume)
+    except BaseException:
+        stopped(prepared)
+        raise
+    metrics = _final_scores(prepared)
+    stages = prepared.module.scores.stages
+    written = _write(prepared, metrics, config or {}) if trainer.is_global_zero else {}
+    return Run(metrics, prepared, stages=stages, written=written)
+
+
+def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
+    """Opens data and weights and makes all parts; nothing is written.
+
+    Raises:
+        UserError: For what they refuse.
+    """
+    seed_everything(settings.seed)
+    if not settings.loss:
+        raise UserError("need at least one loss term, got none", arguments=("loss",))
+    with argument("data"):
+        pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
+        data = AFADataModule(settings.data, seed=settings.seed, pin_memory=pin_memory)
+    with argument("model"):
+        # A run that goes on has its weights in the checkpoint: those that it started from may be out of reach by now.
+        network = build_model(settings.model, len(data.class_names), pretrained=settings.resume is None)
+    module = make_module(settings, network, data)
+    with argument("resume"):
+        done = _done_steps(settings, network)
+    stored = {**config, "class_names": list(data.class_names), "palette": data.dataset.palette.tolist()}
+    with argument("trainer"):
+        trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
+    return Prepared(settings, data, module, trainer, done)
+
+
+def make_module(settings: TrainSettings, network: AFA, data: AFADataModule) -> AFAModule:
+    """The LightningModule around a network.
+
+    Raises:
+        UserError: For a loss whose targets nobody makes.
+    """
+
+    def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
+        own: list[Parameter] = list(others)
+        return afa_optimizer(network, settings.optimizer, others=own)
+
+    return AFAModule(
+        network,
+        settings.supervision,
+        settings.loss,
+        optimizer,
+        partial(warmup_poly, settings=settings.scheduler, max_steps=settings.trainer.max_steps),
+        class_names=data.class_names,
+        palette=data.dataset.palette,
+        inference=settings.inference,
+    )
+
+
+def _make_trainer(settings: TrainSettings, stored: Mapping[str, Any], *, validate: bool) -> lightning.Trainer:
+    """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
+    folder, loggers = Path(settings.output_dir), list(settings.logger.values())
+    callbacks = [
+        Checkpoints(str(folder / "checkpoints"), every_n_steps=settings.trainer.checkpoint_interval),
+        PlainConfig(dict(stored)),
+        UnevenValidation(),
+        ClassTable(),
+        *([LearningRateMonitor("step")] if loggers else []),
+        *([Compilation()] if settings.trainer.compile else []),
+        *settings.callbacks.values(),
+    ]
+    return training_trainer(settings.trainer, callbacks=callbacks, loggers=loggers, folder=folder, validate=validate)
+
+
+def _done_steps(settings: TrainSettings, network: AFA) -> int:
+    """Steps of the run that is resumed; its checkpoint is checked before Lightning loads it.
+
+    Raises:
+        UserError: For a checkpoint that is none of ours, fits another network, or has no step left to do.
+    """
+    if settings.resume is None:
+        return 0
+    state = read_training_state(settings.resume)
+    load_strictly(network, network_weights(state), source=settings.resume)
+    step, max_steps = int(state["global_step"]), settings.trainer.max_steps
+    if step >= max_steps:
+        raise UserError(f"need trainer.max_steps above the {step} steps of {settings.resume}, got {max_steps}")
+    return step
+
+
+def _bring_best(resume: str | None, folder: Path) -> None:
+    """Copies the ``best.ckpt`` beside ``resume``: the run has to beat it before it writes one itself."""
+    best, kept = Path(resume or "").parent / "best.ckpt", folder / "best.ckpt"
+    if resume is not None and best.is_file() and not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(best, kept)
+
+
+def _final_scores(prepared: Prepared) -> dict[str, float]:
+    """Scores of the last weights; validated once more where the last step was not, or for the dense CRF."""
+    trainer, module, data = prepared.trainer, prepared.module, prepared.data
+    scores = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    module.crf = prepared.settings.inference.crf
+    if data.val_set is not None and (module.crf or module.validated_step != trainer.global_step):
+        trainer.validate(module, datamodule=data, verbose=False)
+        scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return scores
+
+
+def _write(prepared: Prepared, metrics: Mapping[str, float], config: Mapping[str, Any]) -> dict[str, Path]:
+    """Scores and report; the files by what they are, checkpoints among them."""
+    folder, kept, settings = Path(prepared.settings.output_dir), prepared.checkpoints, prepared.settings
+    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{settings.trainer.max_steps:,}")]
+    run = run_info(prepared.module, settings.name, facts=facts, config=config, losses=tuple(settings.loss))
+    written = write_results(folder, metrics, run, folder / "logs" / "metrics.csv")
+    best = {} if kept.best_score is None else {"best checkpoint": kept.best}
+    return written | best | {"last checkpoint": kept.last}
+
+
+def run_info(
+    module: AFAModule,
+    name: str,
+    *,
+    facts: list[tuple[str, str]],
+    config: Mapping[str, Any],
+    losses: tuple[str, ...] = (),
+) -> RunInfo:
+    """What the report is told of a run beside its scores."""
+    return RunInfo(
+        name=name,
+        class_names=module.class_names,
+        palette=module.palette,
+        stages=module.scores.stages,
+        losses=losses,
+        marks=module.label_maker.marks(),
+        facts=facts,
+        settings=as_yaml(config),
+    )
+
+
+def backbone_name(backbone: Any) -> str:
+    """The name of a backbone: its own, or its class's."""
+    if isinstance(backbone, partial):
+        backbone = backbone.func
+    return backbone if isinstance(backbone, str) else str(getattr(backbone, "__name__", type(backbone).__name__))

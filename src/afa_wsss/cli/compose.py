@@ -1,0 +1,172 @@
+"""From a composed configuration to typed settings: parts completed by their defaults, everything checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from afa_wsss.api.assemble import TARGET, assemble, find_class
+from afa_wsss.cli.messages import message_of_setting, nearest
+from afa_wsss.cli.schema import schema_of, typed_part
+from afa_wsss.errors import UserError, argument
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Composed(Generic[Settings]):
+    """The configuration of one job.
+
+    Attributes:
+        settings: Typed, for the api.
+        config: The same as plain data.
+        linked: ``config`` with references between settings, so that a run can be started again with some changed.
+    """
+
+    settings: Settings
+    config: dict[str, Any]
+    linked: dict[str, Any]
+
+
+def register(name: str, kind: type, parts: Mapping[str, type] | None = None) -> None:
+    """Puts the schema of a command, and those of the parts that conf/ names, where Hydra looks for them.
+
+    Args:
+        name: Name of the command's YAML file.
+        kind: Dataclass of its settings.
+        parts: Classes by their place: ``part/AffinityLoss``, or ``supervision/refinement/par``.
+    """
+    store = ConfigStore.instance()
+    store.store(name=f"{name}_schema", node=schema_of(kind))
+    for place, part in (parts or {}).items():
+        group, _, option = place.rpartition("/")
+        store.store(name=option, group=group, node=schema_of(part, part=True))
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _run_name(*parts: Any) -> str:
+    """Words joined by ``_``; a class of one's own by its name."""
+    words = [str(part[TARGET]).rpartition(".")[2] if isinstance(part, DictConfig) else str(part) for part in parts]
+    return "_".join(words)
+
+
+def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | None = None) -> Composed[Settings]:
+    """Checks and completes a configuration, and makes the typed settings.
+
+    Args:
+        config: As Hydra composed it.
+        kind: Dataclass of the settings.
+        output_dir: Folder of this job, where Hydra chose one.
+
+    Raises:
+        UserError: For an unknown setting, a value of another type or out of range, a missing value.
+    """
+    config = OmegaConf.create(config)
+    given = OmegaConf.to_container(config, resolve=False)
+    OmegaConf.merge(OmegaConf.structured(schema_of(kind)), given)  # what a "+" added must be in the schema, too
+    with open_dict(config):
+        for owner, key, name in list(_parts(config)):
+            _complete(owner, key, name)
+        linked: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]  # a dict
+        if output_dir is not None:
+            config.output_dir = output_dir
+    _refuse_missing(config)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a dict
+    for values in (plain, linked):
+        _absolute_root(values)
+    settings = assemble(kind, {name: _made(name, value) for name, value in plain.items()})
+    return Composed(settings, plain, linked)
+
+
+TABLES = ("loss", "callbacks", "logger")
+"""Settings that are tables of parts by name."""
+
+
+def _parts(config: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
+    """Where parts with checked settings are: the node that holds each, its key, its full name."""
+    for holder, key in (("", "supervision"), ("data", "dataset"), ("model", "backbone")):
+        owner = OmegaConf.select(config, holder) if holder else config
+        if isinstance(owner, DictConfig) and isinstance(owner.get(key), DictConfig):
+            yield owner, key, f"{holder}.{key}".lstrip(".")
+    maker = config.get("supervision")
+    for key in maker if isinstance(maker, DictConfig) else ():
+        if not OmegaConf.is_missing(maker, key) and isinstance(maker[key], DictConfig) and TARGET in maker[key]:
+            yield maker, str(key), f"supervision.{key}"
+    losses = config.get("loss")
+    for key in losses if isinstance(losses, DictConfig) else ():
+        if isinstance(losses[key], DictConfig):
+            yield losses, str(key), f"loss.{key}"
+
+
+def _complete(owner: DictConfig, key: str, name: str) -> None:
+    """Puts the checked and completed settings of a part in place of those that were given."""
+    node = owner[key]
+    if TARGET not in node:
+        others = [str(other) for other in owner if isinstance(owner[other], DictConfig) and TARGET in owner[other]]
+        raise UserError(
+            f"need {TARGET}, the class of {key}, got settings alone; {nearest(key, others)}", arguments=(name,)
+        )
+    with argument(name):
+        kind = find_class(str(node[TARGET]))
+    try:
+        owner[key] = typed_part(kind, node)
+    except OmegaConfBaseException as error:
+        raise UserError(message_of_setting(error, below=name)) from error
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        advice = " ".join(f"{key}=..." for key in missing)
+        raise UserError(f"need a value for {', '.join(missing)}, got none; add {advice} to the command")
+
+
+def _absolute_root(values: dict[str, Any]) -> None:
+    """The folder of the data from the root of the file system, so that a checkpoint finds it from any folder."""
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("root"), str) and "${" not in data["root"]:
+        data["root"] = str(Path(data["root"]).expanduser().absolute())
+
+
+def _made(name: str, value: Any) -> Any:
+    """Tables of parts with their parts made; anything that Hydra can instantiate may be in them."""
+    if name not in TABLES or not isinstance(value, dict):
+        return value
+    table: dict[str, Any] = {}
+    for key, settings in value.items():
+        if settings is not None:
+            table[key] = _instance(f"{name}.{key}", settings)
+    return table
+
+
+def _instance(name: str, settings: Any) -> Any:
+    """A part of a table; what it refuses is named by its full name."""
+    make: Callable[..., Any] = instantiate
+    refused: UserError | None = None
+    try:
+        made = make(settings, _convert_="all")
+    except InstantiationException as error:
+        refused = _user_error(error)
+        if refused is None:
+            raise
+    if refused is not None:  # outside the handler: its chain leads through Hydra's error back to itself
+        with argument(name):
+            raise UserError(str(refused), kind=refused.kind, arguments=refused.arguments)
+    if isinstance(made, dict):
+        raise UserError(f"need {TARGET}, the class of {name}, got settings alone", arguments=(name,))
+    return made
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The mistake that led to an error, if it was one."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error

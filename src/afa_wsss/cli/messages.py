@@ -1,0 +1,95 @@
+"""A mistake of the user as one line, by the full names of settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from afa_wsss.cli.words import as_word
+from afa_wsss.errors import UserError
+
+DEBUG_VARIABLE = "AFA_DEBUG"
+"""Set it, or Hydra's own HYDRA_FULL_ERROR, to see whole tracebacks."""
+
+LOST_PROCESS = r"Connection (closed|reset) by peer"
+"""What torch raises in the others when one of several processes has ended."""
+
+SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
+"""Hydra's message for a comma where nothing is swept."""
+
+NO_GROUP = "Config group override must be a string or a list"
+"""Hydra's plain ValueError for ``loss=null`` and its kind."""
+
+
+def user_message(error: BaseException) -> str | None:
+    """The one line for a mistake of the user, or None where the error is not one."""
+    chain = _causes(error)
+    own = next((link for link in chain if isinstance(link, UserError)), None)
+    if own is not None:
+        return message_of(own)
+    if any(isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)) for link in chain):
+        return "another process of this run has stopped; its own message says why"
+    if isinstance(error, InstantiationException):
+        return f"{_first_lines(error, 2)}; {DEBUG_VARIABLE}=1 shows the traceback"
+    setting = next((link for link in chain if isinstance(link, OmegaConfBaseException)), None)
+    if setting is not None:
+        return message_of_setting(setting)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"need {group} to be one of {', '.join(error.options)}; got {option}"
+    if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
+        return _message_of_word(error) or f"{_first_lines(error, 2)}; see --help and --cfg job"
+    return str(error) if isinstance(error, OSError) else None
+
+
+def message_of(error: UserError) -> str:
+    """The message behind the full names of the settings that are wrong."""
+    message = " ".join(str(error).split())
+    return f"{', '.join(error.arguments)}: {message}" if error.arguments else message
+
+
+def message_of_setting(error: OmegaConfBaseException, *, below: str = "") -> str:
+    """What is wrong with a setting, by its full name; ``below`` is the part that the error speaks of, if any."""
+    full = ".".join(name for name in (below, str(error.full_key or "")) if name)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.parent_node is not None:
+        known = [str(key) for key in getattr(error.parent_node, "_content", {}) if key not in ("hydra", "_target_")]
+        return f"need a setting that exists, got {full}; {nearest(str(error.key), known)}"
+    name = f"{full}: " if full else ""
+    return f"{name}{_first_lines(error, 1)}; see --help and --cfg job"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice on a name that does not exist."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
+
+
+def _message_of_word(error: BaseException) -> str | None:
+    """How text is typed that Hydra takes for something else."""
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.lstrip("+").partition("=")
+        word = as_word(key, value)
+        return f"need a value that can be parsed, got {key}={value}; put text in quotes: {word}"
+    if several := re.match(SEVERAL_VALUES, str(error)):
+        key, value = several[1].lstrip("+"), several[2]
+        return f"need one value, got {key}={value}; put text in quotes: {as_word(key, value)}, or sweep with --multirun"
+    return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, outermost first."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
+
+
+def _first_lines(error: BaseException, count: int) -> str:
+    """The first lines of a message as one, without Hydra's advice on its own variables."""
+    lines = [line.strip().rstrip(".") for line in str(error).strip().splitlines()][:count]
+    return re.sub(r", set env var.*?exception", "", ": ".join(line.rstrip(":") for line in lines if line))

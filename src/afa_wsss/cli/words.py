@@ -1,0 +1,116 @@
+"""The words of a command line, before Hydra reads them: what people type, as Hydra wants it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+
+from afa_wsss.errors import UserError
+
+NESTED_GROUPS = ("supervision/refinement",)
+"""Groups inside groups; Hydra wants a slash where people type a dot."""
+
+OPEN = ("loss.", "supervision.", "callbacks.", "logger.", "data.dataset.", "model.backbone.")
+"""Settings of parts: which there are is known only when the class is, so Hydra may not refuse them by name."""
+
+GROUPS = (
+    "model",
+    "data",
+    "supervision",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "inference",
+    "callbacks",
+    "logger",
+)
+"""Groups of ``afa-train`` whose whole content a ``config.yaml`` holds."""
+
+STORED = "stored_config"
+"""Group, and option, under which Hydra finds the ``config.yaml`` of ``config=PATH``."""
+
+
+def as_hydra_wants(words: Sequence[str]) -> list[str]:
+    """The words with group choices, settings of parts and ``config=PATH`` rewritten; words that are so already stay.
+
+    Raises:
+        UserError: For a ``config`` that cannot be read.
+    """
+    rewritten = [_setting(_group_choice(word)) for word in words]
+    return _with_stored_config(rewritten)
+
+
+def _group_choice(word: str) -> str:
+    """``supervision.refinement=crf`` as the choice of a group; ``null`` chooses ``none``."""
+    key, equals, value = word.partition("=")
+    group = key.replace(".", "/")
+    if not equals or group not in NESTED_GROUPS or value.startswith(("{", "$")):
+        return word
+    return f"{group}={'none' if value == 'null' else value}"
+
+
+def _setting(word: str) -> str:
+    """A setting of a part, which is set whether its class has been seen or not."""
+    key, equals, _ = word.partition("=")
+    return f"++{word}" if equals and key.startswith(OPEN) else word
+
+
+def _with_stored_config(words: list[str]) -> list[str]:
+    """Puts the groups of ``config=PATH`` in place of those that Hydra would compose; chosen groups win over them."""
+    path = next((word.partition("=")[2] for word in words if word.startswith("config=")), None)
+    if path is None or path in ("null", ""):
+        return words
+    stored = read_config(Path(path.strip("'\"")).expanduser())
+    chosen = {word.partition("=")[0] for word in words if "=" in word}
+    if "experiment" in chosen:
+        raise UserError(
+            "need config or experiment, got both: a config.yaml holds all settings of its experiment; leave one out",
+            arguments=("config", "experiment"),
+        )
+    kept = [group for group in GROUPS if group not in chosen]
+    content = {key: value for key, value in stored.items() if key in kept or key not in GROUPS}
+    for group in NESTED_GROUPS:
+        above, _, inner = group.partition("/")
+        if group in chosen and isinstance(content.get(above), dict):
+            content[above] = {key: value for key, value in content[above].items() if key != inner}
+    ConfigStore.instance().store(name=STORED, group=STORED, node=content, package="_global_")
+    if any(STORED in word for word in words):  # a process that was started with rewritten words
+        return words
+    nested = {group: group.partition("/")[0] in kept for group in NESTED_GROUPS}
+    words = [f"+{word}" if nested.get(word.partition("=")[0]) else word for word in words]
+    return [*(f"~{group}" for group in kept), f"+{STORED}={STORED}", *words]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of a ``config.yaml``.
+
+    Raises:
+        UserError: For a file that is not there or holds no settings.
+    """
+    if not path.is_file():
+        raise UserError(f"need a config.yaml that a run wrote, found none at {path}", arguments=("config",))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"need YAML in {path}, got {type(error).__name__}", arguments=("config",)) from error
+    if not isinstance(content, dict) or not {"model", "data", "trainer"} <= content.keys():
+        raise UserError(
+            f"need settings of afa-train in {path}, it holds others; give the config.yaml of a run",
+            arguments=("config",),
+        )
+    return content
+
+
+def as_word(key: str, value: str) -> str:
+    """A setting of text as it is typed: Hydra wants quotes around what is not plain, and a shell around those."""
+    if re.fullmatch(r"[\w./:~+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    word = f"{key}='" + value.strip("'").replace("'", "\\'") + "'"
+    return shlex.quote(word) if re.search(r'["$`!\\]', word) else f'"{word}"'

@@ -1,0 +1,188 @@
+"""AFA's label maker: CAM, random walk, refinement, two thresholds (AFA, sections 3.2-3.4 and 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from afa_wsss.errors import UserError
+from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
+from afa_wsss.ops.affinity import affinity_labels
+from afa_wsss.ops.image import truncated
+from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
+from afa_wsss.supervision.label_maker import LabelMaker, Network
+from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
+from afa_wsss.supervision.maps import Maps, make_maps
+from afa_wsss.supervision.par import PAR
+from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
+from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
+from afa_wsss.types import AFAOutput, Batch, Labels, Targets
+
+
+class Thresholds(NamedTuple):
+    """Background scores: beta_l, beta_h, and the one that validation uses."""
+
+    low: float
+    high: float
+    background: float
+
+
+@dataclass(frozen=True)
+class AFALabels(LabelMaker):
+    """Thresholds, walk, refinement, and the steps from which each kind of label is made (AFA, section 4.1).
+
+    Attributes:
+        low: Background score beta_l.
+        high: Background score beta_h.
+        background: The one background score at which validation reads labels.
+        walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
+        walk_high: beta_h for labels after the walk; None for ``high``.
+        walk_background: The one background score after the walk; None for ``background``.
+        radius: Window of affinity labels and walk, in tokens (Chebyshev).
+        alpha: Power of the affinity.
+        walk_steps: Steps of the random walk.
+        first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
+            loss table refers to it.
+        walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
+        affinity_from_walk: Whether it then also makes those for affinity, as on COCO.
+        truncate_photos: Whether the refinement gets photos in training as the official code hands them over: see
+            ``afa_wsss.ops.image.truncated``.
+        cam_scales: Scales of the class activation maps; the largest gives the affinity.
+        refinement: How scores are fitted to the photo before they become labels.
+    """
+
+    makes = ("pseudo_label", "affinity_label")
+
+    low: float = 0.35
+    high: float = 0.55
+    background: float = 0.45
+    walk_low: float | None = None
+    walk_high: float | None = None
+    walk_background: float | None = None
+    radius: int = 8
+    alpha: float = 2.0
+    walk_steps: int = 1
+    first_step: int = 2001
+    walk_first_step: int | None = 6001
+    affinity_from_walk: bool = False
+    truncate_photos: bool = False
+    cam_scales: tuple[float, ...] = CAM_SCALES
+    refinement: Refinement = field(default_factory=PAR)
+
+    def __post_init__(self) -> None:
+        """Checks the settings once.
+
+        Raises:
+            UserError: For thresholds that are not 0 <= low < high <= 1, and for what is out of its range.
+        """
+        object.__setattr__(self, "cam_scales", check_scales(self.cam_scales, "cam_scales"))
+        for low, high in (("low", "high"), ("walk_low", "walk_high")):
+            values = (self.cam_thresholds if low == "low" else self.walk_thresholds)[:2]
+            if not 0 <= values[0] < values[1] <= 1:
+                raise UserError(
+                    f"need 0 <= {low} < {high} <= 1, got {low}={values[0]}, {high}={values[1]}", arguments=(low, high)
+                )
+        self._check_ranges()
+        if self.walk_first_step is not None and self.walk_first_step < self.first_step:
+            raise UserError(
+                f"need first_step <= walk_first_step, got {self.first_step} and {self.walk_first_step}",
+                arguments=("first_step", "walk_first_step"),
+            )
+
+    def _check_ranges(self) -> None:
+        scores = {"background": self.background, "walk_background": self.walk_thresholds.background}
+        wrong = [name for name, score in scores.items() if not 0 <= score <= 1]
+        if wrong:
+            got = ", ".join(f"{name}={scores[name]}" for name in wrong)
+            raise UserError(f"need a background score between 0 and 1, got {got}", arguments=wrong)
+        wrong = [name for name in ("radius", "walk_steps") if getattr(self, name) < 1]
+        wrong += [] if self.alpha > 0 else ["alpha"]
+        wrong += [] if self.first_step >= 0 else ["first_step"]
+        if wrong:
+            got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
+            raise UserError(
+                f"need radius and walk_steps of at least 1, alpha above 0 and first_step of at least 0, got {got}",
+                arguments=wrong,
+            )
+
+    @property
+    def cam_thresholds(self) -> Thresholds:
+        """For labels from the CAM."""
+        return Thresholds(self.low, self.high, self.background)
+
+    @property
+    def walk_thresholds(self) -> Thresholds:
+        """For labels after the walk."""
+        pairs = ((self.walk_low, self.low), (self.walk_high, self.high), (self.walk_background, self.background))
+        return Thresholds(*(same if own is None else own for own, same in pairs))
+
+    def walk_on(self, grid: tuple[int, int]) -> Walk:
+        """The random walk on a token grid."""
+        return Walk(grid, radius=self.radius, alpha=self.alpha, steps=self.walk_steps)
+
+    def marks(self) -> dict[str, int]:
+        """Where labels from the CAM begin, and those from the walk."""
+        walk = {} if self.walk_first_step is None else {"labels from the walk": self.walk_first_step}
+        return {"labels from the CAM": self.first_step} | walk
+
+    @torch.no_grad()
+    def targets(
+        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
+    ) -> Targets:
+        """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
+        maps = make_maps(network, batch, images, output, scales=self.cam_scales)
+        pixels, pairs = self._slot_labels(batch, maps, step=step)
+        grid = network.grid(*images.shape[-2:])
+        return Targets.of(
+            batch,
+            pseudo_label=maps.present.named(pixels),
+            affinity_label=affinity_labels(pairs, grid=(grid[0], grid[1]), radius=self.radius),
+        )
+
+    def _slot_labels(
+        self, batch: Batch, maps: Maps, *, step: int
+    ) -> tuple[UInt8[Tensor, "b H W"], UInt8[Tensor, "b H W"]]:
+        """Labels for segmentation and those for affinity, of the slots of ``maps``."""
+        photos = batch.images.float() / 255
+        photos = truncated(photos) if self.truncate_photos else photos
+        refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
+        present, boxes = maps.present.labels, batch.boxes
+        walks = self.walk_first_step is not None and step >= self.walk_first_step
+        labels = []
+        if not (walks and self.affinity_from_walk):
+            low, high, _ = self.cam_thresholds
+            labels.append(labels_from_cam(photos, maps.cam, present, boxes, low=low, high=high, refiner=refiner))
+        if walks:
+            low, high, _ = self.walk_thresholds
+            scores = (photos, maps.cam, maps.affinity, present, boxes)
+            walk = self.walk_on(maps.grid)
+            labels.append(labels_from_walk(*scores, low=low, high=high, walk=walk, refiner=refiner))
+        return labels[-1], labels[0]
+
+    @torch.no_grad()
+    def stages(
+        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
+    ) -> dict[str, Labels]:
+        """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label`` (walk and refinement), each at one threshold."""
+        maps = make_maps(network, batch, images, output, scales=self.cam_scales)
+        photos = batch.images.float() / 255
+        refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
+        shown = self._stage_labels(maps, refiner)
+        stages = {name: Labels(maps.present.named(labels)) for name, labels in shown.items()}
+        return stages | {"cam": stages["cam"]._replace(scores=maps.all_classes(network.num_classes))}
+
+    def _stage_labels(self, maps: Maps, refiner: Refiner) -> dict[str, UInt8[Tensor, "b H W"]]:
+        """Labels of the slots of ``maps`` at each stage; a CAM without refinement is one stage alone."""
+        cam, present = maps.cam, maps.present.labels
+        background, walk_background = self.cam_thresholds.background, self.walk_thresholds.background
+        stages = {"cam": cam_labels(cam, present, background)}
+        if not isinstance(self.refinement, NoRefinement):
+            (refined,) = cam_scores(cam, present, (background,), refiner=refiner)
+            stages[f"cam_{self.refinement.name}"] = argmax_labels(refined)
+        (walked,) = walk_scores(cam, maps.affinity, present, (walk_background,), walk=self.walk_on(maps.grid))
+        (both,) = refiner.refine_each([walked], in_boxes=True)
+        return stages | {"walk": argmax_labels(walked), "pseudo_label": argmax_labels(both)}

@@ -1,0 +1,71 @@
+"""The seam for label makers: what turns image labels into the targets of the losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from afa_wsss.types import AFAOutput, Batch, Labels, Targets
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a label maker may ask of the network; ``afa_wsss.models.AFA`` is one."""
+
+    num_classes: int
+
+    def activate(self, images: Tensor, *, affinity: bool = False, mirror: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Class activation maps, and the affinity if asked for: see ``AFA.activate``."""
+
+    def forward_activates(self) -> bool:
+        """Whether a forward pass gives the maps and affinity of ``activate``: see ``AFA.forward_activates``."""
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Token grid of an image of that size."""
+
+
+class LabelMaker(ABC):
+    """Makes targets from image labels. AFA's is ``AFALabels``; docs/extending.md writes another in 30 lines.
+
+    A subclass is a frozen dataclass: its fields are its settings, checked in ``__post_init__``.
+
+    Attributes:
+        makes: Names of the fields of ``Targets`` (or of ``Targets.others``) that ``targets`` fills beside those that
+            every batch holds. A loss term that needs another one is an error before training starts.
+    """
+
+    makes: ClassVar[tuple[str, ...]] = ("pseudo_label",)
+
+    @abstractmethod
+    def targets(
+        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
+    ) -> Targets:
+        """What the losses compare at a training step. Called only at steps at which a term needs what it makes.
+
+        Args:
+            network: In training mode.
+            batch: Photos, image labels and boxes; masks are None in training.
+            images: The photos of ``batch``, normalized.
+            output: ``network(images)``, with gradient.
+            step: Training step, from 0.
+
+        Returns:
+            Targets without gradient, as ``Targets.of(batch, pseudo_label=...)`` makes them.
+        """
+
+    @abstractmethod
+    def stages(
+        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
+    ) -> dict[str, Labels]:
+        """Pixel labels after each prediction stage, by name, in the order of the method; scored in validation.
+
+        The last one is what ``afa-pseudo-label`` writes. Arguments are those of ``targets``; the network is in
+        evaluation mode.
+        """
+
+    def marks(self) -> dict[str, int]:
+        """Training steps at which a phase begins, by a short title; the charts of the report show them."""
+        return {}

@@ -1,0 +1,65 @@
+"""What labels are made from: class activation maps of the classes in each photo, and the affinity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from afa_wsss.errors import UserError
+from afa_wsss.inference.multi_scale import multi_scale_cam
+from afa_wsss.ops.pseudo_label import PresentClasses, present_classes
+from afa_wsss.supervision.label_maker import Network
+from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch
+
+MOST_CLASSES = IGNORE_INDEX - 1
+"""Foreground classes that a byte has room for, beside the background and the label that is ignored."""
+
+
+class Maps(NamedTuple):
+    """Maps of the classes present in each photo of a batch; see ``PresentClasses`` for the slots.
+
+    Attributes:
+        present: Which class each slot is.
+        cam: (b, s, H, W) normalized maps of the slots.
+        affinity: (b, n, n), of the largest scale, on ``grid``.
+        grid: Height and width of the token grid of ``affinity``.
+    """
+
+    present: PresentClasses
+    cam: Tensor
+    affinity: Tensor
+    grid: tuple[int, int]
+
+    def all_classes(self, count: int) -> Tensor:
+        """(b, count, H, W) maps of all classes; 0 for those that are absent from the photo."""
+        cam = self.cam.new_zeros((len(self.cam), count, *self.cam.shape[-2:]))
+        shown = self.cam * self.present.labels[..., None, None]
+        return cam.scatter_(1, self.present.classes[..., None, None].expand_as(self.cam), shown)
+
+
+def make_maps(network: Network, batch: Batch, images: Tensor, output: AFAOutput, *, scales: Sequence[float]) -> Maps:
+    """Maps over several scales; ``output`` is reused where that is exact.
+
+    Args:
+        network: Gives maps and affinity.
+        batch: Image labels and the largest number of classes in a photo.
+        images: The photos of ``batch``, normalized.
+        output: ``network(images)``.
+        scales: Scales of the class activation maps.
+
+    Raises:
+        UserError: For more classes than labels, which are bytes, have room for.
+    """
+    if network.num_classes > MOST_CLASSES:
+        raise UserError(
+            f"need at most {MOST_CLASSES} classes for pixel labels, which are bytes, got {network.num_classes}; merge "
+            "some, or train the class branch alone: losses that need pixel labels with a weight of 0",
+            kind="too_many_classes",
+        )
+    present = present_classes(batch.image_labels, batch.most_classes)
+    known = output if network.forward_activates() else None
+    cam, affinity = multi_scale_cam(network, images, scales=scales, classes=present.classes, known=known)
+    height, width = network.grid(*(int(side * max(scales)) for side in images.shape[-2:]))
+    return Maps(present, cam, affinity, (height, width))

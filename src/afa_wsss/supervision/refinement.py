@@ -1,0 +1,87 @@
+"""The seam for refinements: what fits score maps to the edges of the photo before they become labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from afa_wsss.ops.image import resize
+
+
+class Refiner(ABC):
+    """Refines score maps of one batch of photos; made by ``Refinement.prepare``.
+
+    Attributes:
+        size: Height and width at which the scores of whole frames are wanted.
+    """
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def refine(self, scores: Float[Tensor, "b c h w"], *, in_boxes: bool) -> Float[Tensor, "b c H W"]:
+        """Refined scores at the photos' size.
+
+        Args:
+            scores: At ``size``, or at the photos' size with ``in_boxes``; at least 0, background first.
+            in_boxes: Whether padding must have no influence. What lies outside the boxes has no meaning then.
+        """
+
+    def refine_each(
+        self, maps: Sequence[Float[Tensor, "b c _ _"]], *, in_boxes: bool = False
+    ) -> tuple[Float[Tensor, "b c H W"], ...]:
+        """Several score maps of the same photos; a refinement that is linear may take them in one pass."""
+        return tuple(self.refine(scores, in_boxes=in_boxes) for scores in maps)
+
+
+class Refinement(ABC):
+    """Settings of a refinement: PAR, the dense CRF, none, or one of your own (docs/extending.md).
+
+    A subclass is a frozen dataclass: its fields are its settings, checked in ``__post_init__``.
+
+    Attributes:
+        name: Suffix of the stage that it refines: the CAM after PAR is the stage ``cam_par``.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def prepare(
+        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
+    ) -> Refiner:
+        """What depends on the photos alone, made once for all score maps.
+
+        Args:
+            photos: In [0, 1].
+            boxes: (y0, y1, x0, x1) of the photos inside the crops.
+            full_frames: Whether every photo is known to fill its frame.
+        """
+
+
+@dataclass
+class Unrefined(Refiner):
+    """Scores as they are."""
+
+    size: tuple[int, int]
+
+    def refine(self, scores: Float[Tensor, "b c h w"], *, in_boxes: bool) -> Float[Tensor, "b c H W"]:
+        """The scores, resized bilinearly if they have another size."""
+        return resize(scores, self.size)
+
+
+@dataclass(frozen=True)
+class NoRefinement(Refinement):
+    """Leaves refinement out."""
+
+    name = "none"
+
+    def prepare(
+        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
+    ) -> Refiner:
+        """A refiner that returns its input."""
+        height, width = photos.shape[-2:]
+        return Unrefined((height, width))

@@ -1,0 +1,158 @@
+"""Settings of the Trainer, and the Trainer made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from afa_wsss.errors import UserError
+from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Where to run, as ``lightning.Trainer`` takes it."""
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        """Checks what Lightning would report late.
+
+        Raises:
+            UserError: Where a GPU is asked for and torch sees none.
+        """
+        if self.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+            raise UserError(
+                f"need a GPU for accelerator={self.accelerator}, torch {torch.__version__} sees none; use "
+                "accelerator=cpu or install a torch that fits your driver",
+                arguments=("accelerator",),
+            )
+
+
+@dataclass(frozen=True)
+class TrainerSettings(DeviceSettings):
+    """Arguments of ``lightning.Trainer`` for training, and three of our own.
+
+    Attributes:
+        max_steps: Training steps of the whole run.
+        val_check_interval: Steps between validations; at least one in a run.
+        checkpoint_interval: Steps between writes of ``last.ckpt``; not one of Lightning's.
+        log_every_n_steps: Steps between logged values; at least once in a run.
+        sync_batchnorm: Whether batch norm is that of all processes, on any device.
+        compile: Whether the encoder is compiled with ``torch.compile`` in training; not one of Lightning's.
+    """
+
+    max_steps: int = 20000
+    num_nodes: int = 1
+    strategy: str = "auto"
+    sync_batchnorm: bool = True
+    val_check_interval: int = 2000
+    checkpoint_interval: int = 500
+    log_every_n_steps: int = 50
+    limit_val_batches: Any = 1.0
+    num_sanity_val_steps: int = 0
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    benchmark: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the settings once.
+
+        Raises:
+            UserError: For a number of steps or an interval below 1.
+        """
+        super().__post_init__()
+        names = (
+            "max_steps",
+            "val_check_interval",
+            "checkpoint_interval",
+            "log_every_n_steps",
+            "accumulate_grad_batches",
+        )
+        wrong = [name for name in names if getattr(self, name) < 1]
+        if wrong:
+            got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
+            raise UserError(f"need at least 1, got {got}", arguments=wrong)
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of ``lightning.Trainer``, which counts validation in batches."""
+        steps = self.max_steps
+        return _lightning_arguments(self) | {
+            "val_check_interval": min(self.val_check_interval, steps) * self.accumulate_grad_batches,
+            "log_every_n_steps": min(self.log_every_n_steps, steps),
+            "plugins": [AnyDeviceSyncBatchNorm()] if self.sync_batchnorm else [],
+        }
+
+
+_OURS = ("sync_batchnorm", "checkpoint_interval", "compile")
+
+
+def _lightning_arguments(settings: DeviceSettings) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in _OURS}
+
+
+def training_trainer(
+    settings: TrainerSettings,
+    *,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    folder: Path,
+    validate: bool,
+) -> lightning.Trainer:
+    """A Trainer with our samplers and batch norm.
+
+    Args:
+        settings: Steps, intervals, devices.
+        callbacks: All of them; Lightning adds no checkpoint and no summary.
+        loggers: May be empty.
+        folder: Default root for what Lightning writes.
+        validate: Whether there is anything to validate.
+
+    Raises:
+        UserError: For values that Lightning refuses.
+    """
+    arguments = settings.arguments() | ({} if validate else {"limit_val_batches": 0})
+    return _trainer(
+        arguments,
+        callbacks=list(callbacks),
+        logger=list(loggers),
+        default_root_dir=folder,
+        check_val_every_n_epoch=None,
+    )
+
+
+def evaluation_trainer(settings: DeviceSettings, *, callbacks: Sequence[Callback]) -> lightning.Trainer:
+    """A Trainer that validates once; errors as in ``training_trainer``."""
+    return _trainer(_lightning_arguments(settings), callbacks=list(callbacks), logger=False)
+
+
+def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
+    try:
+        return lightning.Trainer(
+            **arguments, **others, use_distributed_sampler=False, enable_model_summary=False
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"need values that lightning.Trainer takes, got: {error}") from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy, torch and the loaders' workers.
+
+    Raises:
+        UserError: For a seed that is not in [0, 2^32).
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"need a seed of at least 0 and below 2^32, got {seed}", arguments=("seed",))
+    lightning.seed_everything(seed, workers=True, verbose=False)
