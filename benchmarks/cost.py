@@ -29,7 +29,7 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.training.datamodule import CropSampler
@@ -91,7 +91,7 @@ def data_cost(root: Path) -> dict[str, float]:
 
     def first_batch() -> None:
         sampler = CropSampler(len(held[0]), batch_size=8, seed=0)
-        held.append(TrainSet(held[0], TrainTransform(512), seed=0))
+        held.append(TrainSet(held[0], TrainTransform(CropSettings(512)), seed=0))
         loader: Any = DataLoader(held[1], batch_size=8, sampler=sampler, collate_fn=collate)
         next(iter(loader))
 

@@ -1,9 +1,9 @@
-"""Training crops a second: this package's loader beside the plain Pillow and NumPy way of papers' code.
+"""Training crops per second: this package's loader, and the plain Pillow and NumPy way of research code.
 
     python benchmarks/loader.py path/to/VOC2012 --split train --crop 512 --workers 1
 
-Both decode the same JPEGs, scale by 0.5 to 2, mirror, crop with padding, and end in a normalised float32 batch in the
-process that trains. Each runs in a DataLoader with as many workers, turn by turn.
+Both decode the same JPEGs, scale by 0.5 to 2, mirror, crop with padding, and end with a normalized float32 batch in the
+main process. Each runs in a DataLoader with equally many workers, in alternation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.ops.image import normalize
@@ -32,10 +32,10 @@ MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375
 
 
 class TextbookSet(Dataset[Any]):
-    """Whole photo scaled, normalised in floating point, then padded and cropped."""
+    """Scales the whole photo, normalizes it in floating point, then pads and crops."""
 
     def __init__(self, dataset: VOCDataset, crop: int) -> None:
-        """Photos of ``dataset``."""
+        """Crops of ``crop`` pixels from the photos of ``dataset``."""
         self.dataset, self.crop = dataset, crop
 
     def __len__(self) -> int:
@@ -62,17 +62,17 @@ class TextbookSet(Dataset[Any]):
         return torch.from_numpy(crop), torch.tensor([int(edge) for edge in box])
 
 
-def batches(loader: Iterable[Any], *, normalised: bool) -> int:
-    """Number of crops in a loader; those that come as bytes are normalised here, where a step would."""
+def consume(loader: Iterable[Any], *, normalized: bool) -> int:
+    """Loads all batches and returns the number of crops; uint8 batches are normalized, as the training step does."""
     count = 0
     for batch in loader:
-        images = batch[0] if normalised else normalize(batch.images)
+        images = batch[0] if normalized else normalize(batch.images)
         count += len(images)
     return count
 
 
 def main() -> None:
-    """Prints crops a second of both, and the ratio."""
+    """Prints the crops per second of both, and their ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--split", default="train")
@@ -86,14 +86,16 @@ def main() -> None:
     shared: dict[str, Any] = {"sampler": keys, "batch_size": 8, "num_workers": settings.workers}
     if settings.workers:
         shared["persistent_workers"] = True
-    ours: Any = DataLoader(TrainSet(dataset, TrainTransform(settings.crop), seed=0), collate_fn=collate, **shared)
+    ours: Any = DataLoader(
+        TrainSet(dataset, TrainTransform(CropSettings(settings.crop)), seed=0), collate_fn=collate, **shared
+    )
     theirs: Any = DataLoader(TextbookSet(dataset, settings.crop), **shared)
     rates: dict[str, list[float]] = {"textbook": [], "ours": []}
     for round_number in range(settings.rounds + 1):
         for name, loader in (("textbook", theirs), ("ours", ours)):
             start = time.perf_counter()
-            count = batches(loader, normalised=name == "textbook")
-            if round_number:  # the first starts the workers
+            count = consume(loader, normalized=name == "textbook")
+            if round_number:  # the first round starts the workers
                 rates[name].append(count / (time.perf_counter() - start))
     table = Table(box=None)
     for column in ("", "crops/s", "lowest", "highest"):

@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from afa_wsss.data.formats.voc import VOCDataset
+from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.ops.image import normalize
@@ -124,7 +124,7 @@ def loaders(crop: int) -> Iterator[tuple[Iterator[Any], Iterator[Any]]]:
         dataset = VOCDataset(root, "train")
         keys = [(epoch, index) for epoch in range(100) for index in range(BATCH)]
         theirs: Any = DataLoader(TextbookSet(dataset, crop), sampler=keys, batch_size=BATCH)
-        crops = TrainSet(dataset, TrainTransform(crop), seed=0)
+        crops = TrainSet(dataset, TrainTransform(CropSettings(crop)), seed=0)
         ours: Any = DataLoader(crops, sampler=keys, batch_size=BATCH, collate_fn=collate)
         yield iter(theirs), iter(ours)
 

@@ -1,4 +1,4 @@
-"""Pictures that need no file: plain, smooth, and photo-like with edges, shading and noise; uint8 (1, 3, H, W)."""
+"""Generated photos: plain, smooth, and realistic with edges, shading and noise; uint8 (1, 3, H, W)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def _as_photo(*channels: Tensor) -> Tensor:
 
 
 def plain_photo(height: int, width: int) -> Tensor:
-    """One colour."""
+    """One color."""
     return torch.full((1, 3, height, width), 100, dtype=torch.uint8)
 
 
 def smooth_photo(height: int, width: int) -> Tensor:
-    """Waves of colour."""
+    """Waves of color."""
     y, x = _coordinates(height, width)
     return _as_photo(128 + 100 * torch.sin(x / 20 + y / 31), 128 + 100 * torch.cos(y / 17), 60 + 1.2 * (x + y))
 
 
 def speckled_photo(height: int, width: int) -> Tensor:
-    """Two shaded bodies on a shaded ground, with the noise of a camera."""
+    """A disc and a bar on a background, all shaded, with camera noise."""
     y, x = _coordinates(height, width)
-    ground = torch.stack([90 + x, 120 + y / 2, 70 + (x + y) / 3])
+    background = torch.stack([90 + x, 120 + y / 2, 70 + (x + y) / 3])
     disc = ((y - height / 2) ** 2 + (x - width / 3) ** 2) < (height / 4) ** 2
     bar = (x > 0.7 * width) & (x < 0.9 * width)
     body = torch.stack([210 - y, 60 + x / 2, 40 + y])
-    picture = torch.where(disc, body, torch.where(bar, body.flip(0), ground))
+    picture = torch.where(disc, body, torch.where(bar, body.flip(0), background))
     return _as_photo(*(picture + 4 * torch.randn(3, height, width)))

@@ -1,20 +1,28 @@
-"""``afa-data`` on small sets of every layout, and training on what it made ready."""
+"""``afa-data`` on small sets of every layout, and training on what it prepared."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tests.commands import run_command
-from tests.data.test_check import ERRORS, SPOILT, _spoilt_folder
-from tests.data.test_folder import write_photo
-from tests.data.test_prepare import coco, voc  # noqa: F401  fixtures
-from tests.data.test_voc import write_annotation, write_list
+from tests.data.samples import (
+    BROKEN,
+    ERRORS,
+    write_annotation,
+    write_broken_folder,
+    write_coco,
+    write_list,
+    write_photo,
+    write_voc,
+)
 
+import afa_wsss.api.data
 from afa_wsss.cli import data, evaluate, pseudo_label, train
 from afa_wsss.data.files import label_cache
 
@@ -40,15 +48,15 @@ def small_training(root: Path, folder: Path) -> list[str]:
 
 
 def enlarge(root: Path) -> None:
-    """Photos and masks four times as large, for the network to see anything."""
+    """Makes photos and masks four times as large, so that the network has a grid of tokens."""
     for path in [*root.rglob("*.jpg"), *root.rglob("*.png")]:
-        with Image.open(path) as picture:
-            picture.resize((4 * picture.width, 4 * picture.height), Image.Resampling.NEAREST).save(path)
+        with Image.open(path) as image:
+            image.resize((4 * image.width, 4 * image.height), Image.Resampling.NEAREST).save(path)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of one's own with 12 photos, of which two have masks."""
+    """A user's own folder with 12 photos, two of them with masks."""
     rows = []
     for index in range(12):
         write_photo(tmp_path / "photos" / f"{index}.jpg", 20 * index)
@@ -60,17 +68,34 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    return write_voc(tmp_path / "VOC2012")
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    return write_coco(tmp_path)
+
+
 def _masks(root: Path) -> Path:
     (root / "masks").mkdir(exist_ok=True)
     return root / "masks"
 
 
-def test_a_folder_is_told_of_and_trained_on(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_starting_the_command_imports_neither_torch_nor_opencv() -> None:
+    code = (
+        "import sys, afa_wsss.cli.data; assert not {'torch', 'cv2', 'albumentations', 'lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_is_checked_and_trained_on(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(data.main, "folder", f"root={photos}", f"output_dir={tmp_path / 'check'}") == 0
-    told = capsys.readouterr().out
-    assert re.search(r"photos +10 +2\n", told)
-    assert re.search(r"dog +7 +1\n", told)
-    assert f"train on it: afa-train data=folder data.root={photos}" in told
+    printed = capsys.readouterr().out
+    assert re.search(r"photos +10 +2\n", printed)
+    assert re.search(r"dog +7 +1\n", printed)
+    assert f"train on it: afa-train data=folder data.root={photos}" in printed
     assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 0
     assert "val/iou/dog" in json.loads((tmp_path / "run" / "metrics.json").read_text())
 
@@ -91,30 +116,31 @@ def test_a_folder_without_masks_is_trained_on(photos: Path, tmp_path: Path, caps
         assert len(list((folder / masks).iterdir())) == 12
 
 
-def test_check_names_all_problems_and_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _spoilt_folder(tmp_path)
+def test_check_lists_all_problems_and_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_broken_folder(tmp_path)
     words = ("data=folder", f"data.root={tmp_path}")
     assert run_command(data.main, "check", *words, "data.val_split=all", f"output_dir={tmp_path / 'out'}") == 1
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
-    assert f"got {len(ERRORS)} errors; mend what the table names" in told.err
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert f"got {len(ERRORS)} errors; fix what the table lists" in printed.err
     found = json.loads((tmp_path / "out" / "problems.json").read_text())
     assert found["errors"] == len(ERRORS)
     assert {problem["kind"] for problem in found["problems"] if problem["level"] == "error"} == ERRORS
-    assert set(SPOILT) <= {problem["kind"] for problem in found["problems"]}
+    assert set(BROKEN) <= {problem["kind"] for problem in found["problems"]}
     assert run_command(train.main, "data=folder", *small_training(tmp_path, tmp_path / "run")) == 1
-    assert capsys.readouterr().err.startswith("error: need every photo that")
+    assert re.match(r"error: (data.*: )?need every photo that", capsys.readouterr().err)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_check_of_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (f"data.root={tmp_path / 'nowhere'}", f"output_dir={tmp_path / 'out'}")
     assert run_command(data.main, "check", "data=voc12", *words) == 1
-    assert "which does not exist" in json.loads((tmp_path / "out" / "problems.json").read_text())["problems"][0]["told"]
+    (problem,) = json.loads((tmp_path / "out" / "problems.json").read_text())["problems"]
+    assert "which does not exist" in problem["message"]
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_voc_is_made_ready(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_voc_is_prepared(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         write_annotation(voc, name, "aeroplane", "tvmonitor")
     (voc / "SegmentationClass").rename(voc / "SegmentationClassAug")
@@ -123,15 +149,16 @@ def test_voc_is_made_ready(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     (voc / "SegmentationClassAug" / "a.png").replace(voc / "SegmentationClassAug" / "b.png")
     write_list(voc, "a", split="train")
     assert run_command(data.main, "voc", f"root={voc.parent}", f"output_dir={tmp_path / 'out'}") == 0
-    told = capsys.readouterr().out
-    assert "3 photos labelled by Annotations" in told
-    assert "1 photos in train_aug" in told
-    assert re.search(r"photos +1 +1 +1\n", told)
+    printed = capsys.readouterr().out
+    assert "3 photos labeled by Annotations" in printed
+    assert "1 photos in train_aug" in printed
+    assert re.search(r"photos +1 +1 +1\n", printed)
+    assert f"train on it: afa-train experiment=voc12_mit_b1 data.root={voc}\n" in printed
     found = json.loads((tmp_path / "out" / "problems.json").read_text())
     assert {problem["kind"] for problem in found["problems"]} == {"class without photos"}
 
 
-def test_coco_is_made_ready_and_trained_on(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_coco_is_prepared_and_trained_on(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(data.main, "coco", f"root={coco}") == 0
     assert "val2014: 3 masks drawn, 0 were there" in capsys.readouterr().out
     assert run_command(data.main, "coco", f"root={coco}") == 0
@@ -143,34 +170,60 @@ def test_coco_is_made_ready_and_trained_on(coco: Path, tmp_path: Path, capsys: p
 
 def test_coco_without_photos_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(data.main, "coco", f"root={tmp_path}") == 1
-    assert capsys.readouterr().err.startswith("error: need photos in ")
+    assert capsys.readouterr().err.startswith("error: root: need photos in ")
 
 
-@pytest.mark.parametrize("words", [["teach"], ["voc"], ["folder", "root=/nowhere/at/all"], ["check", "data=mnist"]])
-def test_what_is_not_there_is_one_line(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["teach"], "error: need a word of partshapes, voc, coco, folder, check; got 'teach'"),
+        (["voc"], "error: need a value for root, got none"),
+        (["voc", "root=/nowhere/at/all"], "error: root: need root to be a folder with JPEGImages"),
+        (["folder", "root=/nowhere/at/all"], "error: need data without errors to train on, got 1 error"),
+        (["check", "data=mnist"], "error: need data to be one of "),
+        (["check"], "error: "),
+        (
+            ["check", "data.root=.", "data.train_split=null", "data.val_split=null"],
+            "error: data.train_split, data.val_s",
+        ),
+        (
+            ["partshapes", "classes=letters"],
+            "error: classes: need classes to be one of demo, parts, pairs; got letters",
+        ),
+        (["partshapes", "size=8"], "error: size: need train and val of at least 0 and size of at least 32, got size=8"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command(data.main, *words) != 0
-    told = capsys.readouterr().err
-    assert told.startswith("error: need ")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(message)
+    assert printed.count("\n") == 1
+
+
+def test_partshapes_is_drawn_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["partshapes", f"root={tmp_path / 'drawn'}", "train=2", "val=1", "size=32"]
+    assert run_command(data.main, *words) == 0
+    assert f"wrote 2 + 1 images to {tmp_path / 'drawn'}\n" in capsys.readouterr().out
+    assert run_command(data.main, *words) == 0
+    assert f"PartShapes is there already: {tmp_path / 'drawn'} (overwrite=true" in capsys.readouterr().out
+    assert run_command(data.main, *words, "overwrite=true") == 0
+    assert "wrote 2 + 1 images" in capsys.readouterr().out
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    def interrupt(*_: object, **settings: object) -> None:
+    def interrupt(*_: object, **arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "write_partshapes", interrupt)
+    monkeypatch.setattr(afa_wsss.api.data, "write_partshapes", interrupt)
     assert run_command(data.main, "partshapes", f"root={tmp_path / 'drawn'}") == 130
     assert capsys.readouterr().err.strip() == "stopped"
 
 
-def test_data_that_cannot_be_written_to_is_made_ready_all_the_same(
-    voc: Path,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_data_that_cannot_be_written_to_is_checked_all_the_same(
+    voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -180,8 +233,8 @@ def test_data_that_cannot_be_written_to_is_made_ready_all_the_same(
     monkeypatch.setattr(label_cache, "write_atomically", refuse)
     words = [f"root={voc}", f"output_dir={tmp_path / 'out'}", "difficult=false"]
     assert run_command(data.main, "voc", *words) == 1, "all objects are difficult"
-    told = capsys.readouterr().out
-    assert "(Read-only file system): each run gathers labels and train_aug anew, with data.dataset.difficult" in told
+    printed = capsys.readouterr().out
+    assert "(Read-only file system): each run collects labels and train_aug, with data.dataset.difficult" in printed
     assert run_command(data.main, "voc", *words[:2]) == 0
     assert not (voc / "image_labels.json").exists()
 

@@ -1,4 +1,4 @@
-"""Properties of what becomes of places: in crops, in batches, in masks on disk, and in labels made from a box."""
+"""Properties of where pixels end up: in crops, in batches, in masks on disk, and in labels made inside a box."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afa_wsss.data.files.photos import read_mask, write_mask
+from afa_wsss.data.files.masks import read_mask, write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import held_out_photos
-from afa_wsss.data.formats.folder_labels import Tagged
+from afa_wsss.data.formats.folder_labels import TaggedPhoto
 from afa_wsss.data.loading.sets import Item, collate
+from afa_wsss.data.loading.settings import CropSettings
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.pseudo_label import box_mask, combine
@@ -24,7 +25,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def _places(height: int, width: int) -> np.ndarray:
-    """Each pixel tells its place: red its column, green its row, so that a crop shows where it is from."""
+    """Each pixel encodes its position, red its column and green its row, so that a crop shows where it is from."""
     image = np.zeros((height, width, 3), dtype=np.uint8)
     image[..., 0], image[..., 1] = np.arange(width), np.arange(height)[:, None]
     return image
@@ -39,18 +40,18 @@ def _places(height: int, width: int) -> np.ndarray:
     crop_size=st.integers(32, 160),
     seed=SEEDS,
 )
-def test_a_crop_shows_one_stretch_of_the_scaled_photo(
+def test_a_crop_shows_one_window_of_the_scaled_photo(
     height: int, width: int, scale: float, mirror: float, crop_size: int, seed: int
 ) -> None:
-    """Places in the box lie ``1 / scale`` apart, in order, and mirrored from right to left alone."""
-    transform = TrainTransform(crop_size, scale=(scale, scale), mirror=mirror)
+    """Positions in the box are ``1 / scale`` apart, in order, or from right to left where mirrored."""
+    transform = TrainTransform(CropSettings(crop_size, scale=(scale, scale), mirror=mirror))
     crop, (y0, y1, x0, x1) = transform(_places(height, width), seed)
     inside = crop[y0:y1, x0:x1].astype(float)
     columns, rows = inside[0, :, 0], inside[:, 0, 1]
     assert np.abs(inside[..., 0] - columns).max() <= 1  # OpenCV rounds
     assert np.abs(inside[..., 1] - rows[:, None]).max() <= 1
-    for places, length, turned in ((columns, width, mirror == 1), (rows, height, False)):
-        ordered = places[::-1] if turned else places
+    for places, length, reversed_order in ((columns, width, mirror == 1), (rows, height, False)):
+        ordered = places[::-1] if reversed_order else places
         step = length / max(1, round(length * scale))
         np.testing.assert_allclose(ordered - ordered[0], step * np.arange(len(ordered)), atol=1.5 + step)
 
@@ -59,7 +60,7 @@ def test_a_crop_shows_one_stretch_of_the_scaled_photo(
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5), with_masks=st.booleans()
 )
-def test_a_batch_holds_each_photo_whole_and_nothing_else(sizes: list[tuple[int, int]], with_masks: bool) -> None:
+def test_a_batch_holds_each_whole_photo_and_padding(sizes: list[tuple[int, int]], with_masks: bool) -> None:
     rng = np.random.default_rng(0)
     items = []
     for h, w in sizes:
@@ -82,7 +83,7 @@ def test_a_batch_holds_each_photo_whole_and_nothing_else(sizes: list[tuple[int, 
 
 @settings(max_examples=40, deadline=None)
 @given(height=st.integers(1, 30), width=st.integers(1, 30), classes=st.integers(2, 255), seed=SEEDS)
-def test_masks_come_back_as_they_were_written(height: int, width: int, classes: int, seed: int) -> None:
+def test_masks_are_read_as_they_were_written(height: int, width: int, classes: int, seed: int) -> None:
     label = np.random.default_rng(seed).integers(0, classes, (height, width), dtype=np.uint8)
     label[0, 0] = IGNORE_INDEX
     with tempfile.TemporaryDirectory() as folder:
@@ -92,8 +93,8 @@ def test_masks_come_back_as_they_were_written(height: int, width: int, classes: 
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(32, 64), width=st.integers(32, 64), data=st.data(), seed=SEEDS)
-def test_labels_never_leave_the_box(height: int, width: int, data: st.DataObject, seed: int) -> None:
-    """Outside of the box no pixel is labelled, and no pair of tokens with one of them outside counts."""
+def test_labels_stay_inside_the_box(height: int, width: int, data: st.DataObject, seed: int) -> None:
+    """Outside of the box no pixel is labeled, and no pair of tokens with one of them outside counts."""
     y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     y1, x1 = data.draw(st.integers(y0 + 1, height)), data.draw(st.integers(x0 + 1, width))
     generator = torch.Generator().manual_seed(seed)
@@ -112,9 +113,9 @@ def test_labels_never_leave_the_box(height: int, width: int, data: st.DataObject
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=60, unique=True))
-def test_the_photos_that_are_held_out_do_not_depend_on_their_order(files: list[str]) -> None:
+def test_which_photos_are_held_out_does_not_depend_on_their_order(files: list[str]) -> None:
     def held_out(order: list[str]) -> set[str]:
-        tagged = [Tagged(file, ("dog",)) for file in order]
+        tagged = [TaggedPhoto(file, ("dog",)) for file in order]
         return {
             photo.file for photo, out in zip(tagged, held_out_photos(tagged, [False] * len(order)), strict=True) if out
         }

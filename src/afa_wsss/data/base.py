@@ -1,4 +1,4 @@
-"""The contract of every data set: photo, image labels, mask or none, name, class names, palette."""
+"""The contract of every data set: photos with image labels and perhaps masks, class names, a palette."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Palette = UInt8[np.ndarray, "c 3"]
 Labels = UInt8[np.ndarray, "N k"]
 
 FilePath = str | os.PathLike[str]
-"""Text, where there may be one for each of a million photos: a Path takes several times as long to make and to use."""
+"""A path of a photo is a string: with a million photos, creating and using ``Path`` is several times slower."""
 
 
 class Sample(NamedTuple):
     """One photo as it is on disk.
 
     Attributes:
-        image: (H, W, 3) RGB.
+        image: (H, W, 3) RGB, 0-255.
         image_labels: (k,) multi-hot.
-        mask: (H, W) classes, background 0, 255 ignored; None where there is none or it is not wanted.
-        name: Without folder or ending.
+        mask: (H, W) class ids, background 0, 255 ignored; None where the photo has no mask or none was requested.
+        name: The photo's name, without folder and suffix.
     """
 
     image: Photo
@@ -36,21 +36,23 @@ class Sample(NamedTuple):
 
 @runtime_checkable
 class SegmentationDataset(Protocol):
-    """What a data set has to offer; ``docs/data.md`` adds one, and ``PhotoFiles`` is most of one.
+    """One split of a data set. ``PhotoFiles`` implements most of it for photos that are files; see ``docs/data.md``.
 
     Attributes:
-        class_names: Foreground classes in the order of their mask values from 1.
-        palette: (k + 1, 3) colours, background first.
-        names: Of the photos.
+        class_names: Foreground classes, in the order of their mask values from 1.
+        names: Names of the photos, unique.
     """
 
     class_names: tuple[str, ...]
-    palette: Palette
     names: Sequence[str]
 
     @property
+    def palette(self) -> Palette:
+        """(k + 1, 3) RGB colors, background first."""
+
+    @property
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot, a byte each."""
+        """(N, k) multi-hot, one byte per label."""
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -59,4 +61,8 @@ class SegmentationDataset(Protocol):
         """Reads one photo."""
 
     def check_files(self) -> None:
-        """Raises UserError where training would fail on a file; decodes none that seems whole."""
+        """Quick check before training, without decoding files that look complete.
+
+        Raises:
+            UserError: Where training would fail on a file.
+        """

@@ -32,7 +32,7 @@ class Finding(Protocol):
         """Of the photo, list or class."""
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """One line."""
 
     @property
@@ -59,7 +59,7 @@ def _first(alike: Sequence[Finding], root: Path) -> Text:
     """What is told of the first, and the names of some more."""
     others = list(dict.fromkeys(finding.name for finding in alike if finding.name != alike[0].name))
     more = f"\nalso {', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}" if others else ""
-    return Text(alike[0].told.replace(f"{root}/", "")) + Text(more, style="dim")
+    return Text(alike[0].message.replace(f"{root}/", "")) + Text(more, style="dim")
 
 
 def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Table:
@@ -93,7 +93,13 @@ def findings_as_data(
             for split, (photos, masks, classes) in splits.items()
         },
         "problems": [
-            {"split": split, "level": finding.level, "kind": finding.kind, "name": finding.name, "told": finding.told}
+            {
+                "split": split,
+                "level": finding.level,
+                "kind": finding.kind,
+                "name": finding.name,
+                "message": finding.message,
+            }
             for split, found in findings.items()
             for finding in found
         ],

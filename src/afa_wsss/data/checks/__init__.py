@@ -1,1 +1,1 @@
-"""What can be wrong with a data set, and finding all of it."""
+"""What can be wrong with a data set, and checks that find all of it."""

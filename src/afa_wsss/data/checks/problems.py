@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, and two ways to tell of it: stop at the first, or gather all."""
+"""What can be wrong with a data set, and two ways to report it: raise at the first error, or collect all problems."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Literal, NamedTuple
 from afa_wsss.errors import UserError
 
 Level = Literal["error", "warning", "note"]
-"""Training would fail; it would run and the result suffer; it is handled and good to know."""
+"""``error``: training would fail. ``warning``: it would run, with a worse result. ``note``: handled, good to know."""
 
 
 class Problem(NamedTuple):
     """One thing that is wrong with one photo, mask, list or class.
 
     Attributes:
-        kind: Two or three words that group alike problems in a table.
-        name: Of the photo, list or class.
-        told: One line: what was wanted, what came, what to do.
+        kind: Two or three words; problems of one kind share a row in tables.
+        name: Name of the photo, list or class.
+        message: One line: what was needed, what was found, what to do.
         level: How bad it is.
     """
 
     kind: str
     name: str
-    told: str
+    message: str
     level: Level = "error"
 
 
 Report = Callable[[Sequence[Problem]], None]
-"""Is handed problems of one kind; see ``refuse``. ``list.extend`` gathers them."""
+"""Called with problems of one kind: ``raise_first`` raises, ``list.extend`` collects them."""
 
 
-def refuse(problems: Sequence[Problem]) -> None:
-    """Stops at the first error, telling how many there are.
+def raise_first(problems: Sequence[Problem]) -> None:
+    """Raises the first error and says how many more there are; warnings and notes pass.
 
     Raises:
-        UserError: For problems that would make training fail.
+        UserError: Where any of the problems would make training fail.
     """
     errors = [problem for problem in problems if problem.level == "error"]
     if errors:
-        more = f" ({len(errors) - 1} more like it; afa-data check names all)" if len(errors) > 1 else ""
-        raise UserError(errors[0].told + more)
+        more = f" ({len(errors) - 1} more of this kind; afa-data check lists all)" if len(errors) > 1 else ""
+        raise UserError(errors[0].message + more)

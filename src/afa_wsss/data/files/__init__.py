@@ -1,1 +1,1 @@
-"""Photos, masks, lists and caches on disk."""
+"""Photos, masks, lists and caches on disk, and work on many files at once."""

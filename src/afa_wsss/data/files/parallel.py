@@ -1,4 +1,4 @@
-"""Work on many files in order: over all cores with few of them in memory at a time, or while others are waited for."""
+"""Work on many files, results in order: over all cores with few items in memory, or in threads while a disk is slow."""
 
 from __future__ import annotations
 
@@ -11,95 +11,113 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+"""Wraps results and passes them on unchanged, to show how many are done; ``iter`` shows nothing."""
+
+
+@runtime_checkable
+class ProgressBar(Protocol):
+    """Makes a ``Progress`` of its other arguments; ``rich.progress.track`` is one."""
+
+    def __call__(self, items: Iterable[Any], /, *, description: str, total: int) -> Iterable[Any]:
+        """``items``, of which there are ``total``."""
+
+
+def no_progress(items: Iterable[Any], /, *, description: str, total: int) -> Iterable[Any]:
+    """A ``ProgressBar`` that shows nothing."""
+    del description, total
+    return items
+
+
 CHUNK = 16
-"""Items that a process is handed at a time."""
+"""Items that a process gets at a time."""
 
 AHEAD = 4
-"""Chunks that wait for each process."""
+"""Chunks queued for each process."""
 
 THREADS, TURNS = 8, 16
-"""Threads that hide the waiting for a slow disk, and items that each takes before the disk is judged again."""
+"""Threads that hide the latency of a slow disk, and items that each takes before the disk is measured again."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """``function`` of each item, in order; ``items`` are taken as they are needed, so they may be endless.
+def process_map(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+    """``map`` in several processes, lazily: ``items`` are taken as they are needed and may be endless.
 
     Args:
-        function: Can be pickled, and so can what it takes and returns. Each process gets it once.
-        items: Anything to iterate over.
-        workers: Processes; 1 works in this one.
+        function: Picklable, as are its argument and result. Each process receives it once.
+        items: What to work on.
+        workers: Number of processes; 1 works in the calling process.
 
     Yields:
-        One result an item.
+        One result per item, in order.
     """
     if workers <= 1:
         yield from map(function, items)
         return
     rest = iter(items)
-    waiting: deque[Future[list[Result]]] = deque()
+    queue: deque[Future[list[Result]]] = deque()
     # Forked processes would inherit the locks of torch's threads.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (function,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (function,)) as pool:
         try:
             while True:
-                while len(waiting) < AHEAD * workers and (chunk := list(islice(rest, CHUNK))):
-                    waiting.append(pool.submit(_each, chunk))
-                if not waiting:
+                while len(queue) < AHEAD * workers and (chunk := list(islice(rest, CHUNK))):
+                    queue.append(pool.submit(_run_chunk, chunk))
+                if not queue:
                     return
-                yield from waiting.popleft().result()
+                yield from queue.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_task: list[Callable[[Any], Any]] = []
-"""What this process has to do, in a process of ``mapped``."""
+_worker_function: list[Callable[[Any], Any]] = []
+"""In a worker of ``process_map``: the function to apply."""
 
 
-def _begin(function: Callable[[Any], Any]) -> None:
-    """Takes the task over; the process ends with the one that started it, however that ends."""
-    _task[:] = [function]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is told, and ends the others
-    Thread(target=_end_with_parent, daemon=True).start()
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    """Keeps the function, and makes the worker exit with its parent, however the parent ends."""
+    _worker_function[:] = [function]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _each(items: list[Any]) -> list[Any]:
-    return [_task[0](item) for item in items]
+def _run_chunk(items: list[Any]) -> list[Any]:
+    return [_worker_function[0](item) for item in items]
 
 
-def overlapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``function`` of each item, in order: by threads where it waits for more than it works, else one by one.
+def thread_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map`` that moves to threads while ``function`` waits for the disk more than it computes.
 
-    A thread gives way to another at every file that it opens; where files are in memory, that costs more than the rest.
+    Python switches threads at every file that is opened; with files in the page cache that costs more than it saves.
 
     Args:
-        function: Mostly Python around files; an item is worth some milliseconds.
-        items: Anything to iterate over.
+        function: Python code that reads files; one item should take some milliseconds.
+        items: What to work on.
 
     Yields:
-        One result an item.
+        One result per item, in order.
     """
     rest = iter(items)
     with ThreadPoolExecutor(THREADS) as pool:
         for item in rest:
-            start, working = time.perf_counter(), time.thread_time()
+            start, start_cpu = time.perf_counter(), time.thread_time()
             result = function(item)
-            took, worked = time.perf_counter() - start, time.thread_time() - working
+            elapsed, cpu = time.perf_counter() - start, time.thread_time() - start_cpu
             yield result
-            if worked < took / 2:
+            if cpu < elapsed / 2:
                 yield from pool.map(function, islice(rest, THREADS * TURNS))

@@ -1,1 +1,1 @@
-"""Data sets on disk: VOC, COCO, a folder of one's own, and what reads their labels."""
+"""Data set formats: VOC, COCO, a folder of your own, and the readers of their labels."""

@@ -1,4 +1,4 @@
-"""Class names of the public data sets, and VOC's palette."""
+"""Class names of VOC and COCO, and VOC's palette."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ COCO_CLASSES = (
 
 
 def voc_palette(count: int) -> UInt8[np.ndarray, "count 3"]:
-    """Colours of VOC's masks, (count, 3): the bits of the class spread over the high bits of red, green and blue."""
-    labels = np.arange(count, dtype=np.uint16)
-    colours = np.zeros((count, 3), dtype=np.uint8)
+    """The colors of VOC's masks: the bits of a class id, spread over the high bits of red, green and blue.
+
+    Args:
+        count: Number of classes with background.
+
+    Returns:
+        (count, 3) RGB, background black.
+    """
+    ids = np.arange(count, dtype=np.uint16)
+    colors = np.zeros((count, 3), dtype=np.uint8)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= (((labels >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return colours
+            colors[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colors

@@ -1,4 +1,4 @@
-"""Your own photos: a folder with a table of labels, a folder for each class, or a COCO file."""
+"""Your own photos: a folder with a table of labels, one folder per class, or a COCO file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 from PIL import Image
 
 from afa_wsss.data.base import Labels, Palette
-from afa_wsss.data.checks.problems import Problem, Report, refuse
-from afa_wsss.data.files.lists import is_file, keep_unique, read_lines, report_unlabelled
-from afa_wsss.data.files.photos import PHOTO_ENDINGS, without_ending
+from afa_wsss.data.checks.problems import Problem, Report, raise_first
+from afa_wsss.data.files.lists import is_file, keep_unique, read_lines, report_unlabeled
+from afa_wsss.data.files.photos import PHOTO_SUFFIXES, without_suffix
 from afa_wsss.data.formats.classes import voc_palette
-from afa_wsss.data.formats.folder_labels import Tagged, find_table, read_table, read_tree
+from afa_wsss.data.formats.folder_labels import TaggedPhoto, find_table, read_table, read_tree
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
 
-LOOKED_FOR = 64
-"""Photos that tell whether files are named from the folder or from ``images`` in it; any of them may be missing."""
+PROBED = 64
+"""Photos that decide whether files are relative to the folder or to ``images`` in it; some of them may be missing."""
 
 HELD_OUT = 10
-"""Where nothing says which photos to validate with, one in so many is held out."""
+"""Where nothing says which photos are for validation, one in this many is."""
 
 Split = Literal["train", "val", "all"]
 
@@ -34,41 +34,44 @@ Split = Literal["train", "val", "all"]
 class FolderDataset(PhotoFiles):
     """Photos of a folder and their labels, in any of these forms.
 
-    - ``labels.csv``: a file, then class names with ``;`` between them; perhaps a column ``split``.
-    - ``labels.jsonl``: ``{"file": ..., "labels": [...]}`` in each line; perhaps ``split``.
+    - ``labels.csv``: a file, then class names separated by ``;``; optionally a column ``split``.
+    - ``labels.jsonl``: ``{"file": ..., "labels": [...]}`` on each line; optionally ``split``.
     - a COCO file, ``*.json``, with ``images``, ``annotations`` and ``categories``.
-    - a folder for each class, perhaps in ``train`` and ``val``; a photo may lie in several.
+    - one folder per class, optionally inside ``train`` and ``val``; a photo may be in several.
 
-    Files are named relative to the folder, or to ``images`` in it. Masks, for evaluation alone, are
-    ``masks/<file without ending>.png``. Classes are those that the labels name, in alphabetical order, unless
-    ``classes.txt`` lists them; colours are those of the masks where these have a palette.
+    Files are relative to the folder, or to ``images`` in it. Masks, only used for evaluation, are
+    ``masks/<file without suffix>.png``. The classes are those in the labels, in alphabetical order, unless
+    ``classes.txt`` lists them.
 
     Attributes:
-        class_names: Foreground classes in the order of their mask values from 1.
-        palette: (k + 1, 3) colours.
-        names: Files without ending, relative to the folder.
+        class_names: Foreground classes, in the order of their mask values from 1.
+        palette: (k + 1, 3) RGB colors: of the masks where these have a palette, else VOC's.
+        names: Files without suffix, relative to the folder.
     """
 
-    def __init__(self, root: str | Path, split: str, *, with_masks: bool = False, report: Report = refuse) -> None:
+    def __init__(self, root: str | Path, split: str, *, with_masks: bool = False, report: Report = raise_first) -> None:
         """Reads the labels; photos are read on demand.
 
         Args:
             root: The folder.
-            split: ``train``, ``val`` or ``all``. Where the labels say no split, photos with a mask are held out for
-                validation; where none or all have one, one photo in ten is.
+            split: ``train``, ``val`` or ``all``. Where the labels have no splits, photos with a mask are held out for
+                validation; where none or all have a mask, one photo in ten is.
             with_masks: Whether samples hold their masks, where there are any.
-            report: Is told what is wrong with names and labels.
+            report: Called with what is wrong with names and labels; raises by default.
 
         Raises:
-            UserError: Where there is no folder, no label in any form, or none of this split, and what ``report``
-                raises.
+            UserError: Where the folder or its labels are missing, or the split is empty, and what ``report`` raises.
         """
         self.root, self.split, self.with_masks, self.report = Path(root), split, with_masks, report
         if split not in ("train", "val", "all"):
-            raise UserError(f"need a split of train, val or all for a folder of photos, got {split}; mend data.*_split")
+            raise UserError(
+                f"need split to be train, val or all for a folder of photos, got {split}", arguments=("split",)
+            )
         if not self.root.is_dir():
             raise UserError(
-                f"need data.root to be a folder of photos, got {root}, which does not exist; mend data.root"
+                f"need root to be a folder of photos, got {root}, which does not exist; fix root",
+                kind="missing",
+                arguments=("root",),
             )
         table = find_table(self.root)
         self.source = self.root if table is None else table
@@ -76,55 +79,56 @@ class FolderDataset(PhotoFiles):
         by_name = _by_name(tagged, self.source, report)
         self.class_names = self._find_classes(by_name.values())
         self.palette = find_palette(self.root / "masks", len(self.class_names) + 1)
-        self.names = self._of_split(by_name)
-        self._kept = [by_name[name] for name in self.names]
-        if not self._kept:
+        self.names = self._names_of_split(by_name)
+        self._photos = [by_name[name] for name in self.names]
+        if not self._photos:
             raise UserError(
-                f"need at least one photo to {'train with' if split == 'train' else 'validate with'}, {self.source} "
+                f"need at least one photo to {'train on' if split == 'train' else 'validate with'}, {self.source} "
                 f"has none in split {split}; add photos or a column split"
             )
 
-    def _find_classes(self, tagged: Iterable[Tagged]) -> tuple[str, ...]:
+    def _find_classes(self, tagged: Iterable[TaggedPhoto]) -> tuple[str, ...]:
         """From ``classes.txt``, else all that the labels name."""
-        named = {label for photo in tagged for label in photo.labels}
+        used = {label for photo in tagged for label in photo.labels}
         path = self.root / "classes.txt"
         if path.is_file():
-            listed = tuple(read_lines(path))
-            unknown = sorted(named - set(listed))
+            classes = tuple(read_lines(path))
+            unknown = sorted(used - set(classes))
             if unknown:
-                told = "need classes that {} lists, {} names {!r}; add it to the list or mend the label"
-                self.report([Problem("class unknown", name, told.format(path, self.source, name)) for name in unknown])
+                message = "need classes that {} lists, {} names {!r}; add it to the list or fix the label"
+                self.report(
+                    [Problem("class unknown", name, message.format(path, self.source, name)) for name in unknown]
+                )
         else:
-            listed = tuple(sorted(named))
-        self.report(_alike(listed, self.source) + _joined(listed, self.source))
-        if not 1 <= len(listed) < IGNORE_INDEX or len(set(listed)) != len(listed):
+            classes = tuple(sorted(used))
+        self.report(_alike(classes, self.source) + _joined(classes, self.source))
+        if not 1 <= len(classes) < IGNORE_INDEX or len(set(classes)) != len(classes):
             raise UserError(
                 f"need 1 to {IGNORE_INDEX - 1} different classes, {path if path.is_file() else self.source} names "
-                f"{len(listed)}; mend the labels"
+                f"{len(classes)}; fix the labels"
             )
-        return listed
+        return classes
 
-    def _of_split(self, by_name: Mapping[str, Tagged]) -> list[str]:
-        """Names of the photos to train with, to validate with, or of all."""
+    def _names_of_split(self, by_name: Mapping[str, TaggedPhoto]) -> list[str]:
         if self.split == "all":
             return list(by_name)
         held_out = held_out_photos(list(by_name.values()), [is_file(self._mask_path(name)) for name in by_name])
         return [name for name, out in zip(by_name, held_out, strict=True) if out == (self.split == "val")]
 
     @cached_property
-    def _photos(self) -> Path:
-        """The folder that files are named from."""
-        inside, files = self.root / "images", [photo.file for photo in self._kept[:LOOKED_FOR]]
-        here, there = (any(_whole(f"{folder}/{file}") for file in files) for folder in (self.root, inside))
-        return inside if there and not here else self.root
+    def _photo_folder(self) -> Path:
+        """The folder that files are relative to."""
+        inner, files = self.root / "images", [photo.file for photo in self._photos[:PROBED]]
+        in_root, in_inner = (any(_with_suffix(f"{folder}/{file}") for file in files) for folder in (self.root, inner))
+        return inner if in_inner and not in_root else self.root
 
     def photo_path(self, index: int) -> str:
-        """Where a photo lies."""
-        path = f"{self._photos}/{self._kept[index].file}"
-        return path if path.lower().endswith(PHOTO_ENDINGS) else _whole(path) or path
+        """Path of a photo."""
+        path = f"{self._photo_folder}/{self._photos[index].file}"
+        return path if path.lower().endswith(PHOTO_SUFFIXES) else _with_suffix(path) or path
 
     def mask_path(self, index: int) -> str:
-        """Where its mask lies, or would."""
+        """Path of the photo's mask, whether or not it exists."""
         return self._mask_path(self.names[index])
 
     def _mask_path(self, name: str) -> str:
@@ -132,72 +136,76 @@ class FolderDataset(PhotoFiles):
 
     @cached_property
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot, a byte each.
+        """(N, k) multi-hot, one byte per label.
 
         Raises:
-            What ``report`` raises for photos without any.
+            UserError: Where ``report`` raises for photos without a class.
         """
-        place = {name: column for column, name in enumerate(self.class_names)}
-        labels = np.zeros((len(self._kept), len(place)), dtype=np.uint8)
-        for row, photo in enumerate(self._kept):
-            labels[row, [place[label] for label in photo.labels if label in place]] = 1
+        column = {name: index for index, name in enumerate(self.class_names)}
+        labels = np.zeros((len(self._photos), len(column)), dtype=np.uint8)
+        for row, photo in enumerate(self._photos):
+            labels[row, [column[label] for label in photo.labels if label in column]] = 1
         if not self.with_masks:
-            report_unlabelled(self.names, labels, self.source, self.report)
+            report_unlabeled(self.names, labels, self.source, self.report)
         return labels
 
 
-def _whole(path: str) -> str | None:
-    """A file; where there is none, one with an ending besides, as a table may leave it out."""
-    endings = ("", *PHOTO_ENDINGS, *map(str.upper, PHOTO_ENDINGS))
-    return next((whole for ending in endings if is_file(whole := f"{path}{ending}")), None)
+def _with_suffix(path: str) -> str | None:
+    """The path where it is a file; else the path with a photo's suffix, which a table may leave out; else None."""
+    suffixes = ("", *PHOTO_SUFFIXES, *map(str.upper, PHOTO_SUFFIXES))
+    return next((file for suffix in suffixes if is_file(file := f"{path}{suffix}")), None)
 
 
 def _alike(classes: Sequence[str], source: Path) -> list[Problem]:
-    """Classes that differ in capitals alone, which training takes for two."""
+    """Classes that differ only in case, which training takes for two classes."""
     by_spelling = {name.casefold(): name for name in classes}
     pairs = [(name, other) for name in classes if (other := by_spelling[name.casefold()]) != name]
-    told = "need classes that differ in more than capitals, {} names {!r} and {!r}; spell one class alike"
-    return [Problem("classes alike", name, told.format(source, name, other), "warning") for name, other in pairs]
+    message = "need classes that differ in more than case, {} names {!r} and {!r}; spell a class one way"
+    return [Problem("classes alike", name, message.format(source, name, other), "warning") for name, other in pairs]
 
 
 def _joined(classes: Sequence[str], source: Path) -> list[Problem]:
-    """Classes that seem to be several, with another sign between them than the ``;`` of a table."""
+    """Classes that look like several classes, joined by something else than the ``;`` of a table."""
     joined = [
         name for name in classes if len(parts := re.split(r"\s*[,;|/]\s*", name)) > 1 and set(parts) <= {*classes}
     ]
-    told = "need ; between classes, {} names {!r}, whose parts are classes too; separate them"
-    return [Problem("classes joined", name, told.format(source, name), "warning") for name in joined]
+    message = "need ; between classes, {} names {!r}, whose parts are classes too; separate them"
+    return [Problem("classes joined", name, message.format(source, name), "warning") for name in joined]
 
 
-def find_palette(masks: Path, colours: int) -> Palette:
-    """Colours of the first mask, where it has as many and no two alike; else VOC's, (colours, 3)."""
+def find_palette(masks: Path, count: int) -> Palette:
+    """The palette of the first mask, where it has ``count`` different colors; else VOC's.
+
+    Returns:
+        (count, 3) RGB.
+    """
     first = next(iter(sorted(masks.rglob("*.png"))), None)
-    own: list[int] = []
+    values: list[int] = []
     if first is not None:
         try:
             with Image.open(first) as mask:
-                own = mask.getpalette() or []
+                values = mask.getpalette() or []
         except (OSError, ValueError, SyntaxError):
-            own = []  # the check names it
-    given = np.asarray(own, dtype=np.uint8).reshape(-1, 3)[:colours]
-    return given if len(np.unique(given, axis=0)) == colours else voc_palette(colours)
+            values = []  # the file check reports a broken mask
+    colors = np.asarray(values, dtype=np.uint8).reshape(-1, 3)[:count]
+    return colors if len(np.unique(colors, axis=0)) == count else voc_palette(count)
 
 
-def held_out_photos(tagged: Sequence[Tagged], has_mask: Sequence[bool]) -> list[bool]:
-    """Which photos are for validation; always the same ones for the same files."""
+def held_out_photos(tagged: Sequence[TaggedPhoto], has_mask: Sequence[bool]) -> list[bool]:
+    """Which photos are for validation; the same files always give the same answer."""
     if any(photo.split for photo in tagged):
         return [photo.split == "val" for photo in tagged]
     if any(has_mask) and not all(has_mask):
         return list(has_mask)
-    lots = [zlib.crc32(photo.file.encode()) for photo in tagged]
-    chosen = [lot % HELD_OUT == 0 for lot in lots]
+    hashes = [zlib.crc32(photo.file.encode()) for photo in tagged]
+    chosen = [value % HELD_OUT == 0 for value in hashes]
     if len(tagged) > 1 and (not any(chosen) or all(chosen)):
-        return [lot == max(lots) for lot in lots]
+        return [value == max(hashes) for value in hashes]
     return chosen
 
 
-def _by_name(tagged: Sequence[Tagged], source: Path, report: Report) -> dict[str, Tagged]:
-    """Each photo once; those that differ in nothing but their ending would share a mask, and are reported too."""
-    names = [without_ending(photo.file) for photo in tagged]
+def _by_name(tagged: Sequence[TaggedPhoto], source: Path, report: Report) -> dict[str, TaggedPhoto]:
+    """Each photo once; files that differ only in their suffix would share a mask, and are reported as duplicates."""
+    names = [without_suffix(photo.file) for photo in tagged]
     first = dict(zip(reversed(names), reversed(tagged), strict=True))
     return {name: first[name] for name in keep_unique(names, source, report)}

@@ -1,4 +1,4 @@
-"""Image labels of one's own photos: from a table, a COCO file, or the folders that the photos lie in."""
+"""Image labels of your own photos: from a table, a COCO file, or the folders that the photos are in."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from afa_wsss.errors import UserError
 
 SPLITS = ("train", "val")
 NO_CLASSES = ("masks", "wandb", "__MACOSX", *RUN_FOLDERS)
-"""Folders beside those of classes: masks, runs of these commands, and what systems leave."""
+"""Folders that are not classes: masks, results of commands, and what operating systems leave behind."""
 
 VALIDATION_WORDS = ("val", "valid", "validation", "test")
-"""What the held-out part is called; everything else is trained with."""
+"""Names of the validation split; every other split is trained on."""
 
 FILE_WORDS = ("file", "image", "photo", "path", "filename", "file_name", "filepath", "file_path", "image_path")
 LABEL_WORDS = ("labels", "label", "classes", "class", "tags", "tag", "categories", "category")
-"""What the columns of a table may be called."""
+"""Names of the columns of a table that are recognized."""
 
 FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"
 
 
-class Tagged(NamedTuple):
+class TaggedPhoto(NamedTuple):
     """A photo and the names of its classes.
 
     Attributes:
         file: Relative to the data set's folder.
         labels: Names of the classes in it.
-        split: ``train`` or ``val``; empty where nothing is said.
+        split: ``train`` or ``val``; empty where the labels have no split.
     """
 
     file: str
@@ -44,7 +44,7 @@ class Tagged(NamedTuple):
 
 
 def find_table(root: Path) -> Path | None:
-    """The file with the labels, or None where folders have to tell.
+    """The file with the labels; None where the labels are the folders.
 
     Raises:
         UserError: Where there are several.
@@ -52,28 +52,28 @@ def find_table(root: Path) -> Path | None:
     found = [path for path in (root / "labels.csv", root / "labels.jsonl") if path.is_file()]
     found += [path for path in sorted(root.glob("*.json")) if _is_coco(path)]
     if len(found) > 1:
-        named = ", ".join(path.name for path in found)
-        raise UserError(f"need one file of labels in {root}, got {named}; move the others away")
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"need one file of labels in {root}, got {names}; move the others away")
     return found[0] if found else None
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a JSON file seems to be one of COCO's, by the words that it begins with or holds."""
+    """Whether a JSON file looks like COCO's: one of its keys is in the first megabyte."""
     with path.open("rb") as file:
-        beginning = file.read(1 << 20)
-    return any(word in beginning for word in (b'"images"', b'"annotations"', b'"categories"'))
+        head = file.read(1 << 20)
+    return any(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
-def read_table(path: Path, report: Report) -> list[Tagged]:
-    """Labels of ``labels.csv``, ``labels.jsonl`` or a COCO file; rows that cannot be understood are reported."""
-    readers: dict[str, Callable[[Path, Report], list[Tagged]]] = {".csv": read_csv, ".jsonl": read_json_lines}
+def read_table(path: Path, report: Report) -> list[TaggedPhoto]:
+    """Labels of ``labels.csv``, ``labels.jsonl`` or a COCO file; malformed rows are reported."""
+    readers: dict[str, Callable[[Path, Report], list[TaggedPhoto]]] = {".csv": read_csv, ".jsonl": read_json_lines}
     return readers.get(path.suffix, read_coco)(path, report)
 
 
-def read_csv(path: Path, report: Report) -> list[Tagged]:
-    """Rows of a file and its classes, these with ``;`` between them; the first row may name the columns.
+def read_csv(path: Path, report: Report) -> list[TaggedPhoto]:
+    """Rows of a file and its classes, separated by ``;``; the first row may name the columns.
 
-    Where columns have ``;`` between them, as some spreadsheets write them, all cells after the file are classes.
+    Where ``;`` separates the columns, as some spreadsheets write them, all cells after the file are classes.
     """
     lines = read_lines(path)
     delimiter = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
@@ -85,7 +85,7 @@ def read_csv(path: Path, report: Report) -> list[Tagged]:
         first, header = 1, ["file", "labels"] + ["split"] * (delimiter == ",")
     unknown = sorted(set(header[1:]) - {"split", *LABEL_WORDS})
     if unknown or len(header) < 2:
-        raise UserError(f"need columns file, labels and perhaps split in {path}, got {', '.join(header)}; mend them")
+        raise UserError(f"need columns file, labels and optionally split in {path}, got {', '.join(header)}; fix them")
     if delimiter == ";" and "split" not in header:
         rows = [[row[0], ";".join(row[1:])] if len(row) > 1 else row for row in rows]
     tagged = []
@@ -94,18 +94,18 @@ def read_csv(path: Path, report: Report) -> list[Tagged]:
             ("split" if name == "split" else "labels"): cell for name, cell in zip(header[1:], row[1:], strict=False)
         }
         if "labels" not in cells or len(row) > len(header):
-            told = (
+            message = (
                 f"need a file and its classes in each row of {path}, row {number} has {len(row)} cells; put ; between "
                 "classes"
             )
-            report([Problem("row unfit", row[0], told)])
+            report([Problem("row malformed", row[0], message)])
             continue
-        tagged.append(Tagged(_slashes(row[0]), _names(cells["labels"].split(";")), _split(cells.get("split", ""))))
+        tagged.append(TaggedPhoto(_posix(row[0]), _unique(cells["labels"].split(";")), _split(cells.get("split", ""))))
     return tagged
 
 
-def read_json_lines(path: Path, report: Report) -> list[Tagged]:
-    """One object a line, with ``file``, ``labels`` and perhaps ``split``."""
+def read_json_lines(path: Path, report: Report) -> list[TaggedPhoto]:
+    """One JSON object per line, with ``file``, ``labels`` and optionally ``split``."""
     tagged = []
     for number, line in enumerate(read_lines(path), 1):
         try:
@@ -113,37 +113,38 @@ def read_json_lines(path: Path, report: Report) -> list[Tagged]:
             labels = (
                 [str(label) for label in row["labels"]] if isinstance(row["labels"], list) else [row["labels"] + ""]
             )
-            tagged.append(Tagged(_slashes(str(row["file"])), _names(labels), _split(str(row.get("split") or ""))))
+            tagged.append(TaggedPhoto(_posix(str(row["file"])), _unique(labels), _split(str(row.get("split") or ""))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            told = (
-                f'need {{"file": "a.jpg", "labels": ["cat"]}} in each line of {path}, line {number} is not such a line '
-                f"({error!r}); mend it"
+            message = (
+                f'need {{"file": "a.jpg", "labels": ["cat"]}} on each line of {path}, line {number} is different '
+                f"({error!r}); fix it"
             )
-            report([Problem("row unfit", f"line {number}", told)])
+            report([Problem("row malformed", f"line {number}", message)])
     return tagged
 
 
-def read_coco(path: Path, report: Report) -> list[Tagged]:
+def read_coco(path: Path, report: Report) -> list[TaggedPhoto]:
     """Photos of a COCO file with the categories of their objects; photos without objects have no labels."""
     del report
     try:
         content: dict[str, Any] = json.loads(read_text(path))
-        categories = {kind["id"]: str(kind["name"]) for kind in content["categories"]}
+        categories = {category["id"]: str(category["name"]) for category in content["categories"]}
         labels: dict[Any, set[str]] = defaultdict(set)
         for thing in content["annotations"]:
             labels[thing["image_id"]].add(categories[thing["category_id"]])
-        return [Tagged(_slashes(str(photo["file_name"])), _names(labels[photo["id"]])) for photo in content["images"]]
+        return [
+            TaggedPhoto(_posix(str(photo["file_name"])), _unique(labels[photo["id"]])) for photo in content["images"]
+        ]
     except UserError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"need images, annotations and categories as COCO has them in {path}, got {error!r}; mend the file or move "
-            "it away"
+            f"need COCO's images, annotations and categories in {path}, got {error!r}; fix the file or move it away"
         ) from error
 
 
-def read_tree(root: Path) -> list[Tagged]:
-    """Photos in a folder for each class; a file of one name and content in several folders is one photo.
+def read_tree(root: Path) -> list[TaggedPhoto]:
+    """Photos in one folder per class; files of equal name and content in several folders are one photo.
 
     Raises:
         UserError: Where there are no such folders.
@@ -152,7 +153,7 @@ def read_tree(root: Path) -> list[Tagged]:
     splits = [folder for folder in _folders(top) if folder.name.lower() in (*SPLITS, *VALIDATION_WORDS)]
     if not all(_folders(folder) for folder in splits):
         splits = []  # a class may be called train
-    tagged: list[Tagged] = []
+    tagged: list[TaggedPhoto] = []
     for split, folder in [(_split(folder.name), folder) for folder in splits] or [("", top)]:
         tagged += _read_class_folders(folder, split, top)
     if not tagged:
@@ -160,18 +161,19 @@ def read_tree(root: Path) -> list[Tagged]:
     return tagged
 
 
-def _read_class_folders(parent: Path, split: str, top: Path) -> Iterable[Tagged]:
-    groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+def _read_class_folders(parent: Path, split: str, top: Path) -> Iterable[TaggedPhoto]:
+    by_file_name: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for folder in _folders(parent):
         for path in sorted(folder.rglob("*")):
             if is_photo(path.relative_to(folder)) and not path.is_dir():
-                groups[path.name].append((path, folder.name))
-    for places in groups.values():
-        copies: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
+                by_file_name[path.name].append((path, folder.name))
+    for places in by_file_name.values():
+        by_content: dict[bytes, list[tuple[Path, str]]] = defaultdict(list)
         for path, label in places:
-            copies[_digest(path) if len(places) > 1 else b""].append((path, label))
-        for same in copies.values():
-            yield Tagged(same[0][0].relative_to(top).as_posix(), _names(label for _, label in same), split)
+            by_content[_digest(path) if len(places) > 1 else b""].append((path, label))
+        for copies in by_content.values():
+            file = copies[0][0].relative_to(top).as_posix()
+            yield TaggedPhoto(file, _unique(label for _, label in copies), split)
 
 
 def _folders(top: Path) -> list[Path]:
@@ -181,21 +183,21 @@ def _folders(top: Path) -> list[Path]:
 
 
 def _digest(path: Path) -> bytes:
-    """Of a file's content; of its place where there is no file, as behind a broken link."""
+    """Hash of a file's content; of its path where there is no file, such as behind a broken link."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else bytes(path)).digest()
 
 
-def _slashes(file: str) -> str:
-    """A file's name as it is written on other systems than Windows too."""
+def _posix(file: str) -> str:
+    """A file's name with ``/``, also where the table was written on Windows."""
     return file.strip().replace("\\", "/")
 
 
-def _names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Class names without spaces around them, each once; an empty one is none."""
+def _unique(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names, stripped, each once, without empty ones."""
     return tuple(dict.fromkeys(label.strip() for label in labels if label.strip()))
 
 
 def _split(word: str) -> str:
-    """``val`` or ``train``; empty where nothing is said."""
+    """``val`` or ``train``; empty for an empty word."""
     word = word.strip().lower()
     return ("val" if word in VALIDATION_WORDS else "train") if word else ""

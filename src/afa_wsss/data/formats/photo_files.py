@@ -1,4 +1,4 @@
-"""What data sets of files share: a photo, perhaps a mask, and a row of image labels for each name."""
+"""``PhotoFiles``: what data sets of files share. Each photo has a name, a path, a row of labels, perhaps a mask."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import NamedTuple
 import numpy as np
 
 from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Sample
-from afa_wsss.data.checks.problems import Problem, Report, refuse
-from afa_wsss.data.files.lists import is_file, refuse_missing
-from afa_wsss.data.files.parallel import overlapped
-from afa_wsss.data.files.photos import TURNS, Glance, fit_mask, glance, glance_at_mask, read_mask, read_photo
+from afa_wsss.data.checks.problems import Problem, Report, raise_first
+from afa_wsss.data.files.headers import read_header
+from afa_wsss.data.files.lists import is_file, raise_missing
+from afa_wsss.data.files.masks import check_mask_size, fit_mask, read_mask
+from afa_wsss.data.files.parallel import thread_map
+from afa_wsss.data.files.photos import read_photo
+from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.errors import UserError
 
-PART = 64
-"""Files that are looked at in one go."""
+CHUNK = 64
+"""Photos that the file check looks at in one go."""
 
 
-class _Unfit(NamedTuple):
+class _Unusable(NamedTuple):
     """Files that training would fail on."""
 
     missing_photos: list[FilePath]
@@ -31,37 +34,41 @@ class _Unfit(NamedTuple):
 
 
 class PhotoFiles(ABC):
-    """Photos of one split, on disk. A data set derives from it and says where its files lie.
+    """One split of a data set of photo files. A subclass says where the files are and which labels they have.
 
     Attributes:
-        class_names: Foreground classes in the order of their mask values from 1.
-        palette: (k + 1, 3) colours, background first.
-        names: Of the photos, unique.
-        source: The file or folder that lists them, for messages.
+        class_names: Foreground classes, in the order of their mask values from 1.
+        palette: (k + 1, 3) RGB colors, background first; VOC's unless the subclass sets another.
+        names: Names of the photos, unique.
+        source: The file or folder that lists the photos, for messages.
         with_masks: Whether samples hold masks, where there are any.
-        mask_advice: How masks are made where wanted ones are missing; None where a split may have none.
-        report: Is told what is wrong with lists and labels; raises unless told otherwise.
+        mask_advice: What to do where masks are requested and none is there; None where a split may have none.
+        report: Called with what is wrong with lists and labels; raises by default.
     """
 
     class_names: tuple[str, ...]
-    palette: Palette
     names: Sequence[str]
     source: Path
     with_masks: bool = False
     mask_advice: str | None = None
-    report: Report = staticmethod(refuse)
+    report: Report = staticmethod(raise_first)
+
+    @cached_property
+    def palette(self) -> Palette:
+        """(k + 1, 3) RGB colors, background first."""
+        return voc_palette(len(self.class_names) + 1)
 
     @property
     @abstractmethod
     def image_labels(self) -> Labels:
-        """(N, k) multi-hot, a byte each."""
+        """(N, k) multi-hot, one byte per label."""
 
     @abstractmethod
     def photo_path(self, index: int) -> FilePath:
-        """Where a photo lies."""
+        """Path of a photo."""
 
     def mask_path(self, index: int) -> FilePath | None:
-        """Where its mask lies, or would; None where the data set has no place for masks."""
+        """Path of the photo's mask, whether or not it exists; None where the data set has no place for masks."""
         del index
         return None
 
@@ -71,10 +78,10 @@ class PhotoFiles(ABC):
 
     @cached_property
     def has_masks(self) -> bool:
-        """Whether masks are wanted and any photo has one; a split without any is told of, and served without.
+        """Whether masks are requested and at least one photo has one. A split without any is logged.
 
         Raises:
-            UserError: Where there are none and it is known how to make them.
+            UserError: Where there is none and ``mask_advice`` says how to make them.
         """
         if not self.with_masks:
             return False
@@ -83,26 +90,25 @@ class PhotoFiles(ABC):
             return True
         if self.mask_advice is not None:
             first = self.mask_path(0)
-            raise UserError(f"need masks of the photos of {self.source}, found none as {first}; {self.mask_advice}")
-        told = "no photo of %s has a mask: pixels are not scored"
-        logging.getLogger(__name__).info(told, self.source)
+            raise UserError(f"need masks for the photos of {self.source}, found none at {first}; {self.mask_advice}")
+        logging.getLogger(__name__).info("no photo of %s has a mask: pixels are not scored", self.source)
         return False
 
     def count_masks(self) -> int:
-        """Photos with a mask, wanted or not."""
+        """Number of photos with a mask, whether or not masks are requested."""
         paths = (self.mask_path(index) for index in range(len(self)))
         return sum(path is not None and is_file(path) for path in paths)
 
     @property
     def needs_masks(self) -> bool:
-        """Whether every photo must have its mask."""
+        """Whether every photo must have a mask."""
         return self.has_masks
 
     def sample(self, index: int) -> Sample:
-        """Reads one photo, and its mask where masks are wanted and there.
+        """Reads one photo, and its mask where masks are requested and available.
 
         Raises:
-            UserError: Where a file is missing, cannot be decoded or does not fit the other.
+            UserError: Where a file is missing, cannot be decoded, or photo and mask differ in size.
         """
         path = self.photo_path(index)
         image, mask = read_photo(path), self.mask(index) if self.has_masks else None
@@ -111,29 +117,29 @@ class PhotoFiles(ABC):
         return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
 
     def mask(self, index: int) -> Mask | None:
-        """Reads one mask; None where the data set has no place for masks."""
+        """Reads one mask as it is stored; None where the data set has no place for masks."""
         path = self.mask_path(index)
         return None if path is None else read_mask(path, len(self.class_names) + 1)
 
     def check_files(self) -> None:
-        """Looks at the beginning and the end of each file, a second for some ten thousand.
+        """Checks the first and last bytes of every file: about a second for ten thousand.
 
         Raises:
-            UserError: Where a listed photo is missing, empty, cut off or too large, or a mask that is wanted is missing
-                or of another size than its photo.
+            UserError: Where a listed photo is missing, empty, truncated or too large, or a mask that is needed is
+                missing or of another size than its photo.
         """
-        indices, found = range(len(self)), _Unfit([], [], [])
-        parts = (indices[start : start + PART] for start in indices[::PART])
-        for unfit in overlapped(partial(self._look, with_masks=self.needs_masks), parts):
-            found.missing_photos.extend(unfit.missing_photos)
-            found.missing_masks.extend(unfit.missing_masks)
-            found.problems.extend(unfit.problems)
-        refuse_missing(found.missing_photos, len(self), kind="photo", source=self.source)
-        refuse_missing(found.missing_masks, len(self), kind="mask", source=self.source)
-        refuse(found.problems)
+        indices, found = range(len(self)), _Unusable([], [], [])
+        chunks = (indices[start : start + CHUNK] for start in indices[::CHUNK])
+        for unusable in thread_map(partial(self._check_chunk, with_masks=self.needs_masks), chunks):
+            found.missing_photos.extend(unusable.missing_photos)
+            found.missing_masks.extend(unusable.missing_masks)
+            found.problems.extend(unusable.problems)
+        raise_missing(found.missing_photos, len(self), what="photo", source=self.source)
+        raise_missing(found.missing_masks, len(self), what="mask", source=self.source)
+        raise_first(found.problems)
 
-    def _look(self, indices: Iterable[int], *, with_masks: bool) -> _Unfit:
-        found = _Unfit([], [], [])
+    def _check_chunk(self, indices: Iterable[int], *, with_masks: bool) -> _Unusable:
+        found = _Unusable([], [], [])
         for index in indices:
             photo, mask = self.photo_path(index), self.mask_path(index) if with_masks else None
             if not is_file(photo):
@@ -142,19 +148,9 @@ class PhotoFiles(ABC):
                 found.missing_masks.append(mask)
             else:
                 try:
-                    seen = glance(photo)
+                    header = read_header(photo)
                     if mask is not None:
-                        _check_mask_size(self.names[index], mask, seen)
+                        check_mask_size(self.names[index], mask, header)
                 except UserError as error:
-                    found.problems.append(Problem("unfit file", self.names[index], str(error)))
+                    found.problems.append(Problem("file unusable", self.names[index], str(error)))
         return found
-
-
-def _check_mask_size(name: str, path: FilePath, photo: Glance) -> None:
-    found = glance_at_mask(path)
-    size = photo.size
-    if found != size and not (found == size[::-1] and photo.orientation in TURNS):
-        raise UserError(
-            f"need a mask of its photo's size, {name} has a photo of {size[0]}x{size[1]} and a mask of "
-            f"{found[0]}x{found[1]}; mend one of them"
-        )

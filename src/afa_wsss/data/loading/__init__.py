@@ -1,1 +1,1 @@
-"""From samples to batches: crops, training and evaluation sets."""
+"""From samples to batches: settings, crops, training and evaluation sets."""

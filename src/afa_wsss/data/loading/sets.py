@@ -1,4 +1,4 @@
-"""Torch data sets over a ``SegmentationDataset``, and the batches that they make."""
+"""Torch data sets over a ``SegmentationDataset``, and the collate function that makes their batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from afa_wsss.types import IGNORE_INDEX, Batch
 
 
 class Item(NamedTuple):
-    """One photo, ready to be stacked."""
+    """One photo or crop, ready to be batched.
+
+    Attributes:
+        image: (H, W, 3) RGB, 0-255.
+        image_labels: (k,) multi-hot.
+        box: Where the photo is in ``image``; the rest is padding.
+        name: The photo's name.
+        mask: (H, W) class ids; None in training and where there is no mask.
+    """
 
     image: Photo
     image_labels: Float32[np.ndarray, " k"]
@@ -28,16 +36,21 @@ class Item(NamedTuple):
 
 
 class TrainSet(Dataset[Item]):
-    """Random crops without masks. The crop of (seed, epoch, index) is one and the same in every process and run."""
+    """Random crops without masks. A crop depends on seed, epoch and index alone, not on the process or the run."""
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int) -> None:
-        """Crops of ``dataset`` by ``transform``.
+        """Wraps a split.
+
+        Args:
+            dataset: Where the photos are from.
+            transform: Makes the crops.
+            seed: At least 0.
 
         Raises:
             UserError: For a seed below 0.
         """
         if seed < 0:
-            raise UserError(f"need seed of at least 0, got {seed}; choose another")
+            raise UserError(f"need seed of at least 0, got {seed}", arguments=("seed",))
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __len__(self) -> int:
@@ -45,7 +58,7 @@ class TrainSet(Dataset[Item]):
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The crop for ``(epoch, index)``; samplers give both, so workers need not be told of a new epoch."""
+        """The crop for ``(epoch, index)``: the sampler yields both, so loader workers need no notice of a new epoch."""
         epoch, index = key
         sample = self.dataset.sample(index)
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
@@ -57,7 +70,7 @@ class EvalSet(Dataset[Item]):
     """Whole photos, with their masks where the data set has them."""
 
     def __init__(self, dataset: SegmentationDataset) -> None:
-        """Photos of ``dataset``."""
+        """Wraps a split."""
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -65,14 +78,17 @@ class EvalSet(Dataset[Item]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
-        """The whole photo."""
+        """One whole photo."""
         sample = self.dataset.sample(index)
         height, width = sample.image.shape[:2]
         return Item(sample.image, sample.image_labels, (0, height, 0, width), sample.name, sample.mask)
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stacks items, each at the top left of a frame that the largest fits; the rest is padding."""
+    """Stacks items, each at the top left of a frame as large as the largest; the rest is padding.
+
+    Masks are stacked where every item has one, and padded with 255.
+    """
     height, width = (max(item.image.shape[axis] for item in items) for axis in (0, 1))
     images = np.empty((len(items), 3, height, width), dtype=np.uint8)
     masks = None

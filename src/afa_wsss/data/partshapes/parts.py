@@ -1,7 +1,6 @@
-"""The parts that PartShapes puts together: silhouettes and emblems as functions of unit coordinates.
+"""The parts that PartShapes is drawn from: silhouettes and emblems as functions of coordinates.
 
-Every part is a predicate on a grid of points: ``True`` where the point belongs to it. Silhouettes fill about the
-unit disc; emblems fill about the unit disc too.
+A part is a predicate on a grid of points: ``True`` where the point belongs to it. Each part about fills the unit disc.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Part = Callable[[Points, Points], Inside]
 
 
 def _polygon(vertices: Sequence[tuple[float, float]]) -> Part:
-    """Even-odd rule: a point is inside when a ray from it crosses the outline an odd number of times."""
+    """Even-odd rule: a point is inside if a ray from it crosses the outline an odd number of times."""
     starts = np.asarray(vertices, dtype=np.float32)
     edges = [edge for edge in zip(starts, np.roll(starts, -1, axis=0), strict=True) if edge[0][1] != edge[1][1]]
 
@@ -33,7 +32,7 @@ def _polygon(vertices: Sequence[tuple[float, float]]) -> Part:
 
 
 def _regular(corners: int, *, inner: float = 1.0) -> Part:
-    """Regular polygon, or a star where every other corner lies at ``inner`` of the radius."""
+    """Regular polygon; with ``inner`` below 1 a star whose every other corner is at that radius."""
     count = corners if inner == 1.0 else 2 * corners
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
     radii = np.where(np.arange(count) % 2 == 0, 1.0, inner)
@@ -41,7 +40,7 @@ def _regular(corners: int, *, inner: float = 1.0) -> Part:
 
 
 def _lobed(lobes: int, depth: float) -> Part:
-    """Circle whose radius swings by ``depth``: flowers and blobs."""
+    """Circle whose radius varies by ``depth``, as a flower."""
 
     def inside(x: Points, y: Points) -> Inside:
         return np.asarray(np.hypot(x, y) < (1 - depth) + depth * np.cos(lobes * np.arctan2(y, x)))
@@ -49,12 +48,12 @@ def _lobed(lobes: int, depth: float) -> Part:
     return inside
 
 
-def _ellipse(width: float, height: float, centre_x: float = 0.0, centre_y: float = 0.0) -> Part:
-    return lambda x, y: ((x - centre_x) / width) ** 2 + ((y - centre_y) / height) ** 2 < 1
+def _ellipse(width: float, height: float, center_x: float = 0.0, center_y: float = 0.0) -> Part:
+    return lambda x, y: ((x - center_x) / width) ** 2 + ((y - center_y) / height) ** 2 < 1
 
 
-def _box(width: float, height: float, centre_x: float = 0.0, centre_y: float = 0.0) -> Part:
-    return lambda x, y: (np.abs(x - centre_x) < width) & (np.abs(y - centre_y) < height)
+def _box(width: float, height: float, center_x: float = 0.0, center_y: float = 0.0) -> Part:
+    return lambda x, y: (np.abs(x - center_x) < width) & (np.abs(y - center_y) < height)
 
 
 def _any(*parts: Part) -> Part:
@@ -66,7 +65,7 @@ def _without(part: Part, hole: Part) -> Part:
 
 
 def _repeat(part: Part, count: int, *, distance: float) -> Part:
-    """``count`` copies of a part, evenly around the centre."""
+    """``count`` copies of a part, evenly around the center."""
     angles = 2 * np.pi * np.arange(count) / count
 
     def inside(x: Points, y: Points) -> Inside:
@@ -77,7 +76,7 @@ def _repeat(part: Part, count: int, *, distance: float) -> Part:
 
 
 SILHOUETTES: dict[str, Part] = {
-    # the five of the demo
+    # the five classes of the demo
     "fish": _any(_ellipse(0.72, 0.5, -0.2), _polygon([(0.25, 0.0), (0.98, -0.55), (0.8, 0.0), (0.98, 0.55)])),
     "house": _polygon(
         [(-0.95, -0.1), (0.0, -0.95), (0.95, -0.1), (0.68, -0.1), (0.68, 0.85), (-0.68, 0.85), (-0.68, -0.1)]
@@ -85,7 +84,7 @@ SILHOUETTES: dict[str, Part] = {
     "star": _regular(5, inner=0.5),
     "bone": _any(_box(0.6, 0.3), *(_ellipse(0.38, 0.38, sx * 0.6, sy * 0.36) for sx in (-1, 1) for sy in (-1, 1))),
     "moon": _without(_ellipse(1.0, 1.0), _ellipse(0.78, 0.78, 0.62, -0.2)),
-    # the others: the classes that the nano backbone is pretrained on
+    # the classes that the nano backbone is pretrained on
     "disc": _ellipse(0.85, 0.85),
     "plank": _box(0.98, 0.42),
     "triangle": _regular(3),
@@ -111,7 +110,7 @@ SILHOUETTES: dict[str, Part] = {
     ),
     "mushroom": _any(_without(_ellipse(0.95, 0.85, 0.0, 0.0), _box(1.0, 1.0, 0.0, 1.05)), _box(0.34, 0.45, 0.0, 0.45)),
 }
-"""Body shapes by name; a body also gets a random turn, size and colour."""
+"""Body shapes by name; a body also gets a random rotation, size and color."""
 
 EMBLEMS: dict[str, Part] = {
     "ring": _without(_ellipse(0.72, 0.72), _ellipse(0.4, 0.4)),
@@ -133,14 +132,14 @@ EMBLEMS: dict[str, Part] = {
     "petals": _lobed(6, 0.35),
     "hourglass": _polygon([(-0.65, -0.65), (0.65, -0.65), (-0.65, 0.65), (0.65, 0.65)]),
 }
-"""Marks by name, in ink somewhere on the body."""
+"""Marks by name, drawn in ink somewhere on the body."""
 
 DOT = _ellipse(0.6, 0.6)
-"""The mark of no class."""
+"""A mark that belongs to no class."""
 
 
 def blob(rng: np.random.Generator) -> Part:
-    """A silhouette of no class: three waves of random phase on a circle."""
+    """A silhouette that belongs to no class: three waves of random phase on a circle."""
     waves = [(lobes, rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.14)) for lobes in (2, 3, 5)]
 
     def inside(x: Points, y: Points) -> Inside:

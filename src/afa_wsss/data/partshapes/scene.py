@@ -1,4 +1,4 @@
-"""How a picture of PartShapes is drawn: a background, and things in front of one another."""
+"""Draws an image of PartShapes: a background, and objects partly in front of one another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from afa_wsss.data.partshapes.parts import DOT, EMBLEMS, SILHOUETTES, Part, blob
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Pattern = Callable[[Floats, Floats], Floats]
-"""Of the coordinates over a body: across and down, in its radii."""
+"""Maps coordinates over a body, to the right and down in units of its radius, to brightness or color."""
 
 
 class Kind(NamedTuple):
-    """What an object is drawn from: names of its parts, and the classes, from 0, of its body and of its emblem."""
+    """What an object is drawn from: the names of its parts, and the classes, from 0, of its body and its emblem."""
 
     silhouette: str
     emblem: str
@@ -39,14 +39,15 @@ class PartSet:
 
 @dataclass(frozen=True)
 class Clutter:
-    """How full the pictures are.
+    """How full the images are.
 
     Attributes:
-        objects: Chance of 1, 2, 3, ... objects.
-        distractors: Largest number of blobs of no class.
-        plates: Whether emblems stand on a plain disc instead of on the body itself; that makes them easy to find.
-        radius: Smallest and largest radius of a body in sides of the picture; 4 to 6 tokens of the demo's 14 x 14 grid.
-        emblem: Radius of an emblem in radii of its body: 0.3 is about a tenth of the area, half of it ink.
+        objects: Probabilities of 1, 2, 3, ... objects.
+        distractors: Largest number of blobs that belong to no class.
+        plates: Whether emblems are drawn on a plain disc instead of on the body, which makes them easy to find.
+        radius: Smallest and largest radius of a body, as a fraction of the image's side; the default is 4 to 6 tokens
+            of the demo's 14 x 14 grid.
+        emblem: Radius of an emblem, as a fraction of its body's: 0.3 is about a tenth of the area, half of it ink.
     """
 
     objects: tuple[float, ...] = (0.5, 0.38, 0.12)
@@ -64,7 +65,13 @@ PLACEMENT_TRIES = 30
 
 
 class Scene(NamedTuple):
-    """One picture: ``image`` (H, W, 3), ``mask`` (H, W) with 0 the background, ``labels`` the classes from 0."""
+    """One image.
+
+    Attributes:
+        image: (H, W, 3) RGB, 0-255.
+        mask: (H, W) class ids, background 0.
+        labels: Classes in it, sorted, the first class being 0.
+    """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -72,9 +79,9 @@ class Scene(NamedTuple):
 
 
 class _Thing(NamedTuple):
-    """Something to paint: the window of the canvas that it lies in, and within it what it covers, in what colours.
+    """An object or distractor: its window of the canvas, what it covers in it, and a function that gives its colors.
 
-    Colours are computed where it stays: most places that are tried are taken already.
+    Colors are computed only for a thing that is kept: most places that are tried are occupied.
     """
 
     window: tuple[slice, slice]
@@ -83,13 +90,13 @@ class _Thing(NamedTuple):
     paint: Callable[[], Floats]
 
     def spread(self, part: Mask, size: int) -> Mask:
-        """``part`` of the window on the whole canvas."""
+        """A mask of the window as a mask of the whole canvas."""
         canvas = np.zeros((size, size), dtype=bool)
         canvas[self.window] = part
         return canvas
 
 
-def _colour(rng: np.random.Generator) -> Floats:
+def _color(rng: np.random.Generator) -> Floats:
     return np.asarray(
         colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.25, 0.9), rng.uniform(0.3, 0.95)), dtype=np.float32
     )
@@ -102,25 +109,23 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int) -> Floats:
 
 
 def _background(rng: np.random.Generator, size: int) -> Floats:
-    """Three colours melting into one another, with a finer ripple."""
-    colours = [_colour(rng) for _ in range(3)]
+    """Three colors blended smoothly, with finer noise on top."""
+    colors = [_color(rng) for _ in range(3)]
     broad, middle = _smooth_noise(rng, size, 4), _smooth_noise(rng, size, 6)
     ripple = _smooth_noise(rng, size, 24) - 0.5
-    mixed = (
-        colours[0] + (colours[1] - colours[0]) * broad[..., None] + (colours[2] - colours[0]) * middle[..., None] * 0.5
-    )
+    mixed = colors[0] + (colors[1] - colors[0]) * broad[..., None] + (colors[2] - colors[0]) * middle[..., None] * 0.5
     return np.asarray(np.clip(mixed + 0.18 * ripple[..., None], 0, 1))
 
 
 def _coat(rng: np.random.Generator) -> Pattern:
-    """Two random colours that meet in a line across the body: no likeness of colour leads over it."""
+    """Two random colors that meet in a line across the body: similarity of color does not lead across it."""
     turn, place = rng.uniform(0, 2 * np.pi), rng.uniform(-0.35, 0.35)
-    near, far = _colour(rng), _colour(rng)
+    near, far = _color(rng), _color(rng)
     return lambda u, v: np.where((u * math.cos(turn) + v * math.sin(turn) > place)[..., None], near, far)
 
 
 def _texture(rng: np.random.Generator) -> Pattern:
-    """Brightness of a body over its own coordinates: a slope, and stripes, spots or nothing on top."""
+    """Brightness of a body over its own coordinates: a gradient, with stripes, spots or nothing on top."""
     steepness, turn = rng.uniform(0.05, 0.25), rng.uniform(0, 2 * np.pi)
     frequency, strength = rng.uniform(5, 9), rng.uniform(0.12, 0.3)
     kind = rng.integers(3)
@@ -136,17 +141,17 @@ def _texture(rng: np.random.Generator) -> Pattern:
 def _thing(
     rng: np.random.Generator, size: int, radius: float, silhouette: Part, emblem: Part | None, clutter: Clutter
 ) -> _Thing:
-    """A body at a random place, turn and colour; with an emblem in dark or light ink on it."""
-    centre_x, centre_y = rng.uniform(0.8 * radius, 1 - 0.8 * radius, 2)
-    x, y = _window_side(centre_x, 1.3 * radius, size), _window_side(centre_y, 1.3 * radius, size)
-    dx = (((np.arange(size)[x] + 0.5) / size - centre_x)[None, :] / radius).astype(np.float32)
-    dy = (((np.arange(size)[y] + 0.5) / size - centre_y)[:, None] / radius).astype(np.float32)
+    """A body with random place, rotation and colors, and an emblem on it in dark or light ink."""
+    center_x, center_y = rng.uniform(0.8 * radius, 1 - 0.8 * radius, 2)
+    x, y = _window_side(center_x, 1.3 * radius, size), _window_side(center_y, 1.3 * radius, size)
+    dx = (((np.arange(size)[x] + 0.5) / size - center_x)[None, :] / radius).astype(np.float32)
+    dy = (((np.arange(size)[y] + 0.5) / size - center_y)[:, None] / radius).astype(np.float32)
     turn = rng.uniform(-0.6, 0.6)
     u, v = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
     body, coat, texture = silhouette(u, v), _coat(rng), _texture(rng)
     if emblem is None:
         return _Thing((y, x), body, np.zeros_like(body), lambda: coat(u, v) * texture(u, v)[..., None])
-    emblem_u, emblem_v = _emblem_centre(rng, silhouette, clutter.emblem)
+    emblem_u, emblem_v = _emblem_center(rng, silhouette, clutter.emblem)
     a, b = (u - emblem_u) / clutter.emblem, (v - emblem_v) / clutter.emblem
     glyph = emblem(a, b)
     disc = np.hypot(a, b) < 1.15 if clutter.plates else glyph
@@ -162,12 +167,12 @@ def _thing(
     return _Thing((y, x), body | disc, disc, paint)
 
 
-def _window_side(centre: float, reach: float, size: int) -> slice:
-    """Pixels within ``reach`` of ``centre``, both in sides of the picture."""
-    return slice(max(0, int((centre - reach) * size)), min(size, int((centre + reach) * size) + 1))
+def _window_side(center: float, reach: float, size: int) -> slice:
+    """Pixels within ``reach`` of ``center``, both as fractions of the image's side."""
+    return slice(max(0, int((center - reach) * size)), min(size, int((center + reach) * size) + 1))
 
 
-def _emblem_centre(rng: np.random.Generator, silhouette: Part, reach: float) -> tuple[float, float]:
+def _emblem_center(rng: np.random.Generator, silhouette: Part, reach: float) -> tuple[float, float]:
     """A random point of the body around which the emblem fits, as far as the silhouette allows."""
     u, v = rng.uniform(-0.8, 0.8, (2, 64)).astype(np.float32)
     angles = np.linspace(0, 2 * np.pi, 8, endpoint=False, dtype=np.float32)
@@ -177,7 +182,7 @@ def _emblem_centre(rng: np.random.Generator, silhouette: Part, reach: float) -> 
 
 
 def _draw(rng: np.random.Generator, size: int, kind: Kind | None, clutter: Clutter) -> _Thing:
-    """An object; or a blob of no class, every other one with a plain dot: neither body nor ink tells a class."""
+    """An object; or a blob, half of them with a plain dot: a body or ink alone does not mean that there is a class."""
     radius = rng.uniform(*clutter.radius)
     if kind is None:
         return _thing(rng, size, radius, blob(rng), DOT if rng.uniform() < 0.5 else None, clutter)
@@ -185,7 +190,7 @@ def _draw(rng: np.random.Generator, size: int, kind: Kind | None, clutter: Clutt
 
 
 def _fits(thing: _Thing, placed: Sequence[_Thing], size: int) -> bool:
-    """Whether everything placed before stays visible, bodies for the most part and emblems whole."""
+    """Whether everything placed before stays visible: bodies for the most part, emblems entirely."""
     hidden = thing.spread(thing.body, size)
     for other in reversed(placed):
         visible = other.body & ~hidden[other.window]
@@ -208,12 +213,12 @@ def draw_scene(
     kinds: Sequence[Kind],
     clutter: Clutter = DEFAULT_CLUTTER,
 ) -> Scene:
-    """Draws one picture with objects and distractors, some in front of one another.
+    """Draws one image with objects and distractors, some partly in front of others.
 
     Args:
         rng: The only source of randomness.
-        size: Side of the square picture in pixels.
-        kinds: What the objects are drawn from, each as likely as another.
+        size: Side of the square image in pixels.
+        kinds: What the objects are drawn from, each with equal probability.
         clutter: How many objects and distractors, and how large.
     """
     fine = size * SUPERSAMPLING
@@ -237,7 +242,7 @@ def draw_scene(
                 labels |= {body, emblem}
                 break
     labels -= {0}
-    if not labels:  # distractors took all the room
+    if not labels:  # distractors left no room
         return draw_scene(rng, size=size, kinds=kinds, clutter=clutter)
     grain = rng.normal(0, 0.015, (size, size, 1)).astype(np.float32)
     image = np.clip(_shrink(canvas, SUPERSAMPLING) + grain, 0, 1)

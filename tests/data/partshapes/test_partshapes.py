@@ -40,7 +40,7 @@ def test_a_larger_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
         assert (small / file).read_bytes() == (large / file).read_bytes()
 
 
-def test_training_and_held_out_pictures_differ(tmp_path: Path) -> None:
+def test_training_and_validation_images_differ(tmp_path: Path) -> None:
     root = write_partshapes(tmp_path, train=1, val=1, size=48)
     assert (root / "JPEGImages/train_000000.jpg").read_bytes() != (root / "JPEGImages/val_000000.jpg").read_bytes()
 
@@ -56,7 +56,7 @@ def test_image_labels_are_the_classes_of_the_mask(tmp_path: Path) -> None:
             assert ((mask == index + 1).any()) == (flag == "1")
 
 
-def test_description_names_classes_and_colours(tmp_path: Path) -> None:
+def test_classes_json_has_classes_and_colors(tmp_path: Path) -> None:
     root = write_partshapes(tmp_path, train=0, val=1, size=48)
     description = json.loads((root / "classes.json").read_text())
     assert description["classes"] == list(PARTSHAPES.classes)
@@ -64,7 +64,7 @@ def test_description_names_classes_and_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [32, 75, 112])
-def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
+def test_a_scene_of_any_size_has_at_least_one_object(size: int) -> None:
     scene = draw_scene(np.random.default_rng(0), size=size, kinds=PARTSHAPES.kinds)
     assert scene.image.shape == (size, size, 3)
     assert scene.mask.shape == (size, size)
@@ -72,22 +72,22 @@ def test_scene_has_any_size_and_at_least_one_object(size: int) -> None:
     assert scene.labels
 
 
-def test_emblems_are_small_and_bodies_take_a_fair_part_of_the_picture() -> None:
+def test_objects_cover_a_fair_part_of_the_image() -> None:
     scenes = [draw_scene(np.random.default_rng(seed), size=64, kinds=PARTSHAPES.kinds) for seed in range(40)]
     covered = np.mean([(scene.mask > 0).mean() for scene in scenes])
     assert 0.15 < covered < 0.35
 
 
-def test_colour_says_nothing_of_the_class() -> None:
-    """A nearest-colour classifier of object pixels stays near chance (one class in five)."""
+def test_color_does_not_predict_the_class() -> None:
+    """A nearest-color classifier of object pixels stays near chance (one class in five)."""
     scenes = [draw_scene(np.random.default_rng([9, i]), size=48, kinds=PARTSHAPES.kinds) for i in range(100)]
     pixels, labels = (
         np.concatenate([field[s.mask > 0] for s in scenes for field in [getattr(s, name)]])
         for name in ("image", "mask")
     )
     half = len(labels) // 2
-    centres = np.stack([pixels[:half][labels[:half] == k].mean(axis=0) for k in range(1, 6)])
-    nearest = np.abs(pixels[half:, None].astype(float) - centres).sum(axis=-1).argmin(axis=1) + 1
+    centers = np.stack([pixels[:half][labels[:half] == k].mean(axis=0) for k in range(1, 6)])
+    nearest = np.abs(pixels[half:, None].astype(float) - centers).sum(axis=-1).argmin(axis=1) + 1
     assert (nearest == labels[half:]).mean() < 0.35
 
 
@@ -113,12 +113,16 @@ def test_parts_can_be_chosen(tmp_path: Path) -> None:
     assert (root / "ImageSets/Main/a heart_train.txt").is_file()
 
 
-def test_processes_write_what_one_would(tmp_path: Path) -> None:
+def test_several_processes_write_what_one_does(tmp_path: Path) -> None:
     one, two = (write_partshapes(tmp_path / str(n), train=9, val=3, size=48, workers=n) for n in (1, 2))
     assert _files(one) == _files(two)
 
 
-@pytest.mark.parametrize("settings", [{"train": -1}, {"size": 8}])
-def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="need counts of at least 0 and size of at least 32"):
-        write_partshapes(tmp_path, **settings)
+@pytest.mark.parametrize("arguments", [{"train": -1}, {"size": 8}, {"val": -2, "size": 31}])
+def test_impossible_arguments_are_refused(tmp_path: Path, arguments: dict[str, int]) -> None:
+    got = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    with pytest.raises(
+        UserError, match=f"need train and val of at least 0 and size of at least 32, got {got}"
+    ) as refusal:
+        write_partshapes(tmp_path, **arguments)
+    assert refusal.value.arguments == tuple(arguments)

@@ -5,35 +5,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.data.samples import write_photo
 
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset, held_out_photos
-from afa_wsss.data.formats.folder_labels import Tagged
+from afa_wsss.data.formats.folder_labels import TaggedPhoto
 from afa_wsss.errors import UserError
 
 LABELS = {"a.jpg": ["dog"], "b 1.png": ["cat", "dog"], "sub/c.jpg": ["cat"], "über.jpg": ["emu"]}
 
 
-def write_photo(path: Path, colour: int = 9) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (12, 8), (colour, 0, 0)).save(path)
-
-
-def as_csv(root: Path) -> None:
+def _as_csv(root: Path) -> None:
     rows = "".join(f"{file},{'; '.join(labels)}\n" for file, labels in LABELS.items())
     (root / "labels.csv").write_text(f"\ufefffile,labels\n{rows}\n", encoding="utf-8")
 
 
-def as_json_lines(root: Path) -> None:
+def _as_json_lines(root: Path) -> None:
     rows = "".join(json.dumps({"file": file, "labels": labels}) + "\n" for file, labels in LABELS.items())
     (root / "labels.jsonl").write_text(rows, encoding="utf-8")
 
 
-def as_coco(root: Path) -> None:
+def _as_coco(root: Path) -> None:
     names = ["dog", "cat", "emu"]
     content = {
         "images": [{"id": index, "file_name": file} for index, file in enumerate(LABELS)],
@@ -47,43 +42,43 @@ def as_coco(root: Path) -> None:
     (root / "annotations.json").write_text(json.dumps(content))
 
 
-FORMS = {"csv": as_csv, "jsonl": as_json_lines, "coco": as_coco}
+FORMS = {"csv": _as_csv, "jsonl": _as_json_lines, "coco": _as_coco}
 
 
-def labels_of(dataset: FolderDataset) -> dict[str, set[str]]:
+def _labels_of(dataset: FolderDataset) -> dict[str, set[str]]:
     rows = zip(dataset.names, dataset.image_labels, strict=True)
     return {name: {dataset.class_names[column] for column in np.flatnonzero(row)} for name, row in rows}
 
 
 @pytest.fixture(params=FORMS)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    for colour, file in enumerate(LABELS):
-        write_photo(tmp_path / file, colour)
+    for red, file in enumerate(LABELS):
+        write_photo(tmp_path / file, red)
     FORMS[request.param](tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    for colour, file in enumerate(LABELS):
-        write_photo(tmp_path / file, colour)
-    as_csv(tmp_path)
+    for red, file in enumerate(LABELS):
+        write_photo(tmp_path / file, red)
+    _as_csv(tmp_path)
     return tmp_path
 
 
-def test_every_form_of_table_tells_the_same(root: Path) -> None:
+def test_every_form_of_table_gives_the_same_labels(root: Path) -> None:
     dataset: SegmentationDataset = FolderDataset(root, "all")
     dataset.check_files()
     assert dataset.class_names == ("cat", "dog", "emu")
     assert dataset.palette.shape == (4, 3)
-    assert labels_of(dataset) == {"a": {"dog"}, "b 1": {"cat", "dog"}, "sub/c": {"cat"}, "über": {"emu"}}
+    assert _labels_of(dataset) == {"a": {"dog"}, "b 1": {"cat", "dog"}, "sub/c": {"cat"}, "über": {"emu"}}
     sample = dataset.sample(1)
     assert sample.image.shape == (8, 12, 3)
     assert sample.image_labels.tolist() == [1, 1, 0]
     assert sample.mask is None
 
 
-def test_photos_may_lie_in_images(table: Path) -> None:
+def test_photos_may_be_in_images(table: Path) -> None:
     (table / "images").mkdir()
     for file in LABELS:
         (table / "images" / file).parent.mkdir(exist_ok=True)
@@ -100,7 +95,7 @@ def test_splits_are_those_of_the_table(tmp_path: Path) -> None:
     assert FolderDataset(tmp_path, "val").class_names == ("cat", "dog")
 
 
-def test_photos_with_masks_are_held_out_where_nothing_says_a_split(table: Path) -> None:
+def test_photos_with_masks_are_held_out_where_there_are_no_splits(table: Path) -> None:
     label = np.full((8, 12), 3, dtype=np.uint8)
     write_mask(table / "masks" / "sub" / "c.png", label, voc_palette(4)[::-1])
     assert FolderDataset(table, "train").names == ["a", "b 1", "über"]
@@ -110,8 +105,8 @@ def test_photos_with_masks_are_held_out_where_nothing_says_a_split(table: Path) 
     np.testing.assert_array_equal(held_out.palette, voc_palette(4)[::-1])
 
 
-def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same() -> None:
-    photos = [Tagged(f"{index}.jpg", ("dog",)) for index in range(1000)]
+def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same_ones() -> None:
+    photos = [TaggedPhoto(f"{index}.jpg", ("dog",)) for index in range(1000)]
     held_out = held_out_photos(photos, [False] * 1000)
     assert 70 < sum(held_out) < 130
     assert held_out_photos(photos[::-1], [True] * 1000) == held_out[::-1]
@@ -128,15 +123,15 @@ def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / "dog" / "notes.txt").touch()
     dataset = FolderDataset(tmp_path, "all")
     dataset.check_files()
-    assert labels_of(dataset) == {"cat/1": {"cat"}, "dog/1": {"dog"}, "cat/both": {"cat", "dog"}}
+    assert _labels_of(dataset) == {"cat/1": {"cat"}, "dog/1": {"dog"}, "cat/both": {"cat", "dog"}}
 
 
 def test_class_folders_in_splits(tmp_path: Path) -> None:
     write_photo(tmp_path / "train" / "cat" / "1.jpg")
     write_photo(tmp_path / "train" / "dog" / "2.jpg")
     write_photo(tmp_path / "val" / "dog" / "3.jpg")
-    assert labels_of(FolderDataset(tmp_path, "train")) == {"train/cat/1": {"cat"}, "train/dog/2": {"dog"}}
-    assert labels_of(FolderDataset(tmp_path, "val")) == {"val/dog/3": {"dog"}}
+    assert _labels_of(FolderDataset(tmp_path, "train")) == {"train/cat/1": {"cat"}, "train/dog/2": {"dog"}}
+    assert _labels_of(FolderDataset(tmp_path, "val")) == {"val/dog/3": {"dog"}}
 
 
 def test_classes_txt_orders_the_classes(table: Path) -> None:
@@ -147,7 +142,7 @@ def test_classes_txt_orders_the_classes(table: Path) -> None:
         FolderDataset(table, "all")
 
 
-def test_all_that_is_wrong_with_a_table_is_reported_in_one_pass(table: Path) -> None:
+def test_everything_wrong_with_a_table_is_reported_in_one_pass(table: Path) -> None:
     with (table / "labels.csv").open("a", encoding="utf-8") as file:
         file.write("../out.jpg,dog\n/etc/passwd,dog\na.jpg,cat\na.png,cat\nd.jpg\ne.jpg,dog,val,more\nbare.jpg,\n")
     found: list[Problem] = []
@@ -159,8 +154,8 @@ def test_all_that_is_wrong_with_a_table_is_reported_in_one_pass(table: Path) -> 
         ("name leaves folder", "../out"),
         ("name leaves folder", "/etc/passwd"),
         ("no class", "bare"),
-        ("row unfit", "d.jpg"),
-        ("row unfit", "e.jpg"),
+        ("row malformed", "d.jpg"),
+        ("row malformed", "e.jpg"),
     ]
     assert list(dataset.names) == ["a", "b 1", "sub/c", "über", "bare"]
     with pytest.raises(UserError, match="row 10 has 1 cells"):
@@ -168,10 +163,10 @@ def test_all_that_is_wrong_with_a_table_is_reported_in_one_pass(table: Path) -> 
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"file": "a.jpg"}', '{"file": "a.jpg", "labels": 3}', "3"])
-def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: str) -> None:
+def test_malformed_lines_are_named(tmp_path: Path, line: str) -> None:
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "labels.jsonl").write_text(f'{{"file": "b.jpg", "labels": "dog"}}\n{line}\n')
-    with pytest.raises(UserError, match=r"in each line of .*labels\.jsonl, line 2 is not such a line"):
+    with pytest.raises(UserError, match=r"on each line of .*labels\.jsonl, line 2 is different"):
         FolderDataset(tmp_path, "all")
 
 
@@ -181,11 +176,11 @@ def test_lines_that_are_no_rows_are_named(tmp_path: Path, line: str) -> None:
         ({}, "need labels for the photos of .*, found none; add labels.csv"),
         ({"labels.csv": "", "labels.jsonl": ""}, "need one file of labels in .*, got labels.csv, labels.jsonl"),
         (
-            {"labels.csv": "file,colour\na.jpg,red\n"},
-            "need columns file, labels and perhaps split .* got file, colour",
+            {"labels.csv": "file,color\na.jpg,red\n"},
+            "need columns file, labels and optionally split .* got file, color",
         ),
         ({"labels.csv": "file,labels\n"}, "need 1 to 254 different classes, .*labels.csv names 0"),
-        ({"coco.json": '{"images": []}'}, r"need images, annotations and categories .*coco\.json, got KeyError"),
+        ({"coco.json": '{"images": []}'}, r"need COCO's images, annotations and categories .*coco\.json, got KeyError"),
         ({"labels.csv": b"a.jpg,caf\xe9\n"}, r"need a list in UTF-8, .*labels\.csv is not"),
     ],
     ids=["none", "two", "columns", "empty", "not-coco", "latin"],
@@ -197,23 +192,24 @@ def test_folders_without_labels_are_refused(tmp_path: Path, files: dict[str, str
         FolderDataset(tmp_path, "all")
 
 
-def test_unknown_split_and_missing_folder_are_refused(table: Path) -> None:
-    with pytest.raises(UserError, match=r"need a split of train, val or all .* got test"):
+def test_an_unknown_split_and_a_missing_folder_are_refused(table: Path) -> None:
+    with pytest.raises(UserError, match=r"need split to be train, val or all .* got test") as refusal:
         FolderDataset(table, "test")
-    with pytest.raises(UserError, match=r"need data.root to be a folder of photos, got .* which does not exist"):
+    assert refusal.value.arguments == ("split",)
+    with pytest.raises(UserError, match=r"need root to be a folder of photos, got .* which does not exist"):
         FolderDataset(table / "nowhere", "train")
     (table / "labels.csv").write_text("file,labels,split\na.jpg,dog,val\n")
-    with pytest.raises(UserError, match=r"need at least one photo to train with, .* has none in split train"):
+    with pytest.raises(UserError, match=r"need at least one photo to train on, .* has none in split train"):
         FolderDataset(table, "train")
 
 
-def test_masks_of_unknown_classes_are_told_with_the_range(table: Path) -> None:
+def test_masks_of_unknown_classes_are_refused_with_the_range(table: Path) -> None:
     write_mask(table / "masks" / "a.png", np.full((8, 12), 4, dtype=np.uint8), voc_palette(5))
     with pytest.raises(UserError, match="need class ids of 0 to 3 or 255 in masks"):
         FolderDataset(table, "val", with_masks=True).sample(0)
 
 
-def test_a_class_may_be_called_as_a_split_and_photos_may_lie_deeper(tmp_path: Path) -> None:
+def test_a_class_may_be_named_like_a_split_and_photos_may_be_nested(tmp_path: Path) -> None:
     for file in ("train/1.jpg", "car/2.jpg", "car/2020/may/3.jpg"):
         write_photo(tmp_path / file, ord(file[-5]))
     dataset = FolderDataset(tmp_path, "all")
@@ -233,7 +229,7 @@ def test_a_class_may_be_called_as_a_split_and_photos_may_lie_deeper(tmp_path: Pa
     ],
 )
 @pytest.mark.parametrize("inside", [".", "images"])
-def test_tables_of_spreadsheets_and_windows_and_without_endings(tmp_path: Path, table: str, inside: str) -> None:
+def test_tables_from_spreadsheets_and_windows_and_without_suffixes(tmp_path: Path, table: str, inside: str) -> None:
     write_photo(tmp_path / inside / "a.jpg")
     write_photo(tmp_path / inside / "sub" / "b.c.jpg")
     (tmp_path / "labels.csv").write_text(table)
@@ -244,7 +240,7 @@ def test_tables_of_spreadsheets_and_windows_and_without_endings(tmp_path: Path, 
     assert dataset.names == ["a", "sub/b.c"]
 
 
-def test_classes_that_differ_in_capitals_alone_are_told_of(tmp_path: Path) -> None:
+def test_classes_that_differ_only_in_case_are_reported(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "labels.csv").write_text("a.jpg,cat;Cat\n")
     found: list[Problem] = []
@@ -253,7 +249,7 @@ def test_classes_that_differ_in_capitals_alone_are_told_of(tmp_path: Path) -> No
     FolderDataset(tmp_path, "all")
 
 
-def test_folders_that_are_no_classes_and_what_is_no_photo_are_left_out(tmp_path: Path) -> None:
+def test_folders_that_are_not_classes_and_files_that_are_not_photos_are_left_out(tmp_path: Path) -> None:
     for place in (
         "cat/a.jpg",
         "dog/b.jpg",
@@ -270,7 +266,7 @@ def test_folders_that_are_no_classes_and_what_is_no_photo_are_left_out(tmp_path:
     assert (dataset.class_names, dataset.names) == (("cat", "dog"), ["cat/a", "dog/b"])
 
 
-def test_broken_links_of_one_name_are_missing_photos(tmp_path: Path) -> None:
+def test_broken_links_of_equal_names_are_missing_photos(tmp_path: Path) -> None:
     for kind in ("cat", "dog"):
         write_photo(tmp_path / kind / f"{kind}.jpg")
         (tmp_path / kind / "gone.jpg").symlink_to(tmp_path / "nowhere")
@@ -278,7 +274,7 @@ def test_broken_links_of_one_name_are_missing_photos(tmp_path: Path) -> None:
         FolderDataset(tmp_path, "all").check_files()
 
 
-def test_masks_of_class_folders_in_images_are_named_from_there(tmp_path: Path) -> None:
+def test_masks_of_class_folders_in_images_are_relative_to_images(tmp_path: Path) -> None:
     write_photo(tmp_path / "images" / "cat" / "a.jpg")
     write_mask(tmp_path / "masks" / "cat" / "a.png", np.ones((8, 12), dtype=np.uint8), voc_palette(2))
     dataset = FolderDataset(tmp_path, "all", with_masks=True)
@@ -287,7 +283,7 @@ def test_masks_of_class_folders_in_images_are_named_from_there(tmp_path: Path) -
     assert dataset.sample(0).mask is not None
 
 
-def test_photos_are_looked_for_in_images_though_the_first_is_missing(tmp_path: Path) -> None:
+def test_photos_are_found_in_images_even_if_the_first_is_missing(tmp_path: Path) -> None:
     for name in ("b.jpg", "c.JPG"):
         write_photo(tmp_path / "images" / name)
     (tmp_path / "labels.csv").write_text("a,cat\nb,cat\nc,cat\n")
@@ -296,8 +292,10 @@ def test_photos_are_looked_for_in_images_though_the_first_is_missing(tmp_path: P
     assert Path(FolderDataset(tmp_path, "all").photo_path(2)).is_file()
 
 
-def test_a_coco_file_in_another_encoding_is_told_in_one_line_and_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
-    as_coco(tmp_path)
+def test_a_coco_file_in_another_encoding_is_refused_in_one_line_and_a_byte_order_mark_is_accepted(
+    tmp_path: Path,
+) -> None:
+    _as_coco(tmp_path)
     text = (tmp_path / "annotations.json").read_text()
     (tmp_path / "annotations.json").write_text(text, encoding="utf-8-sig")
     assert FolderDataset(tmp_path, "all").class_names == ("cat", "dog", "emu")
@@ -307,7 +305,7 @@ def test_a_coco_file_in_another_encoding_is_told_in_one_line_and_a_byte_order_ma
     assert len(str(refusal.value)) < 300 + len(str(tmp_path))
 
 
-def test_classes_that_seem_to_be_several_are_told_of(tmp_path: Path) -> None:
+def test_classes_that_look_like_several_are_reported(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "labels.csv").write_text('a.jpg,"dog, cat"\nb.jpg,dog;cat;"tench, Tinca tinca"\n')
     found: list[Problem] = []

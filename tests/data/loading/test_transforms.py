@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afa_wsss.data.loading.settings import CropSettings
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform
-from afa_wsss.errors import UserError
 
 
 def _ramp(height: int, width: int) -> np.ndarray:
@@ -29,7 +28,7 @@ def _ramp(height: int, width: int) -> np.ndarray:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_box_is_the_photo_and_all_else_is_padding(height: int, width: int, crop_size: int, seed: int) -> None:
-    crop, (y0, y1, x0, x1) = TrainTransform(crop_size)(_ramp(height, width), seed)
+    crop, (y0, y1, x0, x1) = TrainTransform(CropSettings(crop_size))(_ramp(height, width), seed)
     assert crop.shape == (crop_size, crop_size, 3)
     assert 0 <= y0 < y1 <= crop_size
     assert 0 <= x0 < x1 <= crop_size
@@ -42,13 +41,13 @@ def test_box_is_the_photo_and_all_else_is_padding(height: int, width: int, crop_
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(20, 150), width=st.integers(20, 150), seed=st.integers(0, 2**32 - 1))
 def test_box_is_as_large_as_the_scaled_photo_and_the_crop_allow(height: int, width: int, seed: int) -> None:
-    _, (y0, y1, x0, x1) = TrainTransform(64, scale=(1.5, 1.5))(_ramp(height, width), seed)
+    _, (y0, y1, x0, x1) = TrainTransform(CropSettings(64, scale=(1.5, 1.5)))(_ramp(height, width), seed)
     assert (y1 - y0, x1 - x0) == (min(64, round(1.5 * height)), min(64, round(1.5 * width)))
 
 
 def test_a_crop_at_scale_one_is_a_window_of_the_photo() -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    transform = TrainTransform(32, scale=(1.0, 1.0), mirror=0.0)
+    transform = TrainTransform(CropSettings(32, scale=(1.0, 1.0), mirror=0.0))
     windows = np.lib.stride_tricks.sliding_window_view(image, (32, 32), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     places = set()
     for seed in range(30):
@@ -60,8 +59,8 @@ def test_a_crop_at_scale_one_is_a_window_of_the_photo() -> None:
     assert len(places) > 20
 
 
-def test_small_photos_lie_anywhere_in_the_crop() -> None:
-    transform = TrainTransform(40, scale=(1.0, 1.0))
+def test_small_photos_may_be_anywhere_in_the_crop() -> None:
+    transform = TrainTransform(CropSettings(40, scale=(1.0, 1.0)))
     boxes = [transform(_ramp(20, 30), seed)[1] for seed in range(300)]
     assert {box[0] for box in boxes} == set(range(21))
     assert {box[2] for box in boxes} == set(range(11))
@@ -70,7 +69,7 @@ def test_small_photos_lie_anywhere_in_the_crop() -> None:
 @pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (1.0, 200, 200), (0.5, 70, 130)])
 def test_photos_are_mirrored_as_often_as_asked(chance: float, low: int, high: int) -> None:
     image = _ramp(32, 32)
-    transform = TrainTransform(32, scale=(1.0, 1.0), mirror=chance)
+    transform = TrainTransform(CropSettings(32, scale=(1.0, 1.0), mirror=chance))
     crops = [transform(image, seed)[0] for seed in range(200)]
     mirrored = sum(np.array_equal(crop, image[:, ::-1]) for crop in crops)
     straight = sum(np.array_equal(crop, image) for crop in crops)
@@ -79,7 +78,7 @@ def test_photos_are_mirrored_as_often_as_asked(chance: float, low: int, high: in
 
 
 def test_scales_fill_their_range() -> None:
-    transform = TrainTransform(200, scale=(0.5, 2.0))
+    transform = TrainTransform(CropSettings(200, scale=(0.5, 2.0)))
     heights = [box[1] - box[0] for box in (transform(_ramp(100, 100), seed)[1] for seed in range(100))]
     assert 50 <= min(heights) < 65
     assert 185 < max(heights) <= 200
@@ -88,7 +87,7 @@ def test_scales_fill_their_range() -> None:
 @pytest.mark.parametrize("jitter", [0.0, 0.4])
 def test_equal_seeds_give_equal_crops_whatever_was_cropped_before(jitter: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    one, other = TrainTransform(48, jitter=jitter), TrainTransform(48, jitter=jitter)
+    one, other = (TrainTransform(CropSettings(48, jitter=jitter)) for _ in range(2))
     for seed in range(5):
         other(_ramp(33, 44), seed + 100)
     for seed in (3, 1, 2):
@@ -98,42 +97,26 @@ def test_equal_seeds_give_equal_crops_whatever_was_cropped_before(jitter: float)
     assert not np.array_equal(one(image, 1)[0], one(image, 2)[0])
 
 
-def test_jitter_changes_colours_inside_the_box_alone() -> None:
+def test_jitter_changes_colors_only_inside_the_box() -> None:
     image = np.full((20, 20, 3), (200, 40, 90), dtype=np.uint8)
-    crop, (y0, y1, x0, x1) = TrainTransform(32, scale=(1.0, 1.0), jitter=0.5)(image, 1)
+    crop, (y0, y1, x0, x1) = TrainTransform(CropSettings(32, scale=(1.0, 1.0), jitter=0.5))(image, 1)
     assert (crop[y0:y1, x0:x1] != image).any()
     crop[y0:y1, x0:x1] = PADDING
     assert (crop == PADDING).all()
 
 
-def test_the_photo_is_left_as_it_was() -> None:
+def test_the_photo_is_not_modified() -> None:
     image = _ramp(40, 40)
     image.flags.writeable = False
-    TrainTransform(32, jitter=0.5)(image, 0)
+    TrainTransform(CropSettings(32, jitter=0.5))(image, 0)
     np.testing.assert_array_equal(image, _ramp(40, 40))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "complaint"),
-    [
-        ({"crop_size": 16}, "need data.crop_size of at least 32, got 16"),
-        ({"scale": (2.0, 0.5)}, r"need data.scale as \[smallest, largest\]"),
-        ({"scale": (0.0, 1.0)}, "need data.scale"),
-        ({"scale": (1.0,)}, "need data.scale"),
-        ({"mirror": 1.5}, "need mirror and jitter"),
-        ({"jitter": -0.1}, "need mirror and jitter"),
-    ],
-)
-def test_impossible_settings_are_refused(wrong: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(UserError, match=complaint):
-        TrainTransform(**({"crop_size": 32} | wrong))
-
-
-def test_padding_is_the_mean_that_photos_are_normalised_with() -> None:
+def test_padding_is_the_mean_that_photos_are_normalized_with() -> None:
     assert tuple(round(255 * mean) for mean in (0.485, 0.456, 0.406)) == PADDING
 
 
-def test_importing_asks_no_network_and_warns_of_nothing() -> None:
+def test_importing_opens_no_connection_and_warns_of_nothing() -> None:
     code = (
         "import socket, os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"
         "def refuse(*a, **k): raise SystemExit('network')\n"
@@ -141,8 +124,3 @@ def test_importing_asks_no_network_and_warns_of_nothing() -> None:
         "import afa_wsss.data.loading.transforms"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-
-
-def test_the_package_itself_is_light() -> None:
-    code = "import sys, afa_wsss.data; assert not {'torch', 'albumentations', 'PIL'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

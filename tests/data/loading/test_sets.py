@@ -5,45 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.data.samples import Noise
 from torch.utils.data import DataLoader
 
-from afa_wsss.data.base import Sample
 from afa_wsss.data.formats.voc import VOCDataset
 from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
+from afa_wsss.data.loading.settings import CropSettings
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform
 from afa_wsss.errors import UserError
-
-
-class Noise:
-    """Random photos of different sizes, in memory; the smallest data set that keeps the contract."""
-
-    class_names = ("cat", "dog")
-    palette = np.zeros((3, 3), dtype=np.uint8)
-    names = tuple("abcdef")
-    image_labels = np.tile(np.array([[1, 0]], dtype=np.uint8), (6, 1))
-
-    def __init__(self, *, with_masks: bool = True) -> None:
-        self.with_masks = with_masks
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def sample(self, index: int) -> Sample:
-        rng = np.random.default_rng(index)
-        shape = (30 + index, 50 - index)
-        mask = rng.integers(0, 3, shape, dtype=np.uint8) if self.with_masks else None
-        image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-        return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
-
-    def check_files(self) -> None:
-        pass
-
 
 KEYS = [(epoch, index) for epoch in (0, 1) for index in range(6)]
 
 
 def _train_set(seed: int = 0) -> TrainSet:
-    return TrainSet(Noise(), TrainTransform(32, jitter=0.3), seed=seed)
+    return TrainSet(Noise(), TrainTransform(CropSettings(32, jitter=0.3)), seed=seed)
 
 
 def _unchanged(item: Item) -> Item:
@@ -77,12 +52,12 @@ def test_crops_are_the_same_again_in_any_order() -> None:
         np.testing.assert_array_equal(first[key].image, backwards[key].image)
 
 
-def test_training_hands_on_no_mask() -> None:
+def test_training_items_have_no_mask() -> None:
     assert _train_set()[0, 0].mask is None
     assert len(_train_set()) == 6
 
 
-def test_seed_below_zero_is_refused() -> None:
+def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UserError, match="need seed of at least 0, got -1"):
         _train_set(-1)
 
@@ -124,7 +99,7 @@ def test_batch_without_masks() -> None:
 
 @pytest.mark.data
 def test_real_photos_become_batches(voc_mini: Path) -> None:
-    train = TrainSet(VOCDataset(voc_mini, "train"), TrainTransform(128), seed=0)
+    train = TrainSet(VOCDataset(voc_mini, "train"), TrainTransform(CropSettings(128)), seed=0)
     batch = collate([train[0, index] for index in range(3)])
     assert batch.images.shape == (3, 3, 128, 128)
     val = EvalSet(VOCDataset(voc_mini, "val", with_masks=True))

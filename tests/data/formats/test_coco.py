@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import COCO_CLASSES
 from afa_wsss.data.formats.coco import COCODataset
 from afa_wsss.errors import UserError
@@ -58,10 +58,10 @@ def test_labels_are_the_objects_of_each_photo(root: Path) -> None:
     assert sample.mask is None
 
 
-def test_masks_are_read_where_they_are_wanted(root: Path) -> None:
+def test_masks_are_read_where_they_are_requested(root: Path) -> None:
     dataset = COCODataset(root, "val2014", with_masks=True)
     with pytest.raises(
-        UserError, match=r"need masks of the photos of .*, found none as .*; draw them: afa-data coco root="
+        UserError, match=r"need masks for the photos of .*, found none at .*; draw them: afa-data coco root="
     ):
         dataset.check_files()
     label = np.full((8, 12), 80, dtype=np.uint8)
@@ -81,8 +81,9 @@ def test_missing_photos_are_found(root: Path) -> None:
 
 
 def test_missing_root_and_instances_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"need data.root to be COCO's folder, got .*nowhere"):
+    with pytest.raises(UserError, match=r"need root to be COCO's folder, got .*nowhere") as refusal:
         COCODataset(tmp_path / "nowhere", "val2014")
+    assert refusal.value.arguments == ("root",)
     with pytest.raises(UserError, match=r"need COCO's instances at .*instances_train2014\.json, found none; unpack"):
         COCODataset(root, "train2014")
 
@@ -99,7 +100,7 @@ def _with_a_new_class(content: dict[str, Any]) -> None:
     content["categories"][0]["name"] = "unicorn"
 
 
-def _with_an_escaping_name(content: dict[str, Any]) -> None:
+def _with_a_name_outside(content: dict[str, Any]) -> None:
     content["images"][0]["file_name"] = "../COCO_val2014_000000000042.jpg"
 
 
@@ -109,10 +110,10 @@ def _with_an_escaping_name(content: dict[str, Any]) -> None:
         (_without_photos, "^need COCO's instances in .*KeyError"),
         (_without_objects, "^need at least one photo with an object"),
         (_with_a_new_class, "^need COCO's instances in .*unicorn"),
-        (_with_an_escaping_name, "^need names of photos inside their folder"),
+        (_with_a_name_outside, "^need names of photos inside their folder"),
     ],
 )
-def test_spoilt_instances_are_refused(root: Path, spoil: Any, complaint: str) -> None:
+def test_malformed_instances_are_refused(root: Path, spoil: Any, complaint: str) -> None:
     content = _instances()
     spoil(content)
     (root / "annotations" / "instances_val2014.json").write_text(json.dumps(content))
@@ -120,7 +121,7 @@ def test_spoilt_instances_are_refused(root: Path, spoil: Any, complaint: str) ->
         COCODataset(root, "val2014")
 
 
-def test_instances_that_are_no_json_are_refused(root: Path) -> None:
+def test_instances_that_are_not_json_are_refused(root: Path) -> None:
     (root / "annotations" / "instances_val2014.json").write_text("{")
-    with pytest.raises(UserError, match=r"need COCO's instances in .* unpack it anew"):
+    with pytest.raises(UserError, match=r"need COCO's instances in .* unpack it again"):
         COCODataset(root, "val2014")

@@ -1,0 +1,76 @@
+"""Compares splits: classes that no training photo has, and photos that are in both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.photo_files import PhotoFiles
+
+
+def count_labels(dataset: SegmentationDataset) -> dict[str, int]:
+    """Number of photos of each class."""
+    return dict(zip(dataset.class_names, dataset.image_labels.sum(axis=0, dtype=int).tolist(), strict=True))
+
+
+def compare_splits(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
+    """Warnings about classes without training photos, validation photos without a class, and shared photos.
+
+    Args:
+        splits: The splits by their use: ``train``, ``val``, or both; others are ignored.
+    """
+    problems = []
+    train, val = splits.get("train"), splits.get("val")
+    if train is not None:
+        absent = [name for name, photos in count_labels(train).items() if not photos]
+        message = "need photos of every class to train with, {!r} has none; add some or leave the class out"
+        problems += [Problem("class without photos", name, message.format(name), "warning") for name in absent]
+    if val is not None:
+        unlabeled = [val.names[index] for index in np.flatnonzero(~val.image_labels.any(axis=1)).tolist()]
+        message = "need the classes of a photo to score them, {} has none; label it unless it shows none"
+        problems += [Problem("no class", name, message.format(name), "warning") for name in unlabeled]
+    if train is not None and val is not None:
+        message = "need other photos to validate with than to train with, {} is in both{}; take it off one list"
+        problems += [
+            Problem("in train and val", name, message.format(name, place), "warning")
+            for name, place in _shared_photos(train, val)
+        ]
+    return problems
+
+
+def _shared_photos(train: SegmentationDataset, val: SegmentationDataset) -> Iterator[tuple[str, str]]:
+    """Photos of ``val`` that are in ``train`` too: the same file, or the same content under another name."""
+    if not (isinstance(train, PhotoFiles) and isinstance(val, PhotoFiles)):
+        trained_names = set(train.names)
+        yield from ((name, "") for name in val.names if name in trained_names)
+        return
+    trained = {Path(train.photo_path(index)) for index in range(len(train))}
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in sorted(trained):
+        by_size[_size(path)].append(path)
+    digests: dict[Path, bytes] = {}
+    for index, name in enumerate(val.names):
+        path = Path(val.photo_path(index))
+        if path in trained:
+            yield name, ""
+            continue
+        for other in by_size.get(_size(path), []) if _size(path) else []:
+            if _digest(path, digests) == _digest(other, digests):
+                yield name, f", as {other}"
+                break
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _digest(path: Path, known: dict[Path, bytes]) -> bytes:
+    if path not in known:
+        known[path] = hashlib.sha256(path.read_bytes()).digest()
+    return known[path]

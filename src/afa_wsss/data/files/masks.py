@@ -1,0 +1,140 @@
+"""Reading, checking and writing masks: palette or grayscale PNGs with one class id per pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from afa_wsss.data.base import FilePath, Mask, Palette, Photo
+from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, read_header
+from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, why_unreadable
+from afa_wsss.errors import UserError
+from afa_wsss.types import IGNORE_INDEX
+
+
+def read_mask(path: FilePath, classes: int) -> Mask:
+    """Reads the class of every pixel, as stored or, where EXIF rotates the mask, upright.
+
+    Args:
+        path: The file.
+        classes: Number of classes with background: values from 0 to ``classes - 1``, and 255, are accepted.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        UserError: Where the file is missing, cannot be decoded, is a color image or holds another value.
+    """
+    with _open_mask(path) as image:
+        mask = np.asarray(ImageOps.exif_transpose(image))
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = [int(value) for value in values if value >= classes and value != IGNORE_INDEX]
+    if unknown:
+        raise UserError(
+            f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {unknown}; "
+            "fix the mask or the list of classes"
+        )
+    return mask.astype(np.uint8, copy=False)
+
+
+def read_mask_size(path: FilePath) -> tuple[int, int]:
+    """Width and height of a mask; decodes only a file that looks incomplete.
+
+    Raises:
+        UserError: As ``read_mask``, but not for damage in the middle of a file and not for unknown values.
+    """
+    with _open_mask(path) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
+        end = LAST_BYTES.get(image.format or "", b"")
+        file.seek(-len(end), 2)
+        if not end or file.read() != end:
+            image.load()
+        return image.size
+
+
+@contextmanager
+def _open_mask(path: FilePath) -> Iterator[Image.Image]:
+    """An open mask of a supported mode; what goes wrong while it is read is raised as ``UserError``."""
+    try:
+        with Image.open(path) as image:
+            check_pixels(path, *image.size)
+            if image.mode not in ("P", "L"):
+                raise UserError(
+                    f"need a palette or grayscale mask with one class id per pixel, {path} has mode {image.mode}; "
+                    "convert it"
+                )
+            yield image
+    except FileNotFoundError as error:
+        raise UserError(f"need a mask at {path}, found none; fix the list or the folder", kind="missing") from error
+    except UserError:
+        raise
+    except PILLOW_ERRORS as error:
+        reason, kind = why_unreadable(path, error)
+        raise UserError(f"need a mask that can be decoded, got {path} ({reason}); replace it", kind=kind) from error
+
+
+def write_mask(path: Path, label: Mask, palette: Palette) -> None:
+    """Writes class ids as a palette PNG, the form of VOC's masks; creates missing folders.
+
+    Args:
+        path: The file.
+        label: (H, W) class ids; 255 is shown in white.
+        palette: (c, 3) RGB colors to show the classes in.
+    """
+    image = Image.fromarray(label, mode="P")
+    colors = np.full((256, 3), 255, dtype=np.uint8)
+    colors[: len(palette)] = palette
+    image.putpalette(colors.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, format="PNG")
+
+
+def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: FilePath) -> Mask:
+    """The mask of an upright photo; a mask drawn on the photo as stored, on its side, is rotated like the photo.
+
+    Args:
+        name: The photo's name, for the message.
+        image: (H, W, 3) upright photo.
+        mask: Its class ids.
+        photo: The photo's file; its header is read where the sizes differ.
+
+    Returns:
+        (H, W) class ids.
+
+    Raises:
+        UserError: Where the mask has another size than the photo.
+    """
+    if image.shape[:2] == mask.shape[::-1] != mask.shape and (turn := ROTATIONS.get(read_header(photo).orientation)):
+        mask = np.asarray(Image.fromarray(mask).transpose(turn))
+    if image.shape[:2] != mask.shape:
+        raise _wrong_size(name, image.shape[1::-1], mask.shape[::-1])
+    return mask
+
+
+def check_mask_size(name: str, path: FilePath, photo: PhotoHeader) -> None:
+    """Checks, from the headers alone, that ``fit_mask`` will accept a mask.
+
+    Args:
+        name: The photo's name, for the message.
+        path: The mask's file.
+        photo: The photo's header.
+
+    Raises:
+        UserError: Where the mask has another size than the photo, and as ``read_mask_size``.
+    """
+    size = read_mask_size(path)
+    if size != photo.size and not (size == photo.size[::-1] and photo.orientation in ROTATIONS):
+        raise _wrong_size(name, photo.size, size)
+
+
+def _wrong_size(name: str, photo: tuple[int, ...], mask: tuple[int, ...]) -> UserError:
+    """Sizes are width and height."""
+    return UserError(
+        f"need a mask of its photo's size, {name} has a photo of {photo[0]}x{photo[1]} and a mask of "
+        f"{mask[0]}x{mask[1]}; fix one of them",
+        kind="size_mismatch",
+    )
