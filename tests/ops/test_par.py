@@ -5,8 +5,10 @@ import pytest
 import torch
 from tests.oracles import refinement
 
-from afa_wsss.ops import par
-from afa_wsss.ops.par import _apply_shifted, _apply_sparse, _apply_sum, neighbour_kernel, refine
+from afa_wsss.errors import UserError
+from afa_wsss.ops import par_forms
+from afa_wsss.ops.par import PARSettings, neighbor_kernel, propagate_scores, refine
+from afa_wsss.ops.par_forms import propagate_shifted, propagate_sparse
 from afa_wsss.ops.pseudo_label import box_mask
 
 
@@ -20,7 +22,7 @@ def test_equals_the_official_output(golden, case, steps) -> None:
     )
 
 
-def test_equals_the_sum_over_neighbours_one_pixel_at_a_time() -> None:
+def test_equals_the_sum_over_neighbors_one_pixel_at_a_time() -> None:
     image, scores = torch.rand(1, 3, 9, 7), torch.rand(1, 2, 9, 7)
     expected = refinement.refine(image[0].double().numpy(), scores[0].double().numpy(), dilations=(1, 3), steps=3)
     refined = refine(image, scores, dilations=(1, 3), steps=3)[0].numpy()
@@ -28,24 +30,24 @@ def test_equals_the_sum_over_neighbours_one_pixel_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
-def test_all_forms_agree(boxes) -> None:
+def test_faster_forms_of_applying_equal_the_formula(boxes) -> None:
     image, scores = torch.rand(2, 3, 12, 15), torch.rand(2, 4, 12, 15)
-    kernel = neighbour_kernel(image, boxes=boxes)
+    kernel = neighbor_kernel(image, boxes=boxes)
     inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
-    forms = [form(kernel, scores, 4) * inside for form in (_apply_shifted, _apply_sparse, _apply_sum)]
-    for form in forms[1:]:
-        torch.testing.assert_close(form, forms[0])
+    expected = propagate_scores(kernel, scores, 4) * inside
+    for form in (propagate_shifted, propagate_sparse):
+        torch.testing.assert_close(form(kernel, scores, 4) * inside, expected)
 
 
 @pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
-def test_weights_in_one_and_rows_by_rows_agree(boxes, monkeypatch) -> None:
+def test_weights_by_rows_equal_the_formula(boxes, monkeypatch) -> None:
     image = torch.rand(2, 3, 12, 15)
-    whole = neighbour_kernel(image, boxes=boxes).weights
-    monkeypatch.setattr(par, "_PIXELS_AT_ONCE", 70)
-    torch.testing.assert_close(neighbour_kernel(image, boxes=boxes).weights, whole)
+    whole = neighbor_kernel(image, boxes=boxes).weights
+    monkeypatch.setattr(par_forms, "_PIXELS_AT_ONCE", 70)
+    torch.testing.assert_close(neighbor_kernel(image, boxes=boxes).weights, whole)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
-    torch.testing.assert_close(neighbour_kernel(image, boxes=boxes).weights * inside, whole * inside)
+    torch.testing.assert_close(neighbor_kernel(image, boxes=boxes).weights * inside, whole * inside)
 
 
 @pytest.mark.parametrize("channels", [2, 9])
@@ -95,3 +97,18 @@ def test_stays_float32_under_autocast() -> None:
     exact = refine(image, scores)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(refine(image, scores), exact)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "argument"),
+    [
+        ({"dilations": ()}, "dilations"),
+        ({"dilations": (0,)}, "dilations"),
+        ({"steps": -1}, "steps"),
+        ({"w1": 0.0}, "w1"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(wrong, argument) -> None:
+    with pytest.raises(UserError, match="need") as raised:
+        PARSettings(**wrong)
+    assert argument in raised.value.arguments

@@ -55,7 +55,7 @@ class SegmentationScores(MulticlassConfusionMatrix):
         """Adds the pixels of a batch."""
         super().update(prediction.long(), truth.long())
 
-    def has_truth(self) -> bool:
+    def has_target(self) -> bool:
         """Whether any batch was added, in this process."""
         return self._update_count > 0
 

@@ -15,6 +15,20 @@ from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.ops.image import resize
 from afa_wsss.types import AFAOutput
 
+CAM_SCALES = (1.0, 0.5, 1.5)
+"""Scales of the class activation maps (AFA, section 4.1); the largest gives the affinity."""
+
+
+def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
+    """``scales`` as a tuple.
+
+    Raises:
+        UserError: For no scale or one that is not above 0, as the argument ``name``.
+    """
+    if not scales or min(scales) <= 0:
+        raise UserError(f"need scales above 0, got {list(scales)}", arguments=(name,))
+    return tuple(scales)
+
 
 @runtime_checkable
 class Activates(Protocol):
@@ -42,7 +56,7 @@ def multi_scale_cam(
     model: Activates,
     images: Float[Tensor, "b 3 H W"],
     *,
-    scales: Sequence[float] = (1.0, 0.5, 1.5),
+    scales: Sequence[float] = CAM_SCALES,
     classes: Int[Tensor, "b s"] | None = None,
     known: AFAOutput | None = None,
 ) -> tuple[Float[Tensor, "b s H W"], Float[Tensor, "b n n"]]:
@@ -65,8 +79,7 @@ def multi_scale_cam(
     Raises:
         UserError: For no scale or one that is not above 0.
     """
-    if not scales or min(scales) <= 0:
-        raise UserError(f"need scales above 0, got {list(scales)}")
+    check_scales(scales, "scales")
     total, affinity = images.new_zeros(()), None
     largest = list(scales).index(max(scales))
     for index, scale in enumerate(scales):
@@ -115,8 +128,7 @@ def multi_scale_logits(
     Raises:
         UserError: For no scale or one that is not above 0.
     """
-    if not scales or min(scales) <= 0:
-        raise UserError(f"need scales above 0, got {list(scales)}")
+    check_scales(scales, "scales")
     size, best = images.shape[-2:], images.new_full((), float("-inf"), dtype=torch.float32)
     for scale in scales:
         scaled = _scaled(images, scale)

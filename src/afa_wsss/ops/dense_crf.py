@@ -5,6 +5,8 @@ Source: Krähenbühl, Koltun, "Efficient Inference in Fully Connected CRFs with 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -14,7 +16,45 @@ from afa_wsss.ops.bilateral import bilateral_lattice, position_lattice
 from afa_wsss.ops.permutohedral import Lattice
 
 LOWEST_PROBABILITY = 1e-5
-"""Of a class at a pixel: a class that the network rules out can still come back from its neighbours."""
+"""Floor of each probability: a class that the network rules out can still come back from its neighbors."""
+
+
+@dataclass(frozen=True)
+class CRFSettings:
+    """Settings of the dense CRF, with the paper's values.
+
+    Attributes:
+        steps: Steps of the mean field.
+        position_sigma: Width w of the kernel exp(-d^2 / (2 w^2)) of the distance, in pixels.
+        position_weight: Weight of that kernel; 0 leaves it out.
+        bilateral_sigma_xy: Width in pixels of the kernel of distance and color.
+        bilateral_sigma_rgb: Width of that kernel in color values of 0-255.
+        bilateral_weight: Weight of that kernel; 0 leaves it out.
+    """
+
+    steps: int = 10
+    position_sigma: float = 3.0
+    position_weight: float = 3.0
+    bilateral_sigma_xy: float = 64.0
+    bilateral_sigma_rgb: float = 5.0
+    bilateral_weight: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Checks the settings once.
+
+        Raises:
+            UserError: For negative steps or weights, and widths that are not above 0.
+        """
+        for name in ("steps", "position_weight", "bilateral_weight"):
+            if getattr(self, name) < 0:
+                raise UserError(f"need {name} of at least 0, got {getattr(self, name)}", arguments=(name,))
+        for name in ("position_sigma", "bilateral_sigma_xy", "bilateral_sigma_rgb"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"need {name} above 0, got {getattr(self, name)}", arguments=(name,))
+
+
+PAPER = CRFSettings()
+"""The only place of the CRF's defaults, for the function below."""
 
 
 def _messages(lattice: Lattice, weight: float) -> Lattice:
@@ -60,12 +100,12 @@ def dense_crf(
     image: Shaped[Tensor, "b 3 _ _"],
     probabilities: Float[Tensor, "b c H W"],
     *,
-    steps: int = 10,
-    position_sigma: float = 3.0,
-    position_weight: float = 3.0,
-    bilateral_sigma_xy: float = 64.0,
-    bilateral_sigma_rgb: float = 5.0,
-    bilateral_weight: float = 4.0,
+    steps: int = PAPER.steps,
+    position_sigma: float = PAPER.position_sigma,
+    position_weight: float = PAPER.position_weight,
+    bilateral_sigma_xy: float = PAPER.bilateral_sigma_xy,
+    bilateral_sigma_rgb: float = PAPER.bilateral_sigma_rgb,
+    bilateral_weight: float = PAPER.bilateral_weight,
 ) -> Float[Tensor, "b c H W"]:
     """Mean field of a fully connected CRF with Potts costs and two Gaussian kernels, each normalised symmetrically.
 

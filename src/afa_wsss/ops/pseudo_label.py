@@ -61,13 +61,13 @@ def background_scores(
     return scores.masked_fill(~present[..., None, None], float("-inf")).softmax(dim=1)
 
 
-def strongest(scores: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b H W"]:
+def argmax_labels(scores: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b H W"]:
     """The class of the highest score; of equal ones the first."""
     # On a CPU several times faster than argmax over a dimension that is not the last.
     return scores.max(dim=1).indices.to(torch.uint8)
 
 
-def read_cam(
+def cam_labels(
     cam: Float[Tensor, "b k H W"], image_labels: Float[Tensor, "b k"], background_score: float
 ) -> UInt8[Tensor, "b H W"]:
     """The present class of the highest activation, or 0 where none is above the background score."""
