@@ -53,7 +53,7 @@ class PartShapesSettings:
         """Checks the name of the classes."""
         if self.classes not in CLASS_SETS:
             raise UserError(
-                f"need classes to be one of {', '.join(CLASS_SETS)}, got {self.classes}", arguments=("classes",)
+                f"need classes to be one of {', '.join(CLASS_SETS)}; got {self.classes}", arguments=("classes",)
             )
 
 
