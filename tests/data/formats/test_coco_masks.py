@@ -78,9 +78,9 @@ def test_masks_of_another_rule_are_drawn_again_and_the_users_own_are_kept(coco: 
         COCODataset(coco, "val2014", with_masks=True, crowd=False, min_area=3).check_files()
     assert apply_rule(folder, strict) == 3
     assert _draw(coco, strict) == 2
-    as_told = COCODataset(coco, "val2014", with_masks=True)
-    assert as_told.rule == strict
-    as_told.check_files()
+    as_drawn = COCODataset(coco, "val2014", with_masks=True)
+    assert as_drawn.rule == strict
+    as_drawn.check_files()
 
 
 def test_collected_labels_are_those_of_the_instances(coco: Path) -> None:
