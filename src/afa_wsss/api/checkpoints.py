@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,9 +104,7 @@ def read_training_state(path: str) -> dict[str, Any]:
 def network_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's part of the module's weights."""
     prefix = "network."
-    return {
-        key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)
-    }
+    return {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
 
 
 def read_checkpoint(path: str) -> Checkpoint:
@@ -129,27 +127,27 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 
 _OFFICIAL = {
-    len(VOC_CLASSES): ("voc12", "afa", VOC_CLASSES),
-    len(COCO_CLASSES): ("coco14", "afa_coco", COCO_CLASSES),
+    len(VOC_CLASSES): ("voc12", {}, VOC_CLASSES),
+    len(COCO_CLASSES): ("coco14", {"supervision": "afa_coco", "supervision/refinement": "par_coco"}, COCO_CLASSES),
 }
-"""Data, supervision and class names by the number of classes; files of conf/."""
+"""Data, the files of conf/ that differ from the defaults of AFA's labels, and class names by the number of classes."""
 
 
 def _official(path: str) -> Checkpoint:
     found = read_reference_checkpoint(path)
     if found.num_classes not in _OFFICIAL:
         raise UserError(
-            f"need an official AFA checkpoint of 20 classes (VOC) or 80 (COCO), {path} has {found.num_classes}; to train "
-            "on from it with your own data give it as the pretrained weights of a model"
+            f"need an official AFA checkpoint of 20 classes (VOC) or 80 (COCO), {path} has {found.num_classes}; to go "
+            "on training with your own data, give it as the pretrained weights of a model"
         )
-    data, supervision, class_names = _OFFICIAL[found.num_classes]
+    data, differing, class_names = _OFFICIAL[found.num_classes]
     model = {"backbone": found.backbone, "decoder_width": found.decoder_width, "pretrained": None}
     config = {
         "name": Path(path).stem,
         "seed": 0,
         "model": model,
         "data": _recipe("data", data),
-        "supervision": {"_target_": "afa_wsss.supervision.AFALabels"} | _paper_supervision(supervision),
+        "supervision": _supervision(differing),
         "inference": _recipe("inference", "paper"),
     }
     palette = voc_palette(len(class_names) + 1)
@@ -162,8 +160,9 @@ def _recipe(group: str, name: str) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != "defaults" and value != "???"}
 
 
-def _paper_supervision(name: str) -> dict[str, Any]:
-    """Settings of AFA's labels, with its refinement's."""
-    values = {key: value for key, value in _recipe("supervision", name).items() if "${" not in str(value)}
-    refinement = {"_target_": "afa_wsss.supervision.PAR"} | values.get("refinement", {})
-    return values | {"refinement": refinement}
+def _supervision(differing: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of AFA's labels and their refinement, from the files of conf/ that hold differences."""
+    values = {group: _recipe(group, name) for group, name in differing.items()}
+    refinement = {"_target_": "afa_wsss.supervision.PAR"} | values.get("supervision/refinement", {})
+    own = {"_target_": "afa_wsss.supervision.AFALabels"} | values.get("supervision", {})
+    return own | {"refinement": refinement}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.config_file import write_config
@@ -150,5 +150,5 @@ def _make_module(checkpoint: Checkpoint, settings: RunSettings, data: AFADataMod
     )
 
 
-def _no_training(*_: object) -> None:
+def _no_training(*_: object) -> Any:
     raise RuntimeError("an evaluation trains nothing")

@@ -122,9 +122,7 @@ class Segmenter:
     def predict(self, photo: Photo, *, crf: bool | None = None, scores: bool = False) -> Segmentation: ...
 
     @overload
-    def predict(
-        self, photo: Sequence[Photo], *, crf: bool | None = None, scores: bool = False
-    ) -> list[Segmentation]: ...
+    def predict(self, photo: list[Photo], *, crf: bool | None = None, scores: bool = False) -> list[Segmentation]: ...
 
     def predict(self, photo: Any, *, crf: bool | None = None, scores: bool = False) -> Any:
         """Labels every pixel by the segmentation branch, which is not told any classes.
@@ -186,7 +184,7 @@ class Segmenter:
             classes: Names of the classes that are in the photo.
 
         Raises:
-            UserError: For no class or an unknown one, a photo that cannot be read, and a label maker that makes no pixel
+            UserError: For no class or an unknown one, a photo that cannot be read, and a label maker without pixel
                 labels.
         """
         columns, pixels = self._columns(classes), as_pixels(photo)
@@ -240,9 +238,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(
-            f"need a device of auto, cpu, cuda or cuda:N, got {name!r}", arguments=("device",)
-        ) from error
+        raise UserError(f"need a device of auto, cpu, cuda or cuda:N, got {name!r}", arguments=("device",)) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"need a GPU for device={name}, torch {torch.__version__} sees none; use device=cpu", arguments=("device",)

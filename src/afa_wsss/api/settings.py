@@ -74,9 +74,9 @@ class TrainSettings(RunSettings):
         resume: ``last.ckpt`` of a run to go on with.
         output_dir: Folder of the run.
         loss: Terms of the total loss by name.
-        optimizer: Learning rates and decay.
-        scheduler: Warm-up and decay of the learning rates.
         trainer: Steps, intervals, devices, precision.
+        optimizer: Learning rates and weight decay.
+        scheduler: Warm-up and decay of the learning rates.
         callbacks: Callbacks of Lightning by name, beside those that every run has.
         logger: Loggers of Lightning by name.
     """
@@ -84,22 +84,25 @@ class TrainSettings(RunSettings):
     resume: str | None = None
     output_dir: str = "outputs"
     loss: dict[str, LossTerm] = field(default_factory=dict)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
     callbacks: dict[str, Callback] = field(default_factory=dict)
     logger: dict[str, Logger] = field(default_factory=dict)
 
 
-def changes(kind: type, *names: str) -> Any:
-    """A field for changes to a stored ``kind``: values by name, None and missing ones keep what is stored.
+def changes(kind: type, *names: str) -> dict[str, Any]:
+    """Metadata of a field for changes to a stored ``kind``: values by name, None and missing ones keep what is stored.
 
     Args:
         kind: A dataclass.
         names: Fields that may change; none for all.
     """
-    chosen = names or tuple(one.name for one in fields(kind))
-    return field(default_factory=dict, metadata={"changes": kind, "names": chosen})
+    return {"changes": kind, "names": names or tuple(one.name for one in fields(kind))}
+
+
+DATA_CHANGES = changes(DataSettings, "root", "val_split", "eval_batch_size", "num_workers")
+INFERENCE_CHANGES = changes(InferenceSettings)
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ class EvaluateSettings:
 
     checkpoint: str
     output_dir: str = "outputs/eval"
-    data: dict[str, Any] = changes(DataSettings, "root", "val_split", "eval_batch_size", "num_workers")
-    inference: dict[str, Any] = changes(InferenceSettings)
+    data: dict[str, Any] = field(default_factory=dict, metadata=DATA_CHANGES)
+    inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     trainer: DeviceSettings = field(default_factory=DeviceSettings)
     pictures: int = 12
 
@@ -161,7 +164,7 @@ class PredictSettings:
     checkpoint: str
     input: str
     output_dir: str = "outputs/predict"
-    inference: dict[str, Any] = changes(InferenceSettings)
+    inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     device: str = "auto"
 
 
@@ -178,7 +181,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
     if "cam_scales" in inference:
         if not hasattr(maker, "cam_scales"):
             raise UserError(
-                f"need a label maker with cam_scales, {type(maker).__name__} has none; leave inference.cam_scales alone",
+                f"need a label maker with cam_scales, {type(maker).__name__} has none; leave cam_scales alone",
                 arguments=("inference.cam_scales",),
             )
         maker = replace(maker, cam_scales=inference["cam_scales"])  # type: ignore[type-var]  # a dataclass

@@ -224,7 +224,10 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
 def _write(prepared: Prepared, metrics: Mapping[str, float], config: Mapping[str, Any]) -> dict[str, Path]:
     """Scores and report; the files by what they are, checkpoints among them."""
     folder, kept, settings = Path(prepared.settings.output_dir), prepared.checkpoints, prepared.settings
-    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{settings.trainer.max_steps:,}")]
+    facts = [
+        ("backbone", backbone_name(settings.model.backbone)),
+        ("training steps", f"{settings.trainer.max_steps:,}"),
+    ]
     run = run_info(prepared.module, settings.name, facts=facts, config=config, losses=tuple(settings.loss))
     written = write_results(folder, metrics, run, folder / "logs" / "metrics.csv")
     best = {} if kept.best_score is None else {"best checkpoint": kept.best}

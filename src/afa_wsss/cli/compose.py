@@ -97,13 +97,13 @@ def _parts(config: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
         if isinstance(owner, DictConfig) and isinstance(owner.get(key), DictConfig):
             yield owner, key, f"{holder}.{key}".lstrip(".")
     maker = config.get("supervision")
-    for key in maker if isinstance(maker, DictConfig) else ():
+    for key in map(str, maker if isinstance(maker, DictConfig) else ()):
         if not OmegaConf.is_missing(maker, key) and isinstance(maker[key], DictConfig) and TARGET in maker[key]:
-            yield maker, str(key), f"supervision.{key}"
+            yield maker, key, f"supervision.{key}"
     losses = config.get("loss")
-    for key in losses if isinstance(losses, DictConfig) else ():
+    for key in map(str, losses if isinstance(losses, DictConfig) else ()):
         if isinstance(losses[key], DictConfig):
-            yield losses, str(key), f"loss.{key}"
+            yield losses, key, f"loss.{key}"
 
 
 def _complete(owner: DictConfig, key: str, name: str) -> None:

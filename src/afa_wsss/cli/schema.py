@@ -14,7 +14,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -27,7 +27,7 @@ Twin = tuple[str, Any, Any]
 
 
 @cache
-def schema_of(kind: type, *, part: bool = False) -> type:
+def schema_of(kind: Any, *, part: bool = False) -> type:
     """A mutable dataclass with the settings of ``kind``, as OmegaConf understands them.
 
     Args:
@@ -69,7 +69,7 @@ def _changes(kind: type, names: Sequence[str]) -> tuple[Any, Any]:
     """Some fields of a dataclass, each None by default: what is stored elsewhere is kept."""
     hints = get_type_hints(kind)
     twin = make_dataclass(
-        f"{kind.__name__}Changes", [(name, Optional[accepted(hints[name])], field(default=None)) for name in names]
+        f"{kind.__name__}Changes", [(name, _optional(accepted(hints[name])), field(default=None)) for name in names]
     )
     return twin, field(default_factory=twin)
 
@@ -109,7 +109,7 @@ def accepted(hint: Any) -> Any:
         return hint
     if origin in (Union, types.UnionType):
         others = [one for one in inner if one is not type(None)]
-        return Optional[accepted(others[0])] if len(others) == 1 else Any
+        return _optional(accepted(others[0])) if len(others) == 1 else Any
     if origin in (list, tuple, Sequence) and inner and accepted(inner[0]) in PRIMITIVES:
         return list[inner[0]]  # type: ignore[valid-type]  # an annotation made at run time
     if origin in (dict, Mapping):
@@ -117,6 +117,10 @@ def accepted(hint: Any) -> Any:
     if isinstance(hint, type) and is_dataclass(hint) and not _is_seam(hint):
         return schema_of(hint)
     return Any
+
+
+def _optional(hint: Any) -> Any:
+    return hint if hint is Any else hint | None
 
 
 def _is_seam(hint: Any) -> bool:

@@ -18,9 +18,7 @@ class DenseCRF(CRFSettings, Refinement):
 
     name = "crf"
 
-    def prepare(
-        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
-    ) -> CRFRefiner:
+    def prepare(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> CRFRefiner:
         """A refiner of photos rounded to uint8."""
         return CRFRefiner(self, (photos * 255).round().to(torch.uint8), boxes, full_frames=full_frames)
 

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.ops.image import resample, resize, source_coordinates
-from afa_wsss.ops.par import PARKernel, PARSettings, apply_kernel, neighbor_kernel
+from afa_wsss.ops.par import PARSettings, apply_kernel, neighbor_kernel
+from afa_wsss.ops.par_forms import PARKernel
 from afa_wsss.supervision.refinement import Refinement, Refiner
 
 
@@ -20,9 +21,7 @@ class PAR(PARSettings, Refinement):
 
     name = "par"
 
-    def prepare(
-        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
-    ) -> PARRefiner:
+    def prepare(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> PARRefiner:
         """A refiner whose kernels are made when they are first needed."""
         return PARRefiner(self, photos, boxes, full_frames=full_frames)
 

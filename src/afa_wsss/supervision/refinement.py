@@ -50,9 +50,7 @@ class Refinement(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def prepare(
-        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
-    ) -> Refiner:
+    def prepare(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> Refiner:
         """What depends on the photos alone, made once for all score maps.
 
         Args:
@@ -79,9 +77,7 @@ class NoRefinement(Refinement):
 
     name = "none"
 
-    def prepare(
-        self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool
-    ) -> Refiner:
+    def prepare(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> Refiner:
         """A refiner that returns its input."""
         height, width = photos.shape[-2:]
         return Unrefined((height, width))

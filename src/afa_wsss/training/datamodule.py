@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.files.parallel import available_cores
-from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
 
@@ -142,7 +142,8 @@ class AFADataModule(lightning.LightningDataModule):
         processes = _processes()[1]
         if len(self.val_set) < processes:
             raise UserError(
-                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; use fewer devices",
+                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; use fewer "
+                "devices",
                 arguments=("trainer.devices",),
             )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)

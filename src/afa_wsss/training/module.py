@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -98,9 +98,7 @@ class AFAModule(lightning.LightningModule):
         self.log("train/loss", total.detach())
         return total
 
-    def supervise(
-        self, batch: Batch, images: Tensor, output: AFAOutput, terms: Mapping[str, LossTerm]
-    ) -> Targets:
+    def supervise(self, batch: Batch, images: Tensor, output: AFAOutput, terms: Mapping[str, LossTerm]) -> Targets:
         """What ``terms`` compare; the label maker is asked only where one of them needs more than the batch holds.
 
         Raises:
@@ -128,9 +126,7 @@ class AFAModule(lightning.LightningModule):
         branch = {BRANCH: Labels(argmax_labels(logits))}
         if self.crf:
             branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes))
-        return Inspection(
-            stages, branch, output.class_logits, output.affinity, self.network.grid(*images.shape[-2:])
-        )
+        return Inspection(stages, branch, output.class_logits, output.affinity, self.network.grid(*images.shape[-2:]))
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; the inspection goes on to the callbacks that draw and write."""

@@ -43,9 +43,7 @@ class OptimizerSettings:
         if self.lr <= 0:
             raise UserError(f"need a learning rate above 0, got lr={self.lr}", arguments=("lr",))
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(
-                f"need two betas of at least 0 and below 1, got {list(self.betas)}", arguments=("betas",)
-            )
+            raise UserError(f"need two betas of at least 0 and below 1, got {list(self.betas)}", arguments=("betas",))
 
 
 def afa_optimizer(network: AFA, settings: OptimizerSettings, *, others: Iterable[Parameter] = ()) -> AdamW:

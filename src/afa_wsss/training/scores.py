@@ -68,11 +68,11 @@ class ValidationScores(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """``val/miou`` of the branch, ``val/<stage>_miou`` of the others, ``val/iou/<class>``, ``val/class_f1``, ..."""
         scores = {f"val/{name}": value for name, value in self.image_labels.compute().items()}
+        labels, sweeps = dict(self.labels.items()), dict(self.sweeps.items())
         for name in self.stages:
-            metric = self.labels[name] if name in self.labels else None
+            metric, sweep = labels.get(name), sweeps.get(name)
             if isinstance(metric, SegmentationScores) and metric.has_target():
                 scores |= self._branch_scores(metric) if name == BRANCH else {f"val/{name}_miou": metric.compute().miou}
-            sweep = self.sweeps[name] if name in self.sweeps else None
             if isinstance(sweep, BackgroundSweep) and sweep.update_called:
                 best = sweep.compute()
                 scores |= {f"val/{name}_best_miou": best.miou, f"val/{name}_best_background": best.background}

@@ -29,9 +29,7 @@ def loss_table(losses: Mapping[str, LossTerm]) -> nn.ModuleDict:
 
 def active_terms(losses: nn.ModuleDict, step: int) -> dict[str, LossTerm]:
     """The terms that count at ``step``, by name."""
-    return {
-        name: term for name, term in losses.items() if isinstance(term, LossTerm) and term.is_active(step)
-    }
+    return {name: term for name, term in losses.items() if isinstance(term, LossTerm) and term.is_active(step)}
 
 
 def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> None:
@@ -46,8 +44,8 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
         if term.weight > 0 and missing:
             raise UserError(
                 f"need a label maker that makes {' and '.join(missing)} for the loss {name!r}, "
-                f"{type(label_maker).__name__} makes {', '.join(label_maker.makes)}; choose another label maker, or give "
-                "the loss a weight of 0",
+                f"{type(label_maker).__name__} makes {', '.join(label_maker.makes)}; choose another label maker, or "
+                "give the loss a weight of 0",
                 kind="missing_target",
                 arguments=(f"loss.{name}",),
             )

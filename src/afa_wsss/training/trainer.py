@@ -140,9 +140,7 @@ def evaluation_trainer(settings: DeviceSettings, *, callbacks: Sequence[Callback
 
 def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
     try:
-        return lightning.Trainer(
-            **arguments, **others, use_distributed_sampler=False, enable_model_summary=False
-        )
+        return lightning.Trainer(**arguments, **others, use_distributed_sampler=False, enable_model_summary=False)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"need values that lightning.Trainer takes, got: {error}") from error
 

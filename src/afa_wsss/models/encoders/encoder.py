@@ -1,4 +1,4 @@
-"""What every backbone is to the three branches: feature maps, and the attention that AFA reads."""
+"""The seam for backbones: feature maps, and the attention that AFA reads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.weights.layouts import StateDict, Translated
 
 READ_BLOCKS = 2
 """Attention logits are read from this many blocks at the end of the last stage (AFA, section 3.2)."""
 
 NORMS: tuple[type[nn.Module], ...] = (nn.LayerNorm, nn.RMSNorm)
-"""Of tokens; the batch norms of a convolutional stem are none."""
+"""Norms of tokens; the batch norms of a convolutional stem are not among them."""
 
 
 class Grid(NamedTuple):
@@ -39,11 +40,11 @@ def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
 
 
 class Attention(NamedTuple):
-    """What attention logits are made of. They are n x n for each head, so whoever can do without does not make them.
+    """Queries and keys. Their products are n x n for each head, so they are multiplied only where that is needed.
 
     Attributes:
-        queries: Of each head.
-        keys: Likewise.
+        queries: Query vectors of each head, before scaling.
+        keys: Key vectors of each head.
     """
 
     queries: Float[Tensor, "b heads n d"]
@@ -67,7 +68,7 @@ class EncoderOutput(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """A backbone. One of your own derives from this and gets its name in ``backbones.create_encoder``.
+    """A backbone; docs/extending.md derives one of its own.
 
     Attributes:
         widths: Channels of each feature map, finest first.
@@ -87,7 +88,8 @@ class Encoder(nn.Module, ABC):
         if min(height, width) < self.smallest_side:
             raise UserError(
                 f"need images of at least {self.smallest_side} pixels a side, got {height} x {width}; "
-                "give larger images or crops, or leave out the smallest scale"
+                "use larger images or crops, or leave out the smallest scale",
+                kind="too_small",
             )
         return self.encode(images, attention=attention)
 
@@ -109,12 +111,28 @@ class Encoder(nn.Module, ABC):
             parameter for module in self.modules() if isinstance(module, NORMS) for parameter in module.parameters()
         ]
 
-    @property
-    @abstractmethod
-    def smallest_side(self) -> int:
-        """Pixels that an image needs a side."""
+    def acts_in_training(self) -> bool:
+        """Whether training mode changes what the encoder gives in its present state.
+
+        An encoder declares it from its own parts, so that passes for class activation maps can be shared with those of
+        training. True, which is always right, costs one pass more per step.
+        """
+        return self.training
+
+    def from_file(self, weights: StateDict) -> Translated | None:
+        """The tensors of a file in a layout that only this encoder knows, under its names; None for no such layout.
+
+        Layouts that are known by their names (``models.weights.layouts``) come first, this encoder's own among them.
+        """
+        del weights
+        return None
 
     @property
-    @abstractmethod
+    def smallest_side(self) -> int:
+        """Pixels that both sides of an image need."""
+        return 1
+
+    @property
     def default_weights(self) -> str | None:
-        """Where the weights that go with the name are, as ``model.pretrained`` names them, if there are any."""
+        """Where the weights that go with the backbone's name are, as ``pretrained`` takes it; None for nowhere."""
+        return None

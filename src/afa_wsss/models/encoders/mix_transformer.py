@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map, to_tokens
-from afa_wsss.models.encoders.mix_block import EfficientAttention, MixBlock, TokenComparison
+from afa_wsss.models.encoders.mix_block import DropPath, EfficientAttention, MixBlock, TokenMixing
+from afa_wsss.models.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,10 @@ class MixTransformerConfig:
         widths: Channels of a token.
         depths: Number of blocks.
         heads: Attention heads of a block.
-        strides: Of the patch embeddings; their product is the stride of the token grid.
+        strides: Strides of the patch embeddings; their product is the stride of the token grid.
         reductions: Keys and values are taken from a grid this many times coarser.
         mlp_ratio: Hidden over outer channels in the feed-forward layers.
-        convolutional_stem: Whether the first embedding is a few small convolutions with batch norm instead of one large
-            one: without ImageNet a small transformer learns several times sooner so (Xiao et al., NeurIPS 2021).
-        silent_attention: Whether nothing passes from token to token by attention: the blocks that AFA reads compare
-            queries and keys for the affinity, the others hold no attention. Without ImageNet, attention learns to tell
-            every token what is somewhere in the photo, and class activation maps light up all over.
-        weights: Where pretrained ones are, as ``model.pretrained`` names them.
+        weights: Where pretrained ones are, as ``pretrained`` takes it.
     """
 
     widths: tuple[int, int, int, int]
@@ -44,23 +40,11 @@ class MixTransformerConfig:
     strides: tuple[int, int, int, int] = (4, 2, 2, 1)
     reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
     mlp_ratio: int = 4
-    convolutional_stem: bool = False
-    silent_attention: bool = False
     weights: str | None = None
 
 
 _WIDE = (64, 128, 320, 512)
 MIX_TRANSFORMERS = {
-    "mit_nano": MixTransformerConfig(
-        (32, 64, 96, 128),
-        (1, 1, 2, 2),
-        heads=(1, 2, 3, 4),
-        strides=(4, 2, 1, 1),
-        reductions=(1, 1, 1, 1),
-        convolutional_stem=True,
-        silent_attention=True,
-        weights="nano",
-    ),
     "mit_b0": MixTransformerConfig((32, 64, 160, 256), (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b0"),
     "mit_b1": MixTransformerConfig(_WIDE, (2, 2, 2, 2), weights="hf-hub:nvidia/mit-b1"),
     "mit_b2": MixTransformerConfig(_WIDE, (3, 4, 6, 3), weights="hf-hub:nvidia/mit-b2"),
@@ -68,7 +52,7 @@ MIX_TRANSFORMERS = {
     "mit_b4": MixTransformerConfig(_WIDE, (3, 8, 27, 3), weights="hf-hub:nvidia/mit-b4"),
     "mit_b5": MixTransformerConfig(_WIDE, (3, 6, 40, 3), weights="hf-hub:nvidia/mit-b5"),
 }
-"""SegFormer's sizes (its table 6) with AFA's strides, and a nano size whose grid is at 1/8, for small pictures."""
+"""SegFormer's sizes (its table 6) with AFA's strides."""
 
 
 class PatchEmbedding(nn.Module):
@@ -86,19 +70,9 @@ class PatchEmbedding(nn.Module):
         return self.norm(to_tokens(maps)), Grid(*maps.shape[-2:])
 
 
-def _patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d:
+def patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d:
+    """The convolution that makes overlapping patches."""
     return nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2)
-
-
-def _convolutional_stem(width: int) -> nn.Sequential:
-    """Photo to ``width`` channels at a quarter of the size, in three 3x3 convolutions and a 1x1."""
-    narrow = 3 * width // 4
-
-    def convolution(channels: int, wide: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(channels, wide, 3, stride, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-
-    layers = [*convolution(3, narrow, 2), *convolution(narrow, narrow, 1), *convolution(narrow, 2 * narrow, 2)]
-    return nn.Sequential(*layers, nn.Conv2d(2 * narrow, width, 1))
 
 
 class MixStage(nn.Module):
@@ -127,8 +101,8 @@ class MixStage(nn.Module):
 class MixTransformer(Encoder):
     """The four stages; ``widths`` has one width for each."""
 
-    def __init__(self, config: MixTransformerConfig, *, drop_path_rate: float = 0.1) -> None:
-        """The chance of dropping a path grows linearly from 0 at the first block to ``drop_path_rate`` at the last."""
+    def __init__(self, config: MixTransformerConfig, *, drop_path_rate: float = ModelSettings.drop_path_rate) -> None:
+        """The drop path rate grows linearly from 0 at the first block to ``drop_path_rate`` at the last."""
         super().__init__()
         self.config = config
         self.widths = config.widths
@@ -137,16 +111,23 @@ class MixTransformer(Encoder):
         rates = (drop_path_rate * index / (blocks_in_all - 1) for index in range(blocks_in_all))
         stages, channels = [], 3
         for index, width in enumerate(config.widths):
-            if index == 0 and config.convolutional_stem:
-                projection: nn.Module = _convolutional_stem(width)
-            else:
-                projection = _patches(channels, width, kernel=3 if index else 7, stride=config.strides[index])
-            hidden, attentions = config.mlp_ratio * width, _attentions(config, index)
-            blocks = [MixBlock(width, attention, hidden, next(rates)) for attention in attentions]
-            stages.append(MixStage(PatchEmbedding(projection, width), blocks, width))
+            hidden = config.mlp_ratio * width
+            blocks = [MixBlock(width, mixing, hidden, next(rates)) for mixing in self.token_mixing(index)]
+            stages.append(MixStage(PatchEmbedding(self.projection(index, channels), width), blocks, width))
             channels = width
         self.stages = nn.ModuleList(stages)
-        self.apply(_initialise)
+        self.apply(_initialize)
+
+    def projection(self, stage: int, channels: int) -> nn.Module:
+        """What makes the tokens of a stage from ``channels`` channels: a strided convolution."""
+        width, stride = self.config.widths[stage], self.config.strides[stage]
+        return patches(channels, width, kernel=3 if stage else 7, stride=stride)
+
+    def token_mixing(self, stage: int) -> Sequence[TokenMixing | None]:
+        """What each block of a stage attends by."""
+        config = self.config
+        width, heads, reduction = config.widths[stage], config.heads[stage], config.reductions[stage]
+        return [EfficientAttention(width, heads, reduction) for _ in range(config.depths[stage])]
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Features of all stages."""
@@ -160,10 +141,13 @@ class MixTransformer(Encoder):
 
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
-        attending = (EfficientAttention, TokenComparison)
-        attentions = [module for module in self.stages[-1].modules() if isinstance(module, attending)]
-        layers = [layer for attention in attentions[-READ_BLOCKS:] for layer in attention.logit_layers()]
+        mixing = [module for module in self.stages[-1].modules() if isinstance(module, TokenMixing)]
+        layers = [layer for one in mixing[-READ_BLOCKS:] for layer in one.logit_layers()]
         return [parameter for layer in layers for parameter in layer.parameters()]
+
+    def acts_in_training(self) -> bool:
+        """Whether a block in training mode drops paths."""
+        return any(part.training and part.rate > 0 for part in self.modules() if isinstance(part, DropPath))
 
     @property
     def default_weights(self) -> str | None:
@@ -185,17 +169,8 @@ class MixTransformer(Encoder):
         return Grid(height, width)
 
 
-def _attentions(config: MixTransformerConfig, stage: int) -> list[EfficientAttention | TokenComparison | None]:
-    """What each block of a stage attends by."""
-    width, heads, depth = config.widths[stage], config.heads[stage], config.depths[stage]
-    if not config.silent_attention:
-        return [EfficientAttention(width, heads, config.reductions[stage]) for _ in range(depth)]
-    compared = READ_BLOCKS if stage == len(config.widths) - 1 else 0
-    return [TokenComparison(width, heads) if block >= depth - compared else None for block in range(depth)]
-
-
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal for linear layers, fan-out normal for convolutions, as SegFormer starts."""
+def _initialize(module: nn.Module) -> None:
+    """Truncated normal for linear layers, fan-out normal for convolutions, as in SegFormer."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -206,24 +181,32 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def mix_transformer(name: str, *, drop_path_rate: float = 0.1, strides: Sequence[int] | None = None) -> MixTransformer:
+def mix_transformer(
+    name: str, *, drop_path_rate: float = ModelSettings.drop_path_rate, strides: Sequence[int] | None = None
+) -> MixTransformer:
     """Builds a MiT by name.
 
     Args:
         name: One of ``MIX_TRANSFORMERS``.
         drop_path_rate: See ``MixTransformer``.
-        strides: Of the four patch embeddings; None for the size's own.
+        strides: Strides of the four patch embeddings; None for the size's own.
 
     Raises:
-        UserError: For not four strides, or a first stride other than that of a convolutional stem.
+        UserError: For strides that are not four of at least 1.
     """
-    config = MIX_TRANSFORMERS[name]
-    if strides is not None:
-        if len(strides) != 4 or min(strides) < 1:
-            raise UserError(f"need four strides of at least 1, as [4, 2, 2, 1]; got {list(strides)}")
-        if config.convolutional_stem and strides[0] != config.strides[0]:
-            raise UserError(
-                f"need strides of {name} to begin with {config.strides[0]}, its stem's; got {list(strides)}"
-            )
-        config = replace(config, strides=(strides[0], strides[1], strides[2], strides[3]))
-    return MixTransformer(config, drop_path_rate=drop_path_rate)
+    return MixTransformer(with_strides(MIX_TRANSFORMERS[name], strides), drop_path_rate=drop_path_rate)
+
+
+def with_strides(config: MixTransformerConfig, strides: Sequence[int] | None) -> MixTransformerConfig:
+    """The same size with other strides; None for its own.
+
+    Raises:
+        UserError: For strides that are not four of at least 1.
+    """
+    if strides is None:
+        return config
+    if len(strides) != 4 or min(strides) < 1:
+        raise UserError(
+            f"need four strides of at least 1, as [4, 2, 2, 1]; got {list(strides)}", arguments=("strides",)
+        )
+    return replace(config, strides=(strides[0], strides[1], strides[2], strides[3]))

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import NORMS, READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map
+from afa_wsss.models.encoders.training_parts import acts_in_training
+from afa_wsss.models.settings import ModelSettings
 from afa_wsss.models.weights.hub import HUB_PREFIX
-from afa_wsss.models.weights.layouts import StateDict
+from afa_wsss.models.weights.layouts import StateDict, Translated
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = 4
@@ -120,6 +122,14 @@ class VisionTransformerEncoder(Encoder):
             seen = Attention(*(torch.cat(parts, dim=1) for parts in zip(*read, strict=True)))
         return EncoderOutput(tuple(to_map(features, grid) for features in tokens), seen)
 
+    def acts_in_training(self) -> bool:
+        """Whether a part of timm's model drops something or normalizes by the batch."""
+        return self.training and any(acts_in_training(part) for part in self.transformer.modules())
+
+    def from_file(self, weights: StateDict) -> Translated:
+        """The tensors of a file in timm's layout, or in one that timm translates."""
+        return Translated(in_timms_layout(self, weights), "timm")
+
     @property
     def default_weights(self) -> str | None:
         """Where timm keeps the weights that go with the name; None where it keeps none on the hub."""
@@ -171,7 +181,9 @@ def similar_names(name: str) -> list[str]:
     return difflib.get_close_matches(name, timm.list_models(), n=3)
 
 
-def create_vision_transformer(name: str, *, drop_path_rate: float = 0.1) -> VisionTransformerEncoder:
+def create_vision_transformer(
+    name: str, *, drop_path_rate: float = ModelSettings.drop_path_rate
+) -> VisionTransformerEncoder:
     """Builds a transformer of timm with random weights.
 
     Args:

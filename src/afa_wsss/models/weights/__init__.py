@@ -1,1 +1,15 @@
-"""Weights from files and from the hub, recognized by their names; no network is known here."""
+"""Weights from files and from the hub, recognized by their names; no network is known here.
+
+``load_reference_checkpoint`` builds a network, so its module lies above this package and is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_reference_checkpoint":
+        return getattr(importlib.import_module("afa_wsss.models.reference"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

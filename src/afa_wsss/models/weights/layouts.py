@@ -105,6 +105,13 @@ _REFERENCE_BRANCHES = Names(
 )
 
 
+class Translated(NamedTuple):
+    """Weights under the names of a backbone, and the title of the layout that they came in."""
+
+    weights: dict[str, Tensor]
+    title: str
+
+
 class Layout(NamedTuple):
     """One kind of file that holds a backbone.
 
@@ -164,7 +171,7 @@ def without_wrappers(weights: StateDict) -> StateDict:
     return {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
 
 
-def recognise(weights: StateDict, own: Collection[str] = ()) -> Layout | None:
+def recognize(weights: StateDict, own: Collection[str] = ()) -> Layout | None:
     """The layout whose sign is among the names; ours too where any name is among those of the backbone, ``own``."""
     found = next((layout for layout in LAYOUTS if layout.sign in weights), None)
     return OURS if found is None and not weights.keys().isdisjoint(own) else found

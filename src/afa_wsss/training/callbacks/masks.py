@@ -25,8 +25,8 @@ class MaskWriter(Callback):
 
         Args:
             folder: Where to.
-            stage: ``segmentation`` for the segmentation branch (after the dense CRF, if any), the name of a stage of the
-                label maker, or None for its last one.
+            stage: ``segmentation`` for the segmentation branch (after the dense CRF, if any), the name of a stage of
+                the label maker, or None for its last one.
         """
         self.folder, self.stage = Path(folder), stage
 

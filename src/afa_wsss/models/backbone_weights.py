@@ -1,0 +1,68 @@
+"""Weights of a backbone from a file or the hub, in whatever layout they come."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import nn
+
+from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.models.weights.files import find_weights, listed, load_strictly, read_weights
+from afa_wsss.models.weights.layouts import (
+    LAYOUTS,
+    affinity_head_of,
+    backbone_of,
+    recognize,
+    without_wrappers,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_WEIGHTS = ("default", "true")
+"""Names of the weights that go with the backbone's name; the second as timm calls them."""
+
+
+def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module | None = None) -> None:
+    """Loads the weights of a backbone, and logs which layout they were in.
+
+    Args:
+        encoder: What to load into.
+        pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, ``"nano"`` for the file
+            that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
+            whole network the backbone is taken; see ``weights.layouts.LAYOUTS``.
+        affinity_head: Loaded too where the file is of an AFA network: it reads this attention and knows no classes.
+
+    Raises:
+        UserError: Where there is no such file, its layout is not known, or it does not fit.
+    """
+    if pretrained.lower() in DEFAULT_WEIGHTS:
+        pretrained = _default_weights(encoder)
+    weights = without_wrappers(read_weights(find_weights(pretrained)))
+    head = affinity_head_of(weights)
+    layout = recognize(weights, own=encoder.state_dict().keys())
+    if layout is not None:
+        weights, title = backbone_of(weights, layout), layout.title
+    elif (found := encoder.from_file(weights)) is not None:
+        weights, title = found
+    else:
+        raise UserError(
+            f"need weights in a layout that is known, {pretrained} has names as {listed(sorted(weights), 3)}; known "
+            f"are: {', '.join(known.title for known in LAYOUTS)}",
+            kind="layout",
+            arguments=("pretrained",),
+        )
+    load_strictly(encoder, weights, source=f"{pretrained} (layout: {title})")
+    if affinity_head is not None and head:
+        load_strictly(affinity_head, head, source=f"the affinity head of {pretrained}")
+    logger.info("backbone from %s (layout: %s)", pretrained, title)
+
+
+def _default_weights(encoder: Encoder) -> str:
+    if encoder.default_weights is None:
+        raise UserError(
+            "need a file of weights, none goes with the name of this backbone; give the path of one, or None (null) "
+            "for random weights",
+            arguments=("pretrained",),
+        )
+    return encoder.default_weights

@@ -1,0 +1,87 @@
+"""Networks from settings, with their weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from afa_wsss.errors import UserError
+from afa_wsss.models.afa import AFA
+from afa_wsss.models.backbone_weights import load_backbone
+from afa_wsss.models.encoders.create import create_encoder
+from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.models.reference import is_reference_checkpoint, load_network
+from afa_wsss.models.settings import ModelSettings
+
+
+def create_model(
+    backbone: str | Callable[[], Encoder] = "mit_b1",
+    num_classes: int = 20,
+    *,
+    pretrained: str | None = None,
+    **settings: Any,
+) -> AFA:
+    """Builds a network by the name of its backbone.
+
+    Args:
+        backbone: See ``ModelSettings``.
+        num_classes: Foreground classes.
+        pretrained: See ``ModelSettings``; random weights unless they are asked for.
+        settings: Other fields of ``ModelSettings``.
+
+    Raises:
+        UserError: For an unknown backbone or setting, and for weights that do not fit.
+
+    Example:
+        >>> network = create_model("mit_b0", num_classes=3)
+        >>> network(torch.zeros(1, 3, 64, 64)).affinity.shape
+        torch.Size([1, 16, 16])
+    """
+    known = [field.name for field in fields(ModelSettings)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise UserError(f"need settings of {', '.join(known)}; got {', '.join(unknown)}", arguments=unknown)
+    return build_model(ModelSettings(backbone=backbone, pretrained=pretrained, **settings), num_classes)
+
+
+def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool = True) -> AFA:
+    """Builds a network from its settings.
+
+    Args:
+        settings: Backbone, branches, weights.
+        num_classes: Foreground classes.
+        pretrained: Whether to load the weights that ``settings.pretrained`` names.
+
+    Raises:
+        UserError: For an unknown backbone, and for weights that do not fit.
+    """
+    network = AFA(_encoder(settings), num_classes, settings)
+    weights = settings.pretrained if pretrained else None
+    if weights is not None and is_reference_checkpoint(weights):
+        load_network(network, weights)
+    elif weights is not None:
+        load_backbone(network.encoder, weights, affinity_head=network.affinity_head)
+    return network
+
+
+def _encoder(settings: ModelSettings) -> Encoder:
+    if isinstance(settings.backbone, str):
+        return create_encoder(settings.backbone, drop_path_rate=settings.drop_path_rate, strides=settings.strides)
+    if not callable(settings.backbone):
+        raise UserError(
+            f"need the name of a backbone, or a callable that returns an Encoder; got {settings.backbone!r}",
+            arguments=("backbone",),
+        )
+    if settings.strides is not None:
+        raise UserError(
+            f"need strides=None (null) for a backbone of one's own, got {settings.strides}", arguments=("strides",)
+        )
+    takes_rate = "drop_path_rate" in inspect.signature(settings.backbone).parameters
+    encoder = settings.backbone(**({"drop_path_rate": settings.drop_path_rate} if takes_rate else {}))
+    if not isinstance(encoder, Encoder):
+        raise UserError(
+            f"need a backbone that is an afa_wsss.models.Encoder, got {type(encoder).__name__}", arguments=("backbone",)
+        )
+    return encoder
