@@ -79,3 +79,11 @@ def test_the_wheel_holds_the_package_and_its_configuration(tmp_path: Path):
     conf = {f"afa_wsss/conf/{path.relative_to(ROOT / 'conf').as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert shipped == {name for name in package if "__pycache__" not in name} | conf
     assert {"afa_wsss/py.typed", "afa_wsss/report/page.html", "afa_wsss/conf/train.yaml"} <= shipped
+
+
+def test_continuous_integration_runs_both_checks_on_every_supported_python():
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
+    supported = [match[1] for name in classifiers if (match := re.fullmatch(r".* :: Python :: (3\.\d+)", name))]
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == supported
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make check", "make test"]
