@@ -1,19 +1,28 @@
-"""Curves over training steps as the coordinates of a drawing; the report's template draws them."""
+"""Curves over training steps as the coordinates of a drawing; the template of the page draws them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from afa_wsss.report.ticks import round_ticks, tick_texts
+
 WIDTH, HEIGHT = 480, 210
 TOP, RIGHT, BOTTOM, LEFT = 14, 10, 26, 40
+LETTER = 6.4
+"""Width of a letter of the drawing's font, generously: the text is laid out before any browser measures it."""
+
+LINE_HEIGHT = 14
+
 MOST_POINTS = 160
 """A longer curve is drawn as the means of this many stretches."""
 
 MOST_DOTS = 24
-"""A curve of at most so many points has a dot at each, which tells its value under the pointer."""
+"""A curve of at most this many points has a dot at each, which shows its value under the pointer."""
+
+FAR_APART = 20.0
+"""Curves whose largest values differ by more than this factor are drawn in charts of their own."""
 
 Point = tuple[float, float]
 
@@ -25,12 +34,20 @@ class Curve(NamedTuple):
     points: Sequence[Point]
 
 
+class Series(NamedTuple):
+    """A logged value to draw, its label, and the name of its color in the template."""
+
+    name: str
+    label: str
+    color: str
+
+
 class Dot(NamedTuple):
-    """A point of a line in the drawing, and what it tells."""
+    """A point of a line in the drawing, and the text under the pointer."""
 
     x: float
     y: float
-    told: str
+    text: str
 
 
 class Line(NamedTuple):
@@ -38,14 +55,14 @@ class Line(NamedTuple):
 
     Attributes:
         label: Name in the key below the chart.
-        colour: Name of the template's colour.
+        color: Name of a color of the template.
         path: Points of an SVG polyline.
         last: Last value, for the key.
         dots: Empty for a long curve.
     """
 
     label: str
-    colour: str
+    color: str
     path: str
     last: str
     dots: Sequence[Dot]
@@ -58,51 +75,55 @@ class Tick(NamedTuple):
     text: str
 
 
+class Mark(NamedTuple):
+    """A dashed line where a phase begins; its text starts at ``x``, or ends there if ``leftward``, at height ``y``."""
+
+    x: float
+    y: float
+    text: str
+    leftward: bool
+
+
 class Chart(NamedTuple):
-    """Lines that share their axes; ``marks`` are steps at which something begins."""
+    """Lines that share their axes; ``left`` is where the plot begins."""
 
     title: str
+    left: float
     lines: Sequence[Line]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
-    marks: Sequence[Tick]
-
-
-class Series(NamedTuple):
-    """Which logged value a chart shows, under which label and in which of the template's colours."""
-
-    name: str
-    label: str
-    colour: str
+    marks: Sequence[Mark]
 
 
 class Frame(NamedTuple):
-    """The ranges that a drawing shows."""
+    """The ranges of values that a drawing shows, and the margins around them."""
 
     first: float
     last: float
     low: float
     high: float
+    left: float = LEFT
+    top: float = TOP
 
     def x(self, step: float) -> float:
         """Distance from the left edge."""
-        return LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
+        return self.left + (step - self.first) / (self.last - self.first) * (WIDTH - self.left - RIGHT)
 
     def y(self, value: float) -> float:
         """Distance from the upper edge."""
-        return TOP + (self.high - value) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+        return self.top + (self.high - value) / (self.high - self.low) * (HEIGHT - self.top - BOTTOM)
 
 
 def draw_chart(
     title: str, wanted: Sequence[Series], history: Sequence[Curve], marks: Mapping[str, int] | None = None
 ) -> Chart | None:
-    """The curves of one chart, scaled to its frame.
+    """The curves of one chart, scaled to its frame; all charts of one history share the range of steps.
 
     Args:
         title: Over the chart.
         wanted: What to draw, in this order.
         history: Curves by name; those not wanted are left out.
-        marks: Steps at which something begins, by its name; shown where the curves reach them.
+        marks: Steps at which a phase begins, by its title; those outside the range of steps are left out.
 
     Returns:
         None where nothing that is wanted has two points.
@@ -111,15 +132,54 @@ def draw_chart(
     shown = [(series, points[series.name]) for series in wanted if series.name in points]
     if not shown:
         return None
-    frame = _frame([point for _, line in shown for point in line])
-    reached = {name: step for name, step in (marks or {}).items() if frame.first < step < frame.last}
+    steps = [step for line in points.values() for step, _ in line]
+    low, high = _value_range([value for _, line in shown for _, value in line])
+    ticks = round_ticks(low, high)
+    texts = tick_texts(ticks)
+    left = max(LEFT, 12 + LETTER * max(map(len, texts), default=0))
+    frame = Frame(min(steps), max(*steps, min(steps) + 1), low, high, left)
+    placed = place_marks(marks or {}, frame)
+    frame = frame._replace(top=max([TOP, *(mark.y + 6 for mark in placed)]))
     return Chart(
         title,
+        left,
         [_line(series, line, frame) for series, line in shown],
         [Tick(frame.x(tick), f"{tick:,.0f}") for tick in round_ticks(frame.first, frame.last)],
-        [Tick(frame.y(tick), f"{tick:g}") for tick in round_ticks(frame.low, frame.high)],
-        [Tick(frame.x(step), name) for name, step in reached.items()],
+        [Tick(frame.y(tick), text) for tick, text in zip(ticks, texts, strict=True)],
+        placed,
     )
+
+
+def split_by_magnitude(wanted: Sequence[Series], history: Sequence[Curve]) -> list[list[Series]]:
+    """Groups of series that are readable in one chart, in the order of ``wanted``; series without a curve are left out.
+
+    The largest absolute values of a group differ by a factor of at most ``FAR_APART``; a curve that is 0 throughout
+    is drawn among the smallest.
+    """
+    largest = {curve.name: max(abs(value) for _, value in curve.points) for curve in history if curve.points}
+    falling = sorted((series for series in wanted if series.name in largest), key=lambda series: -largest[series.name])
+    groups: list[list[Series]] = []
+    for series in falling:
+        if not groups or 0 < largest[series.name] * FAR_APART < largest[groups[-1][0].name]:
+            groups.append([])
+        groups[-1].append(series)
+    return sorted((sorted(group, key=wanted.index) for group in groups), key=lambda group: wanted.index(group[0]))
+
+
+def place_marks(marks: Mapping[str, int], frame: Frame) -> list[Mark]:
+    """Marks inside the range of steps, their texts in as many lines as they need not to cover each other."""
+    placed: list[Mark] = []
+    ends: list[float] = []
+    for text, step in sorted(marks.items(), key=lambda mark: mark[1]):
+        if not frame.first < step < frame.last:
+            continue
+        x, width = frame.x(step), 8 + LETTER * len(text)
+        leftward = x + width > WIDTH and x - width > 0
+        start, end = (x - width, x) if leftward else (x, x + width)
+        row = next((row for row, taken in enumerate(ends) if taken <= start), len(ends))
+        ends[row : row + 1] = [end]
+        placed.append(Mark(x, TOP - 4 + LINE_HEIGHT * row, text, leftward))
+    return placed
 
 
 def thin_out(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
@@ -130,35 +190,20 @@ def thin_out(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [_mean(points[start:end]) for start, end in pairwise(edges)]
 
 
-def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most ``most`` round numbers from ``low`` to ``high``, their distance 1, 2 or 5 times a power of 10."""
-    unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * factor for factor in (1, 2, 5, 10, 20) if _count(low, high, unit * factor) <= most)
-    first = math.ceil(low / step - 1e-9)
-    return [round((first + index) * step, 10) for index in range(_count(low, high, step))]
-
-
-def _count(low: float, high: float, step: float) -> int:
-    """How many multiples of ``step`` lie between ``low`` and ``high``."""
-    return math.floor(high / step + 1e-9) - math.ceil(low / step - 1e-9) + 1
-
-
 def _mean(points: Sequence[Point]) -> Point:
     steps, values = zip(*points, strict=True)
     return sum(steps) / len(points), sum(values) / len(points)
 
 
-def _frame(points: Sequence[Point]) -> Frame:
-    """All points, and a little air above and below; what is never negative is not shown below 0."""
-    steps, values = zip(*points, strict=True)
-    air = 0.08 * (max(values) - min(values)) or 0.08 * abs(max(values)) or 1.0
-    low = min(values) - air
-    low = max(0.0, low) if min(values) >= 0 else low
-    return Frame(min(steps), max(*steps, min(steps) + 1), low, max(values) + air)
+def _value_range(values: Sequence[float]) -> tuple[float, float]:
+    """All values with a margin above and below; the range stops at 0 where no value is negative."""
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
+    return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
 
 
 def _line(series: Series, points: Sequence[Point], frame: Frame) -> Line:
     path = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in points)
     dots = [Dot(frame.x(step), frame.y(value), f"step {step:,.0f}: {value:.4g}") for step, value in points]
     last = f"{points[-1][1]:.3g}"
-    return Line(series.label, series.colour, path, last, dots if len(points) <= MOST_DOTS else [])
+    return Line(series.label, series.color, path, last, dots if len(points) <= MOST_DOTS else [])

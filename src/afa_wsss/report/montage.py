@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,36 +14,33 @@ PAPER, INK, RIM = (250, 250, 248), (32, 34, 40), (160, 162, 168)
 GAP = 6
 SMALLEST_FONT, LARGEST_FONT = 10, 20
 
-Colour = Sequence[int]
-LegendEntry = tuple[str, Colour]
+Picture = UInt8[np.ndarray, "_ _ 3"]
+LegendEntry = tuple[str, Sequence[int]]
 
 
 def montage(
-    rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]],
-    titles: Sequence[str],
-    *,
-    cell: int = 192,
-    legend: Sequence[LegendEntry] = (),
+    rows: Sequence[Mapping[str, Picture]], *, cell: int = 192, legend: Sequence[LegendEntry] = ()
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Lays out pictures, each in its own proportions; a row is as high as its highest picture.
 
     Args:
-        rows: Pictures of any sizes, as many in a row as there are titles.
-        titles: Over the columns; a long one takes several lines.
+        rows: Pictures of any sizes by the title of their column. Columns are in the order in which their titles first
+            appear; a cell that a row lacks stays empty.
         cell: Longer side of each picture in the sheet, in pixels.
-        legend: Names and RGB colours, below the table, wrapped at its width.
+        legend: Names and RGB colors, below the table, wrapped at its width.
 
     Returns:
-        One picture, ``6 + len(titles) * (cell + 6)`` wide.
+        One picture, ``6 + columns * (cell + 6)`` wide.
 
     Raises:
-        ValueError: Where a row has another number of pictures than there are titles.
+        ValueError: Where there is no picture.
     """
-    if any(len(row) != len(titles) for row in rows):
-        raise ValueError(f"need {len(titles)} pictures a row, got {sorted({len(row) for row in rows})}")
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    if not titles:
+        raise ValueError("need at least one picture, got none")
     parts = [
         _titles(titles, cell),
-        *(_row(row, cell) for row in rows),
+        *(_row([row.get(title) for title in titles], cell) for row in rows),
         *([_legend(legend, cell, len(titles))] if legend else []),
     ]
     sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), PAPER)
@@ -70,7 +67,7 @@ def _font_of(cell: int) -> ImageFont.FreeTypeFont:
 
 
 def _titles(titles: Sequence[str], cell: int) -> Image.Image:
-    """The line of titles, centred over their columns, standing on the first row of pictures."""
+    """The line of titles, centered over their columns, standing on the first row of pictures."""
     font = _font_of(cell)
     wrapped = [_wrap(title, font, cell) for title in titles]
     step = round(1.25 * font.size)
@@ -103,17 +100,17 @@ def _cut(word: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return next((short for short in fitting if font.getlength(short) <= width), "…")
 
 
-def _row(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], cell: int) -> Image.Image:
-    """One row, as high as its highest picture, and the gap below."""
-    fitted = [_fit(picture, cell) for picture in pictures]
-    height = max((picture.height for picture in fitted), default=0)
+def _row(pictures: Sequence[Picture | None], cell: int) -> Image.Image:
+    """One row, as high as its highest picture, and the gap below; None leaves its cell empty."""
+    fitted = {column: _fit(picture, cell) for column, picture in enumerate(pictures) if picture is not None}
+    height = max((picture.height for picture in fitted.values()), default=0)
     strip = Image.new("RGB", (_left(len(pictures), cell), height + GAP), PAPER)
-    for column, picture in enumerate(fitted):
+    for column, picture in fitted.items():
         strip.paste(picture, (_left(column, cell) + (cell - picture.width) // 2, (height - picture.height) // 2))
     return strip
 
 
-def _fit(picture: UInt8[np.ndarray, "_ _ 3"], cell: int) -> Image.Image:
+def _fit(picture: Picture, cell: int) -> Image.Image:
     """A picture scaled to touch the sides of its cell; small ones keep their pixels sharp."""
     height, width = picture.shape[:2]
     factor = cell / max(height, width)
@@ -130,9 +127,9 @@ def _legend(legend: Sequence[LegendEntry], cell: int, columns: int) -> Image.Ima
     step = round(1.7 * font.size)
     strip = Image.new("RGB", (width, GAP + step * (places[-1][1] + 1)), PAPER)
     draw = ImageDraw.Draw(strip)
-    for name, (_, colour), (left, line) in zip(names, legend, places, strict=True):
+    for name, (_, color), (left, line) in zip(names, legend, places, strict=True):
         middle, side = (line + 0.5) * step, font.size / 2
-        draw.rectangle((left, middle - side, left + 2 * side, middle + side), tuple(colour), RIM)
+        draw.rectangle((left, middle - side, left + 2 * side, middle + side), tuple(color), RIM)
         draw.text((left + 3 * side, middle), name, INK, font, anchor="lm")
     return strip
 

@@ -18,23 +18,23 @@ def overlay(
     opacity: float = 0.6,
     fade: float = 0.7,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A photo with its labelled objects in colour; background keeps the photo, unknown pixels turn pale.
+    """A photo with its labelled objects in color; background keeps the photo, unknown pixels turn pale.
 
     Args:
         image: RGB.
         label: Class of each pixel, background 0, 255 unknown.
         palette: RGB of each class, background first.
-        opacity: Of the classes' colours.
-        fade: How far the photo loses its own colours, so that they are not taken for classes: 0 keeps them, 1 is grey.
+        opacity: Of the classes' colors.
+        fade: How far the photo loses its own colors, so that they are not taken for classes: 0 keeps them, 1 is gray.
     """
     strength = np.where(label == 0, 0.0, opacity)[..., None]
-    return _mix(_mix(image, _grey(image), fade), colorize(label, palette), strength)
+    return _mix(_mix(image, _gray(image), fade), colorize(label, palette), strength)
 
 
 def heat_map(
     image: UInt8[np.ndarray, "H W 3"], scores: Float[np.ndarray, "h w"], *, opacity: float = 0.65
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Scores over the photo in grey: dark violet is 0, light yellow is 1.
+    """Scores over the photo in gray: dark violet is 0, light yellow is 1.
 
     Args:
         image: RGB.
@@ -44,7 +44,7 @@ def heat_map(
     height, width = image.shape[:2]
     grown = Image.fromarray(scores.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     heat = matplotlib.colormaps["inferno"](np.clip(np.asarray(grown), 0, 1))[..., :3] * 255
-    return _mix(_grey(image), heat, opacity)
+    return _mix(_gray(image), heat, opacity)
 
 
 def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int = 4) -> UInt8[np.ndarray, "H W 3"]:
@@ -52,20 +52,20 @@ def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int =
 
     Args:
         image: RGB; it is not changed.
-        row: Of the centre.
-        column: Of the centre.
+        row: Of the center.
+        column: Of the center.
         arm: Length of each arm in pixels, the rim not counted; the lines are a quarter as wide.
     """
     marked, half = image.copy(), arm // 8
-    for reach, thick, colour in ((arm + 1, half + 1, 0), (arm, half, 255)):
+    for reach, thick, color in ((arm + 1, half + 1, 0), (arm, half, 255)):
         top, left = max(0, row - reach), max(0, column - reach)
-        marked[top : row + reach + 1, max(0, column - thick) : column + thick + 1] = colour
-        marked[max(0, row - thick) : row + thick + 1, left : column + reach + 1] = colour
+        marked[top : row + reach + 1, max(0, column - thick) : column + thick + 1] = color
+        marked[max(0, row - thick) : row + thick + 1, left : column + reach + 1] = color
     return marked
 
 
-def _grey(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The photo without its colours."""
+def _gray(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The photo without its colors."""
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 

@@ -8,82 +8,81 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
-import yaml
 
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
-from afa_wsss.report.tables import STAGES, class_ious
-
-STAGE_COLOURS = ("stage-0", "stage-1", "stage-2", "stage-3", "accent")
-
-CHARTS = (
-    (
-        "Losses",
-        (
-            Series("train/classification_loss", "class", "line-0"),
-            Series("train/segmentation_loss", "segmentation", "line-1"),
-            Series("train/affinity_loss", "affinity", "line-2"),
-        ),
-    ),
-    (
-        "Validation mIoU, %",
-        tuple(Series(key, stage, colour) for (stage, key), colour in zip(STAGES, STAGE_COLOURS, strict=True)),
-    ),
-    ("Image labels, F1 in %", (Series("val/class_f1", "class branch", "line-0"),)),
-    ("Images a second", (Series("train/images_per_second", "training", "line-0"),)),
+from afa_wsss.report.run import RunInfo
+from afa_wsss.report.stages import (
+    BRANCH,
+    CLASS_F1,
+    IMAGES_PER_SECOND,
+    REFINED_BRANCH,
+    TOTAL_LOSS,
+    StageScore,
+    loss_key,
+    loss_title,
+    stage_key,
+    stage_scores,
+    stage_title,
 )
+from afa_wsss.report.tables import class_ious
+
+BRANCH_COLORS = {BRANCH: "accent", REFINED_BRANCH: "accent-deep"}
+STAGE_COLORS, LINE_COLORS = tuple(f"stage-{i}" for i in range(8)), tuple(f"line-{i}" for i in range(8))
+"""Colors that ``page.html`` defines; they repeat where there are more stages or losses."""
 
 
-class Stage(NamedTuple):
-    """A row of the stage table: mIoU in percent, and how much that is above the first row's."""
+class StageRow(NamedTuple):
+    """A row of the stage table; ``gain`` is how much the mIoU is above the first row's, None in the first."""
+
+    score: StageScore
+    gain: float | None
+    color: str
+    main: bool
+
+
+class ClassRow(NamedTuple):
+    """IoU of a class in percent, and its color as CSS."""
 
     name: str
-    miou: float
-    gain: float | None
-    colour: str
+    iou: float
+    color: str
 
 
 class Picture(NamedTuple):
-    """A picture inside the page."""
+    """A picture inside the page, as base64."""
 
     caption: str
     data: str
 
 
 def write_report(
-    folder: Path,
-    metrics: Mapping[str, float],
-    history: Sequence[Curve],
-    pictures: Sequence[Path],
-    settings: Mapping[str, Any],
-    colours: Mapping[str, Sequence[int]],
+    folder: Path, metrics: Mapping[str, float], run: RunInfo, history: Sequence[Curve], pictures: Sequence[Path]
 ) -> Path:
     """Writes ``report.html``.
 
     Args:
-        folder: Where to.
+        folder: Must exist.
         metrics: Flat, by name, in percent; what is missing or NaN is left out of the page.
+        run: Name, classes, stages, losses and settings.
         history: Curves of training; may be empty.
-        pictures: PNG files to show, put into the page.
-        settings: Shown folded away; ``name`` is the page's title.
-        colours: Of the classes by name, in 0-255.
+        pictures: PNG files to put into the page.
 
     Returns:
         The file.
     """
     known = {key: value for key, value in metrics.items() if not math.isnan(value)}
     page = _template().render(
-        name=settings.get("name", "run"),
-        facts=_facts(settings, known),
-        stages=_stages(known),
-        best_cam=(known.get("val/cam_best_miou"), known.get("val/cam_best_background")),
-        classes=[(name, iou, _css(colours.get(name, (128, 128, 128)))) for name, iou in class_ious(known).items()],
-        charts=_charts(history, settings.get("supervision", {})),
+        name=run.name,
+        facts=_facts(known, run),
+        stages=_stages(known, run.stages),
+        classes=_classes(known, run),
+        charts=_charts(history, run),
         pictures=[Picture(_caption(path), base64.b64encode(path.read_bytes()).decode()) for path in pictures],
-        settings=yaml.safe_dump(dict(settings), sort_keys=False),
+        settings=run.settings,
         frame=charts,
     )
     path = folder / "report.html"
@@ -99,36 +98,57 @@ def _template() -> jinja2.Template:
     return environment.from_string(text)
 
 
-def _facts(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The few numbers at the top of the page; the first is the largest."""
-    scores = (
-        ("mIoU of the segmentation branch", "val/miou"),
-        ("mIoU of the pseudo labels", "val/pseudo_label_miou"),
-        ("F1 of the image labels", "val/class_f1"),
-    )
-    facts = [(what, f"{metrics[key]:.1f} %") for what, key in scores if key in metrics]
-    backbone = settings.get("model", {}).get("backbone")
-    steps = settings.get("trainer", {}).get("max_steps")
-    facts += [("backbone", str(backbone))] if backbone else []
-    return facts + ([("training steps", f"{steps:,}")] if steps else [])
+def stage_colors(stages: Sequence[str]) -> dict[str, str]:
+    """Names of the template's colors: the branch has the accent, the other stages a color each in turn."""
+    others = [name for name in stages if name not in BRANCH_COLORS]
+    turn = {name: STAGE_COLORS[index % len(STAGE_COLORS)] for index, name in enumerate(others)}
+    return turn | BRANCH_COLORS
 
 
-def _stages(metrics: Mapping[str, float]) -> list[Stage]:
-    """Rows of the stage table; the first known stage has no gain."""
-    rows: list[Stage] = []
-    for (name, key), colour in zip(STAGES, STAGE_COLOURS, strict=True):
-        if key in metrics:
-            gain = metrics[key] - rows[0].miou if rows else None
-            rows.append(Stage(name, metrics[key], gain, colour))
-    return rows
+def _facts(metrics: Mapping[str, float], run: RunInfo) -> list[tuple[str, str]]:
+    """The head of the page: scores of the branch, of the label maker's last stage and of the image labels; facts."""
+    made = [name for name in run.stages if name not in BRANCH_COLORS]
+    scores = [(f"mIoU of the {stage_title(name)}", stage_key(name)) for name in (BRANCH, *made[-1:])]
+    scores.append(("F1 of the image labels", CLASS_F1))
+    return [(what, f"{metrics[key]:.1f} %") for what, key in scores if key in metrics] + list(run.facts)
 
 
-def _charts(history: Sequence[Curve], supervision: Mapping[str, Any]) -> list[Chart]:
-    """The charts that have something to show; the first two are marked where the phases of training begin."""
-    phases = {"labels from CAM": supervision.get("first_step"), "from the walk": supervision.get("walk_first_step")}
-    marks = {name: step for name, step in phases.items() if step is not None}
-    drawn = [charts.draw_chart(title, wanted, history, marks) for title, wanted in CHARTS]
+def _stages(metrics: Mapping[str, float], stages: Sequence[str]) -> list[StageRow]:
+    scores, colors = stage_scores(metrics, stages), stage_colors(stages)
+    return [
+        StageRow(score, score.miou - scores[0].miou if index else None, colors[score.name], score.name == BRANCH)
+        for index, score in enumerate(scores)
+    ]
+
+
+def _classes(metrics: Mapping[str, float], run: RunInfo) -> list[ClassRow]:
+    colors = dict(zip(("background", *run.class_names), run.palette.tolist(), strict=True))
+    return [ClassRow(name, iou, _css(colors.get(name, (128, 128, 128)))) for name, iou in class_ious(metrics).items()]
+
+
+def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
+    """The charts that have something to show; those of losses and stages are marked where a phase begins."""
+    colors = stage_colors(run.stages)
+    stages = [Series(stage_key(name), stage_title(name), colors[name]) for name in run.stages]
+    drawn = [
+        *(charts.draw_chart(title, group, history, run.marks) for title, group in _loss_groups(history, run.losses)),
+        charts.draw_chart("Validation mIoU in percent", stages, history, run.marks),
+        charts.draw_chart("F1 of the image labels in percent", [Series(CLASS_F1, "class branch", "line-0")], history),
+        charts.draw_chart("Images per second", [Series(IMAGES_PER_SECOND, "training", "line-0")], history),
+    ]
     return [chart for chart in drawn if chart is not None]
+
+
+def _loss_groups(history: Sequence[Curve], losses: Sequence[str]) -> list[tuple[str, list[Series]]]:
+    """Losses and their weighted sum, those of one magnitude together, and the title of each chart."""
+    wanted = [
+        Series(loss_key(name), loss_title(name), LINE_COLORS[index % len(LINE_COLORS)])
+        for index, name in enumerate(losses)
+    ]
+    if len(losses) > 1:
+        wanted.append(Series(TOTAL_LOSS, "total, weighted", "ink"))
+    groups = charts.split_by_magnitude(wanted, history)
+    return [("Losses" if len(group) > 1 else f"Loss: {group[0].label}", group) for group in groups]
 
 
 def _caption(path: Path) -> str:
@@ -137,6 +157,6 @@ def _caption(path: Path) -> str:
     return f"After {int(step[1]):,} steps" if step else path.stem.replace("_", " ")
 
 
-def _css(colour: Sequence[int]) -> str:
-    red, green, blue = colour
+def _css(color: Sequence[int]) -> str:
+    red, green, blue = color
     return f"rgb({red}, {green}, {blue})"

@@ -5,34 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from afa_wsss.report.charts import Curve
 from afa_wsss.report.page import write_report
+from afa_wsss.report.run import RunInfo
+
+__all__ = ["RunInfo", "read_history", "write_results"]
 
 
-def write_results(
-    folder: Path,
-    metrics: Mapping[str, float],
-    settings: Mapping[str, Any],
-    class_names: Sequence[str],
-    palette: NDArray[np.uint8],
-    history: Path | None,
-) -> dict[str, Path]:
+def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, history: Path | None) -> dict[str, Path]:
     """Writes the scores, and the report with its curves and pictures.
 
     Args:
-        folder: Of the run.
-        metrics: Flat, by name.
-        settings: Of the run.
-        class_names: Foreground classes.
-        palette: (k + 1, 3).
-        history: The CSV log, or None.
+        folder: Folder of the run; made where it is missing.
+        metrics: Flat, by name, in percent; NaN is written as null.
+        run: Name, classes, stages, losses and settings.
+        history: The CSV log of training; None where nothing was trained.
 
     Returns:
         The files by what they are.
@@ -42,13 +32,12 @@ def write_results(
     flat = {key: None if math.isnan(value) else round(value, 6) for key, value in sorted(metrics.items())}
     scores.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
     pictures = sorted((folder / "montages").glob("*.png"))[-1:]
-    colours = dict(zip(("background", *class_names), palette.tolist(), strict=True))
-    report = write_report(folder, metrics, read_history(history), pictures, settings, colours)
+    report = write_report(folder, metrics, run, read_history(history), pictures)
     return {"scores": scores, "report": report} | ({"pictures": folder / "montages"} if pictures else {})
 
 
 def read_history(path: Path | None) -> list[Curve]:
-    """Every column of the CSV log as a curve over training steps."""
+    """Every column of the CSV log as a curve over training steps; empty where there is no log."""
     if path is None or not path.is_file():
         return []
     with path.open(encoding="utf-8") as file:

@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-STAGES = (
-    ("CAM", "val/cam_miou"),
-    ("CAM + PAR", "val/cam_par_miou"),
-    ("walk", "val/walk_miou"),
-    ("walk + PAR (pseudo label)", "val/pseudo_label_miou"),
-    ("segmentation branch", "val/miou"),
-)
-"""The stages of the method in order, and where their mIoU stands."""
+from afa_wsss.report.stages import CLASS_F1, stage_scores
 
 TITLE_WIDTH = 40
-"""Columns that a table takes for its title's sake, if the title is as long."""
+"""A table is at most this wide for the sake of its title alone, in columns of the terminal."""
 
 
 def plain_table(title: str) -> Table:
-    """An empty table of the package's looks: no lines, the title at the left."""
+    """An empty table in the style of the package: no lines, the title at the left."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
-    table.min_width = min(len(title), TITLE_WIDTH)  # a title is broken where its table is narrower
+    table.min_width = min(len(title), TITLE_WIDTH)  # rich breaks a title that is wider than its table
     return table
 
 
-def stages_table(metrics: Mapping[str, float]) -> Table:
-    """MIoU in percent after each stage, and of the CAM at its best background score."""
+def stages_table(metrics: Mapping[str, float], stages: Sequence[str]) -> Table:
+    """MIoU of each stage in percent, and F1 of the image labels.
+
+    Args:
+        metrics: Flat, by name.
+        stages: Names of the stages in the order of the method; those without a score are left out.
+    """
     table = plain_table("mIoU in percent, background and classes")
     table.add_column("stage")
     table.add_column("mIoU", justify="right")
     table.add_column("")
-    for stage, key in (*STAGES, ("segmentation branch + CRF", "val/crf_miou")):
-        if key in metrics:
-            note = ""
-            if key == "val/cam_miou" and "val/cam_best_miou" in metrics:
-                best, score = metrics["val/cam_best_miou"], metrics["val/cam_best_background"]
-                note = f"{best:.1f} at its best background score, {score:.2f}"
-            table.add_row(stage, f"{metrics[key]:.1f}", note)
-    if "val/class_f1" in metrics:
-        table.add_row("image labels (class branch)", f"{metrics['val/class_f1']:.1f}", "F1")
+    for stage in stage_scores(metrics, stages):
+        note = ""
+        if stage.best_miou is not None and stage.best_background is not None:
+            note = f"{stage.best_miou:.1f} at its best background score, {stage.best_background:.2f}"
+        table.add_row(stage.title, f"{stage.miou:.1f}", note)
+    if CLASS_F1 in metrics:
+        table.add_row("image labels (class branch)", f"{metrics[CLASS_F1]:.1f}", "F1")
     return table
 
 
 def classes_table(metrics: Mapping[str, float]) -> Table:
-    """IoU of each class in percent."""
+    """IoU of each class in percent; a dash for a class that is in no photo."""
     table = plain_table("IoU in percent, segmentation branch")
     table.add_column("class")
     table.add_column("IoU", justify="right")
@@ -63,7 +59,7 @@ def class_ious(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def files_table(files: Mapping[str, Path]) -> Table:
-    """What was written, and where."""
+    """Files that exist, by what they are."""
     table = plain_table("written")
     table.add_column("what")
     table.add_column("where", overflow="fold")

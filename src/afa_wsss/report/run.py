@@ -1,0 +1,33 @@
+"""What the report is told of a run beside its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RunInfo(NamedTuple):
+    """A run, beside its scores.
+
+    Attributes:
+        name: Title of the page.
+        class_names: Foreground classes.
+        palette: (k + 1, 3) RGB in 0-255, background first.
+        stages: Prediction stages in the order of the method, e.g. ``("cam", "cam_par", "walk", "segmentation")``.
+        losses: Names of the loss table in its order; empty where nothing was trained.
+        marks: First step of each phase of training by its title.
+        facts: What and value, shown at the head of the page after the scores, e.g. ``("backbone", "mit_b1")``.
+        settings: YAML, shown folded away.
+    """
+
+    name: str
+    class_names: Sequence[str]
+    palette: NDArray[np.uint8]
+    stages: Sequence[str]
+    losses: Sequence[str]
+    marks: Mapping[str, int]
+    facts: Sequence[tuple[str, str]]
+    settings: str
