@@ -1,4 +1,7 @@
-"""Pictures: arrays in, arrays out; nothing here reads or writes files, and nothing decides when to draw."""
+"""What people look at: tables, charts, the page of a run, findings of data, and pictures.
+
+Pictures are arrays from arrays: nothing that draws them reads or writes files.
+"""
 
 from afa_wsss.report.montage import montage
 from afa_wsss.report.overlay import heat_map, mark, overlay

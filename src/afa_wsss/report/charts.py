@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from afa_wsss.report.ticks import round_ticks, tick_texts
+from afa_wsss.report.ticks import round_ticks, short_text, tick_texts
 
 WIDTH, HEIGHT = 480, 210
 TOP, RIGHT, BOTTOM, LEFT = 14, 10, 26, 40
@@ -203,7 +203,9 @@ def _value_range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _line(series: Series, points: Sequence[Point], frame: Frame) -> Line:
-    path = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in points)
-    dots = [Dot(frame.x(step), frame.y(value), f"step {step:,.0f}: {value:.4g}") for step, value in points]
-    last = f"{points[-1][1]:.3g}"
+    places = [(frame.x(step), frame.y(value)) for step, value in points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    texts = [f"step {step:,.0f}: {short_text(value, digits=4)}" for step, value in points]
+    dots = [Dot(x, y, text) for (x, y), text in zip(places, texts, strict=True)]
+    last = short_text(points[-1][1], digits=3, zeros=True)
     return Line(series.label, series.color, path, last, dots if len(points) <= MOST_DOTS else [])

@@ -13,10 +13,10 @@ from rich.text import Text
 from afa_wsss.report.tables import plain_table
 
 STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
-"""Of the levels of problems, worst first."""
+"""Style of each level of findings in the terminal, worst first."""
 
 NAMED = 5
-"""Findings of one kind that are named after the first."""
+"""How many findings of a kind are named after the first."""
 
 
 @runtime_checkable
@@ -25,15 +25,15 @@ class Finding(Protocol):
 
     @property
     def kind(self) -> str:
-        """Groups alike findings."""
+        """Two or three words; findings of one kind share a row."""
 
     @property
     def name(self) -> str:
-        """Of the photo, list or class."""
+        """Name of the photo, list or class."""
 
     @property
     def message(self) -> str:
-        """One line."""
+        """One line: what was needed, what was found, what to do."""
 
     @property
     def level(self) -> str:
@@ -41,32 +41,32 @@ class Finding(Protocol):
 
 
 def findings_table(findings: Sequence[Finding], *, root: Path) -> Table:
-    """Findings of one kind in a row, worst first: how many, and the first of them; paths are told from ``root`` on."""
+    """One row per kind of finding, worst first: how many there are, and the first; its paths are relative to ``root``."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.level, finding.kind].append(finding)
     table = plain_table(f"found in {root}")
     table.add_column("level")
-    table.add_column("what", min_width=12)
-    table.add_column("times", justify="right")
-    table.add_column("the first", overflow="fold")
+    table.add_column("kind", min_width=12)
+    table.add_column("count", justify="right")
+    table.add_column("first", overflow="fold")
     for (level, kind), alike in sorted(groups.items(), key=lambda group: list(STYLES).index(group[0][0])):
         table.add_row(f"[{STYLES[level]}]{level}[/]", kind, str(len(alike)), _first(alike, root))
     return table
 
 
 def _first(alike: Sequence[Finding], root: Path) -> Text:
-    """What is told of the first, and the names of some more."""
+    """The message of the first, and the names of some more."""
     others = list(dict.fromkeys(finding.name for finding in alike if finding.name != alike[0].name))
     more = f"\nalso {', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}" if others else ""
     return Text(alike[0].message.replace(f"{root}/", "")) + Text(more, style="dim")
 
 
 def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Table:
-    """Photos, masks and photos of each class.
+    """Number of photos, of masks, and of photos with each class.
 
     Args:
-        splits: Number of photos, number of masks, photos by class of each split.
+        splits: Number of photos, number of masks and number of photos by class, by split.
     """
     table = plain_table("photos")
     table.add_column("")
@@ -82,12 +82,17 @@ def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Ta
 def findings_as_data(
     splits: Mapping[str, tuple[int, int, Mapping[str, int]]], findings: Mapping[str, Sequence[Finding]]
 ) -> dict[str, Any]:
-    """The same as plain data, findings by split."""
-    alike = [finding.level for found in findings.values() for finding in found]
+    """Both tables as plain data for JSON.
+
+    Args:
+        splits: Number of photos, number of masks and number of photos by class, by split.
+        findings: Findings by split.
+    """
+    levels = [finding.level for found in findings.values() for finding in found]
     return {
-        "errors": alike.count("error"),
-        "warnings": alike.count("warning"),
-        "notes": alike.count("note"),
+        "errors": levels.count("error"),
+        "warnings": levels.count("warning"),
+        "notes": levels.count("note"),
         "splits": {
             split: {"photos": photos, "masks": masks, "classes": dict(classes)}
             for split, (photos, masks, classes) in splits.items()

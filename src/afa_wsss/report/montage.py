@@ -57,17 +57,17 @@ def _left(column: int, cell: int) -> int:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that matplotlib brings along, so that pictures look alike everywhere."""
+    """The font that matplotlib ships, so that pictures look the same on every machine."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def _font_of(cell: int) -> ImageFont.FreeTypeFont:
-    """Letters that grow with the cells and stay readable in small ones."""
+    """A font that grows with the cells and stays readable in small ones."""
     return _font(min(LARGEST_FONT, max(SMALLEST_FONT, cell // 12)))
 
 
 def _titles(titles: Sequence[str], cell: int) -> Image.Image:
-    """The line of titles, centered over their columns, standing on the first row of pictures."""
+    """The titles, centered over their columns and aligned at the bottom."""
     font = _font_of(cell)
     wrapped = [_wrap(title, font, cell) for title in titles]
     step = round(1.25 * font.size)
@@ -111,7 +111,7 @@ def _row(pictures: Sequence[Picture | None], cell: int) -> Image.Image:
 
 
 def _fit(picture: Picture, cell: int) -> Image.Image:
-    """A picture scaled to touch the sides of its cell; small ones keep their pixels sharp."""
+    """The picture with its longer side scaled to the cell; small ones keep their pixels sharp."""
     height, width = picture.shape[:2]
     factor = cell / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -120,7 +120,7 @@ def _fit(picture: Picture, cell: int) -> Image.Image:
 
 
 def _legend(legend: Sequence[LegendEntry], cell: int, columns: int) -> Image.Image:
-    """Swatches and names in lines."""
+    """Color swatches and names in lines."""
     font, width = _font_of(cell), _left(columns, cell)
     names = [_cut(name, font, width - 2 * GAP - 1.5 * font.size) for name, _ in legend]
     places = _flow(names, font, width)

@@ -18,14 +18,14 @@ def overlay(
     opacity: float = 0.6,
     fade: float = 0.7,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A photo with its labelled objects in color; background keeps the photo, unknown pixels turn pale.
+    """A photo with its labeled objects in color; background keeps the photo, unknown pixels turn pale.
 
     Args:
         image: RGB.
         label: Class of each pixel, background 0, 255 unknown.
         palette: RGB of each class, background first.
-        opacity: Of the classes' colors.
-        fade: How far the photo loses its own colors, so that they are not taken for classes: 0 keeps them, 1 is gray.
+        opacity: Opacity of the classes' colors, in [0, 1].
+        fade: How gray the photo turns, so that its colors are not taken for classes: 0 keeps them, 1 is gray.
     """
     strength = np.where(label == 0, 0.0, opacity)[..., None]
     return _mix(_mix(image, _gray(image), fade), colorize(label, palette), strength)
@@ -52,8 +52,8 @@ def mark(image: UInt8[np.ndarray, "H W 3"], row: int, column: int, *, arm: int =
 
     Args:
         image: RGB; it is not changed.
-        row: Of the center.
-        column: Of the center.
+        row: Row of the center.
+        column: Column of the center.
         arm: Length of each arm in pixels, the rim not counted; the lines are a quarter as wide.
     """
     marked, half = image.copy(), arm // 8
@@ -74,6 +74,6 @@ def _mix(
     above: UInt8[np.ndarray, "H W 3"] | Float[np.ndarray, "H W 3"],
     opacity: float | Float[np.ndarray, "H W 1"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """``above`` over ``below``."""
+    """``above`` drawn over ``below``."""
     mixed: UInt8[np.ndarray, "H W 3"] = (below * (1 - opacity) + above * opacity).round().astype(np.uint8)
     return mixed

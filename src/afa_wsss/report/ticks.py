@@ -1,12 +1,14 @@
-"""Round numbers on an axis, and their texts."""
+"""Round numbers on an axis, and numbers as short texts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-UNITS = ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))
-"""From which value on, by what a value is divided, and the letter after it."""
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+"""Letters for values from a size on."""
+
+MINUS = "\u2212"
 
 
 def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -25,10 +27,24 @@ def _count(low: float, high: float, step: float) -> int:
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:
     """Short texts that differ where the ticks do; large values as ``-3.2M``."""
-    largest = max(map(abs, ticks), default=0.0)
-    scale, letter = next(((scale, letter) for start, scale, letter in UNITS if largest >= start), (1.0, ""))
     digits = next((count for count in range(4, 16) if _are_distinct(ticks, count)), 16)
-    return [f"{tick / scale:.{digits}g}{letter if tick else ''}" for tick in ticks]
+    largest = max(map(abs, ticks), default=0.0)
+    return [short_text(tick, digits=digits, like=largest) for tick in ticks]
+
+
+def short_text(value: float, *, digits: int, like: float | None = None, zeros: bool = False) -> str:
+    """A number with ``digits`` significant digits and a true minus; in thousands, millions, ... where it is large.
+
+    Args:
+        value: What to write.
+        digits: How many digits count.
+        like: A value whose unit is taken; None for the value's own.
+        zeros: Whether to keep zeros at the end, as in "50.0".
+    """
+    size = float(f"{abs(value if like is None else like):.{digits}g}")
+    unit, letter = next(((unit, letter) for unit, letter in UNITS if size >= unit), (1.0, ""))
+    text = f"{value / unit:{'#' if zeros else ''}.{digits}g}".rstrip(".").replace("-", MINUS)
+    return text + letter if value else "0"
 
 
 def _are_distinct(ticks: Sequence[float], digits: int) -> bool:
