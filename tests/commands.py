@@ -10,21 +10,22 @@ from typing import Any
 from unittest.mock import patch
 
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning
-from hydra import compose, initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from afa_wsss.data.partshapes.write import write_partshapes
 
 with warnings.catch_warnings():
-    # OmegaConf's DictConfig derives from typing.MutableMapping; beartype says so once for each signature it checks.
+    # OmegaConf's DictConfig derives from typing.MutableMapping; beartype warns once for each signature it checks.
     warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)
     import afa_wsss.cli.data
     import afa_wsss.cli.evaluate
     import afa_wsss.cli.predict
     import afa_wsss.cli.pseudo_label
-    import afa_wsss.cli.train  # noqa: F401
-    from afa_wsss.cli import build, schema, shell
+    import afa_wsss.cli.train
+    from afa_wsss.cli.compose import Composed
+    from afa_wsss.cli.front import compose_words
+    from afa_wsss.cli.shell import quiet_libraries as quiet_libraries
 
 
 def run_command(main: Callable[[], None], *words: str) -> int:
@@ -41,14 +42,17 @@ def run_command(main: Callable[[], None], *words: str) -> int:
     return 0
 
 
+def composed(*words: str) -> Composed[Any]:
+    """Settings of a training run, typed and as plain data; its callbacks and loggers are left out."""
+    given = {word.partition("=")[0] for word in words}
+    usual = ["data.root=/photos", "output_dir=out", "callbacks=none", "logger=none"]
+    chosen = [word for word in usual if word.partition("=")[0] not in given]
+    return compose_words(afa_wsss.cli.train.COMMAND, (*chosen, *words))
+
+
 def settings_of_run(*words: str) -> dict[str, Any]:
-    """Resolved settings of a training run; its callbacks and loggers need a folder and are left out."""
-    schema.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(shell.config_folder(), version_base="1.3"):
-        config = compose("train", overrides=["data.root=/photos", "output_dir=out", *words])
-    config.callbacks, config.logger = {}, {}
-    return build.plain(config)
+    """Resolved settings of a training run as plain data."""
+    return composed(*words).config
 
 
 def write_small_set(root: Path) -> Path:
@@ -68,7 +72,7 @@ def small_run(root: Path) -> list[str]:
         "model.pretrained=null",
         "supervision.first_step=1",
         "supervision.walk_first_step=2",
-        "supervision.par.steps=2",
+        "supervision.refinement.steps=2",
         "trainer.max_steps=4",
         "trainer.val_check_interval=3",
         "trainer.log_every_n_steps=1",

@@ -53,3 +53,13 @@ def argument(name: str) -> Iterator[None]:
     except UserError as error:
         error.arguments = tuple(f"{name}.{inner}" for inner in error.arguments) or (name,)
         raise
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Names the argument of a ``UserError`` that is raised inside and names none itself."""
+    try:
+        yield
+    except UserError as error:
+        error.arguments = error.arguments or (name,)
+        raise

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.commands import settings_of_run
+from tests.commands import composed, settings_of_run
 
-from afa_wsss.cli import build
 from afa_wsss.losses import DenseEnergyLoss
 from afa_wsss.losses.affinity import affinity_loss
+from afa_wsss.models import create_model
 from afa_wsss.models.encoders.encoder import READ_BLOCKS
 from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 from afa_wsss.ops.affinity import affinity_labels
@@ -47,10 +47,11 @@ BOTH = {
     "supervision.alpha": 2.0,
     "supervision.walk_steps": 1,
     "supervision.truncate_photos": False,
-    "supervision.par.dilations": [1, 2, 4, 8, 12, 24],
-    "supervision.par.w1": 0.3,
-    "supervision.par.w2": 0.3,
-    "supervision.par.w3": 0.01,
+    "supervision.cam_scales": [1.0, 0.5, 1.5],
+    "supervision.refinement.dilations": [1, 2, 4, 8, 12, 24],
+    "supervision.refinement.w1": 0.3,
+    "supervision.refinement.w2": 0.3,
+    "supervision.refinement.w3": 0.01,
     "loss.classification.weight": 1.0,
     "loss.segmentation.weight": 0.1,
     "loss.affinity.weight": 0.1,
@@ -78,7 +79,7 @@ OF_EACH = {
         "supervision.first_step": 2001,
         "supervision.walk_first_step": 6001,
         "supervision.affinity_from_walk": False,
-        "supervision.par.steps": 10,
+        "supervision.refinement.steps": 10,
     },
     "coco14_mit_b1": {
         "trainer.max_steps": 80000,
@@ -86,7 +87,7 @@ OF_EACH = {
         "supervision.first_step": 5001,
         "supervision.walk_first_step": 15001,
         "supervision.affinity_from_walk": True,
-        "supervision.par.steps": 15,
+        "supervision.refinement.steps": 15,
     },
 }
 
@@ -129,8 +130,8 @@ def test_constants_of_each(recipes, recipe, name):
 
 
 @pytest.mark.parametrize("recipe", OF_EACH)
-def test_labels_and_the_losses_that_need_them_begin_together(recipes, recipe):
-    losses = build.make_losses(recipes[recipe]["loss"])
+def test_labels_and_the_losses_that_need_them_begin_together(recipe):
+    losses = composed(f"experiment={recipe}").settings.loss
     assert set(losses) == {"classification", "segmentation", "affinity", "regularization"}
     begin = {name: term.first_step for name, term in losses.items()}
     assert begin.pop("classification") == 0
@@ -142,7 +143,7 @@ def test_every_setting_of_the_method_is_among_the_constants(recipes):
     groups = ("supervision", "optimizer", "scheduler", "inference", "model", "data")
     here = {name for name in flat(recipes["voc12_mit_b1"]) if name.split(".")[0] in groups}
     others = {"model.pretrained", "model.drop_path_rate", "data.eval_batch_size", "data.num_workers"}
-    others |= {name for name in here if re.match(r"data\.(name|root|dataset|\w+_split)", name)}
+    others |= {name for name in here if re.match(r"data\.(name|root|dataset|\w+_split)|.*\._target_", name)}
     assert here - others == {name for name in {**BOTH, **OF_EACH["voc12_mit_b1"]} if name.split(".")[0] in groups}
 
 
@@ -167,16 +168,15 @@ def test_constants_that_are_no_settings():
 
 
 @pytest.mark.parametrize("recipe", OF_EACH)
-def test_rates_along_a_run(recipes, recipe):
+def test_rates_along_a_run(recipe):
     """From 1e-6 to nearly 6e-5, then down to 0, counted from the beginning; heads at ten times that, norms at 0."""
-    settings = recipes[recipe]
-    network = build.make_network(settings["model"] | {"backbone": "mit_b0", "pretrained": None}, 20)
-    optimizer = afa_optimizer(network, **settings["optimizer"])
-    factor = warmup_poly(optimizer, **settings["scheduler"]).lr_lambdas[0]
+    settings = composed(f"experiment={recipe}").settings
+    steps = settings.trainer.max_steps
+    optimizer = afa_optimizer(create_model("mit_b0", 20), settings.optimizer)
+    factor = warmup_poly(optimizer, settings.scheduler, max_steps=steps).lr_lambdas[0]
     rates = {group["name"]: group["initial_lr"] for group in optimizer.param_groups}
     assert rates["heads"] == pytest.approx(6e-4)
     assert rates["norms"] == 0
-    steps = settings["trainer"]["max_steps"]
     backbone = {step: rates["backbone"] * factor(step) for step in (0, 1499, 1500, steps // 2, steps)}
     expected = [1e-6, 1e-6 + (6e-5 - 1e-6) * 1499 / 1500, 6e-5 * (1 - 1500 / steps), 3e-5, 0]
     assert list(backbone.values()) == pytest.approx(expected)
@@ -210,7 +210,7 @@ def test_the_page_names_settings_and_files_that_exist(recipes):
     settings = {name for name in named if name.split(".")[0] in groups}
     assert settings >= set(OFFICIAL)
     assert settings - {"data.root"} <= known
-    paths = re.findall(r"`((?:tests|models|ops|inference|losses|training|supervision)/[\w/]+\.py)`", PAGE)
+    paths = re.findall(r"`((?:tests|models|ops|inference|losses|training|supervision|api|report)/[\w/]+\.py)`", PAGE)
     assert paths
     assert all((PROJECT / path).is_file() or (PROJECT / "src" / "afa_wsss" / path).is_file() for path in paths)
 

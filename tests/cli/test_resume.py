@@ -66,7 +66,7 @@ def read(folder):
 
 def assert_equal_weights(found, expected):
     for name, value in expected["state_dict"].items():
-        torch.testing.assert_close(found["state_dict"][name], value, msg=lambda told, name=name: f"{name}: {told}")
+        torch.testing.assert_close(found["state_dict"][name], value, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.fixture(scope="module")
@@ -160,19 +160,22 @@ def test_the_best_so_far_comes_along(root, tmp_path, uninterrupted, monkeypatch)
 
 
 MISTAKES = {
-    "nowhere": (["resume=/nope.ckpt"], "need a checkpoint of afa-train, found none at /nope.ckpt"),
+    "nowhere": (["resume=/nope.ckpt"], "resume: need a checkpoint, found none at /nope.ckpt"),
     "no step left": ([], f"need trainer.max_steps above the {STEPS} steps of "),
     "another network": (["trainer.max_steps=9", "model.decoder_width=32"], "need weights that fit the model"),
-    "no interval": (["trainer.checkpoint_interval=0", "resume=null"], "need at least 1 step between checkpoints"),
+    "no interval": (
+        ["trainer.checkpoint_interval=0", "resume=null"],
+        "need at least 1, got checkpoint_interval=0",
+    ),
 }
 
 
-@pytest.mark.parametrize(("more", "told"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_mistakes_are_told_in_one_line(root, tmp_path, uninterrupted, capfd, more, told):
+@pytest.mark.parametrize(("more", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_end_the_command_with_one_line(root, tmp_path, uninterrupted, capfd, more, message):
     given = [f"resume={last(uninterrupted)}", *more]
     given = given[1:] if any(word.startswith("resume=") for word in more) else given
     assert run_command(training.main, *words(root, tmp_path / "run", *given)) == 1
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_what_fails_after_the_last_step_is_scored_and_not_resumed(root, tmp_path, monkeypatch, capsys):
@@ -185,5 +188,5 @@ def test_what_fails_after_the_last_step_is_scored_and_not_resumed(root, tmp_path
 
     monkeypatch.setattr(AFAModule, "validation_step", validation_step)
     assert run_command(training.main, *words(root, tmp_path / "run")) == 1
-    told = f"stopped after the last step; score it with: afa-eval checkpoint={last(tmp_path / 'run')}"
-    assert told in capsys.readouterr().out
+    message = f"stopped after the last step; score it with: afa-eval checkpoint={last(tmp_path / 'run')}"
+    assert message in capsys.readouterr().out

@@ -10,11 +10,12 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tests.commands import run_command, small_run, write_small_set
 
-from afa_wsss.cli import evaluate, predict, shell
+from afa_wsss.cli import evaluate, messages, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
-from afa_wsss.cli.shell import as_word
+from afa_wsss.cli.words import as_word
 from afa_wsss.errors import UserError
+from afa_wsss.losses import LossTerm
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +40,60 @@ def complaint(capfd, tmp_path):
 MISTAKES = {
     "unknown key": ("trainer.max_step=3", "need a setting that exists, got trainer.max_step; did you mean max_steps?"),
     "added key": ("+model.foo=3", "got model.foo; there are backbone, pretrained"),
-    "key of a term": ("loss.affinity.weigth=1", "got loss.affinity.weigth; did you mean weight?"),
+    "key of a loss": ("loss.affinity.weigth=1", "got loss.affinity.weigth; did you mean weight?"),
+    "own key of a loss": ("loss.regularization.sigma_rbg=1", "regularization.sigma_rbg; did you mean sigma_rgb?"),
+    "name of a loss": (
+        "loss.affinty.weight=1",
+        "need _target_, the class of affinty; did you mean affinity?",
+    ),
+    "key of a label maker": ("supervision.lwo=0.1", "got supervision.lwo; did you mean low?"),
+    "key of a refinement": ("supervision.refinement.stps=3", "got supervision.refinement.stps; did you mean steps?"),
+    "key of a data set": ("data.dataset.dificult=1", "got data.dataset.dificult; did you mean difficult?"),
     "wrong type": ("trainer.max_steps=abc", "trainer.max_steps: Value 'abc' of type 'str' could not be converted"),
-    "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco; got nope"),
+    "wrong type of a loss": ("loss.regularization.scale=a", "loss.regularization.scale: Value 'a' of type 'str'"),
+    "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco, afa_demo; got nope"),
+    "unknown refinement": ("supervision.refinement=nope", "need supervision/refinement to be one of crf, none, par"),
     "unknown experiment": ("experiment=nope", "need experiment to be one of "),
     "no assignment": ("trainer.max_steps", "missing EQUAL"),
     "no group": ("loss=null", "must be a string or a list"),
-    "no terms": ("~loss", "need at least one term in loss"),
-    "unknown class": ("loss.affinity._target_=foo.Bar", "Error locating target 'foo.Bar'; AFA_DEBUG=1"),
-    "thresholds": ("supervision.low=0.7", "got low=0.7, high="),
-    "backbone": ("model.backbone=mit_b9", "need a backbone of mit_nano, mit_b0"),
-    "weights": ("model.pretrained=/nope.pth", "found none at /nope.pth"),
+    "no terms": ("~loss", "loss: need at least one loss term"),
+    "unknown class": ("loss.affinity._target_=foo.Bar", "loss.affinity._target_: need a class that can be imported"),
+    "class of another kind": ("supervision._target_=afa_wsss.models.AFA", "supervision"),
+    "thresholds": ("supervision.low=0.7", "supervision.low, supervision.high: need 0 <= low < high <= 1, got low=0.7"),
+    "weight": ("loss.affinity.weight=-1", "loss.affinity.weight: need a weight and a first_step of at least 0"),
+    "backbone": ("model.backbone=mit_b9", "model.backbone: need a backbone of mit_nano, mit_b0"),
+    "weights": ("model.pretrained=/nope.pth", "model.pretrained: need a file of weights, found none at /nope.pth"),
     "root": ("data.root=/nope", "got /nope, which does not exist"),
     "split": ("data.train_split=nope", "lists there: train, val"),
-    "steps": ("trainer.max_steps=0", "max_steps=0"),
-    "devices": ("trainer.devices=abc", "need settings of trainer that Lightning takes"),
+    "steps": ("trainer.max_steps=0", "trainer.max_steps: need at least 1, got max_steps=0"),
+    "devices": ("trainer.devices=abc", "trainer: need values that lightning.Trainer takes"),
     "precision": ("trainer.precision=17", "Precision '17' is invalid"),
-    "seed": ("seed=-1", "need seed of at least 0"),
-    "betas": ("optimizer.betas=[0.9]", "need optimizer.betas as two numbers"),
+    "seed": ("seed=-1", "seed: need a seed of at least 0"),
+    "betas": ("optimizer.betas=[0.9]", "optimizer.betas: need two betas"),
+    "target of a loss": (
+        "loss.affinity._target_=tests.cli.test_shell.NeedsMore",
+        "loss.affinity: need a label maker that makes depth for the loss 'affinity', AFALabels makes pseudo_label, ",
+    ),
 }
 
 
-@pytest.mark.parametrize(("word", "told"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_one_clear_line(complaint, root, word, told):
-    assert told in complaint(training.main, *small_run(root), "callbacks=quiet", word)
+class NeedsMore(LossTerm):
+    """A loss that no label maker of the package serves."""
+
+    needs = ("depth",)
+
+    def forward(self, output, targets):
+        raise AssertionError("training must not start")
+
+
+@pytest.mark.parametrize(("word", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_one_clear_line(complaint, root, word, message):
+    assert message in complaint(training.main, *small_run(root), "callbacks=quiet", word)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_where_one_is_asked_for(complaint, root):
-    assert "use trainer.accelerator=cpu" in complaint(training.main, *small_run(root), "trainer.accelerator=gpu")
+    assert "use accelerator=cpu" in complaint(training.main, *small_run(root), "trainer.accelerator=gpu")
 
 
 def test_no_folder_to_write_to(capfd, root):
@@ -90,8 +116,8 @@ def spoil_photo(copy):
 def test_spoilt_data_is_named(complaint, root, tmp_path, spoil):
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
-    told = spoil(copy)
-    assert told in complaint(training.main, *small_run(copy), "callbacks=quiet")
+    named = spoil(copy)
+    assert named in complaint(training.main, *small_run(copy), "callbacks=quiet")
 
 
 @pytest.mark.parametrize("main", [evaluate.main, predict.main])
@@ -112,15 +138,15 @@ def test_a_checkpoint_has_to_be_ours(complaint, tmp_path):
 @pytest.mark.parametrize(("words", "code"), [((), 2), (("--help",), 0), (("nope",), 2)])
 def test_afa_data_lists_its_data_sets(capsys, words, code):
     assert run_command(data_main, *words) == code
-    told = capsys.readouterr()
-    assert "partshapes" in told.out + told.err
+    said = capsys.readouterr()
+    assert "partshapes" in said.out + said.err
 
 
 def test_help_names_groups_and_settings(capsys):
     assert run_command(training.main, "--help") == 0
-    told = capsys.readouterr().out
+    said = capsys.readouterr().out
     for word in ("afa-train experiment=demo", "experiment: ", "voc12_mit_b1", "walk_first_step", "output_dir=PATH"):
-        assert word in told
+        assert word in said
 
 
 def test_a_bug_keeps_its_traceback():
@@ -129,7 +155,7 @@ def test_a_bug_keeps_its_traceback():
 
 
 def test_the_traceback_is_shown_on_demand(monkeypatch):
-    monkeypatch.setenv(shell.DEBUG_VARIABLE, "1")
+    monkeypatch.setenv(messages.DEBUG_VARIABLE, "1")
     with pytest.raises(UserError):
         shell.fail(UserError("theirs"))
 
@@ -137,13 +163,13 @@ def test_the_traceback_is_shown_on_demand(monkeypatch):
 def test_a_mistake_is_found_below_what_it_led_to():
     error = RuntimeError("worker died")
     error.__cause__ = UserError("need this,\n got that")
-    assert shell.user_message(error) == "need this, got that"
+    assert messages.user_message(error) == "need this, got that"
 
 
-def test_a_lost_process_is_told_without_its_traceback():
-    told = shell.user_message(RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"))
-    assert told is not None
-    assert "another process of this run has stopped" in told
+def test_a_lost_process_is_reported_without_its_traceback():
+    message = messages.user_message(RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"))
+    assert message is not None
+    assert "another process of this run has stopped" in message
 
 
 @pytest.mark.parametrize("text", ["ünï", "o'brien", "photos (1)", "a,b", "k=v", "my photos", "$HOME", "plain/photos_1"])
@@ -153,8 +179,8 @@ def test_a_setting_as_it_is_typed_says_the_text(text):
     assert override.value() == text
 
 
-def test_text_that_needs_quotes_is_told_with_them(complaint):
-    told = "need a value that can be read, got data.root=my ünï; put text in quotes: \"data.root='my ünï'\""
-    assert complaint(training.main, "data.root=my ünï") == told
-    told = "need one value, got data.root=a,b; put text in quotes: \"data.root='a,b'\", or sweep with --multirun"
-    assert complaint(training.main, "data.root=a,b") == told
+def test_text_that_needs_quotes_is_shown_with_them(complaint):
+    message = "need a value that can be parsed, got data.root=my ünï; put text in quotes: \"data.root='my ünï'\""
+    assert complaint(training.main, "data.root=my ünï") == message
+    message = "need one value, got data.root=a,b; put text in quotes: \"data.root='a,b'\", or sweep with --multirun"
+    assert complaint(training.main, "data.root=a,b") == message

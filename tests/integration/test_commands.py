@@ -16,7 +16,7 @@ from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
-from afa_wsss.data.files.photos import write_mask
+from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 
 PALETTE = voc_palette(3)
@@ -217,9 +217,10 @@ def test_equal_seeds_give_equal_runs(root, trained, tmp_path):
 def test_a_sweep_has_numbered_folders_and_returns_its_objective(root, tmp_path, monkeypatch):
     original, objectives = training.train, []
 
-    def remember(config):
-        objectives.append(original(config))
-        return objectives[-1]
+    def remember(*settings, **more):
+        run = original(*settings, **more)
+        objectives.append(run.metrics["val/miou"])
+        return run
 
     monkeypatch.setattr(training, "train", remember)
     monkeypatch.chdir(tmp_path)

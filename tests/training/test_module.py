@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import lightning
@@ -7,23 +8,48 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from tests.commands import shell
+from tests.commands import quiet_libraries
 from tests.imagined_gpu import imagined_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from afa_wsss.errors import UserError
 from afa_wsss.evaluation.metrics import SegmentationScores
-from afa_wsss.losses import AffinityLoss, ClassificationLoss, DenseEnergyLoss, SegmentationLoss
+from afa_wsss.inference import InferenceSettings
+from afa_wsss.losses import AffinityLoss, ClassificationLoss, DenseEnergyLoss, LossTerm, SegmentationLoss
 from afa_wsss.models import create_model
-from afa_wsss.supervision import PARSettings, Supervision
+from afa_wsss.supervision import PAR, AFALabels
 from afa_wsss.training import module as module_file
 from afa_wsss.training.callbacks import ProgressBar, Throughput
-from afa_wsss.training.module import STAGES, AFAModule
-from afa_wsss.training.optim import afa_optimizer, warmup_poly
-from afa_wsss.types import IGNORE_INDEX, Batch
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
+from afa_wsss.training.terms import active_terms
+from afa_wsss.types import IGNORE_INDEX, Batch, Targets
 
 FIRST, WALK = 2, 4
 NAMES = ("cat", "dog")
+STAGES = ("cam", "cam_par", "walk", "pseudo_label")
+LABELS = AFALabels(
+    radius=2, first_step=FIRST, walk_first_step=WALK, cam_scales=(1.0, 0.5), refinement=PAR(dilations=(1, 2), steps=2)
+)
+LOSSES = {
+    "classification": ClassificationLoss(),
+    "segmentation": SegmentationLoss(weight=0.1, first_step=FIRST),
+    "affinity": AffinityLoss(weight=0.1, first_step=FIRST),
+}
+
+
+def make_module(losses=LOSSES, labels=LABELS):
+    return AFAModule(
+        create_model("mit_nano", num_classes=2, decoder_width=16),
+        labels,
+        deepcopy(losses),
+        lambda network, others: afa_optimizer(network, OptimizerSettings(), others=others),
+        partial(warmup_poly, settings=SchedulerSettings(), max_steps=10),
+        class_names=NAMES,
+        palette=np.zeros((3, 3), dtype=np.uint8),
+        inference=InferenceSettings(),
+    )
 
 
 @pytest.fixture
@@ -40,24 +66,14 @@ def batch():
 
 @pytest.fixture
 def module():
-    losses = {
-        "classification": ClassificationLoss(1.0),
-        "segmentation": SegmentationLoss(0.1, FIRST),
-        "affinity": AffinityLoss(0.1, FIRST),
-    }
-    supervision = Supervision(
-        radius=2, first_step=FIRST, walk_first_step=WALK, par=PARSettings(dilations=(1, 2), steps=2)
-    )
-    return AFAModule(
-        create_model("mit_nano", num_classes=2, decoder_width=16),
-        supervision,
-        losses,
-        afa_optimizer,
-        partial(warmup_poly, max_steps=10),
-        class_names=NAMES,
-        palette=np.zeros((3, 3), dtype=np.uint8),
-        cam_scales=(1.0, 0.5),
-    )
+    return make_module()
+
+
+def supervise(module, batch):
+    """The targets of the present step."""
+    images = module_file.normalize(batch.images)
+    terms = active_terms(module.losses, module.global_step)
+    return module.supervise(batch, images, module.network(images), terms)
 
 
 @pytest.fixture
@@ -73,9 +89,9 @@ def at_step(monkeypatch, step):
     monkeypatch.setattr(AFAModule, "global_step", step)
 
 
-def test_the_first_phase_makes_no_maps(module, batch, logged, monkeypatch):
+def test_steps_without_a_loss_that_needs_labels_make_none(module, batch, logged, monkeypatch):
     at_step(monkeypatch, FIRST - 1)
-    monkeypatch.setattr(module_file, "make_maps", lambda *_, **__: pytest.fail("a map was made"))
+    monkeypatch.setattr(AFALabels, "targets", lambda *_, **__: pytest.fail("labels were made"))
     total = module.training_step(batch._replace(masks=None), 0)
     assert set(logged) == {"train/classification_loss", "train/loss"}
     assert total.item() == pytest.approx(logged["train/classification_loss"])
@@ -100,7 +116,7 @@ def test_a_step_waits_for_no_gpu(module, batch, monkeypatch, step):
         assert total.device.type == "cuda"
         module.eval()
         with torch.no_grad():
-            assert module.inspect(move(batch)).prediction.device.type == "cuda"
+            assert module.inspect(move(batch)).branch["segmentation"].labels.device.type == "cuda"
 
 
 class Waits(TorchDispatchMode):
@@ -118,9 +134,8 @@ class Waits(TorchDispatchMode):
 
 def test_steps_between_those_that_are_logged_read_no_value(module, batch, tmp_path):
     """A GPU is given the next step while it still works on this one: the Trainer's loop, logs and bar included."""
-    module.make_optimizer = lambda network: torch.optim.SGD(network.parameters(), lr=1e-3)
-    module.make_scheduler = lambda optimizer: warmup_poly(optimizer, max_steps=10)
-    shell.quiet_libraries()
+    module.make_optimizer = lambda network, _: torch.optim.SGD(network.parameters(), lr=1e-3)
+    quiet_libraries()
     bar = ProgressBar()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -158,22 +173,20 @@ def test_masks_are_never_looked_at_in_training(module, batch, logged, monkeypatc
 def test_the_walk_takes_over_at_its_step(module, batch, monkeypatch, step, by_walk):
     at_step(monkeypatch, step)
     module.eval()
-    images = module_file.normalize(batch.images)
-    output = module.network(images)
-    label = module.supervise(batch, images, output).pseudo_label
+    label = supervise(module, batch).pseudo_label
     monkeypatch.setattr(AFAModule, "global_step", WALK)
-    assert bool((label == module.supervise(batch, images, output).pseudo_label).all()) == by_walk
+    assert bool((label == supervise(module, batch).pseudo_label).all()) == by_walk
 
 
 def test_validation_scores_every_stage_inside_the_photo_alone(module, batch, logged):
     module.eval()
     with torch.no_grad():
         found = module.validation_step(batch, 0)
-    truth = batch.masks.clone()
-    truth[1] = IGNORE_INDEX
-    truth[1, 4:30, 8:40] = batch.masks[1, 4:30, 8:40]
+    target = batch.masks.clone()
+    target[1] = IGNORE_INDEX
+    target[1, 4:30, 8:40] = batch.masks[1, 4:30, 8:40]
     by_hand = SegmentationScores(3)
-    by_hand.update(found.prediction, truth)
+    by_hand.update(found.branch["segmentation"].labels, target)
     module.on_validation_epoch_end()
     assert logged["val/miou"] == pytest.approx(float(by_hand.compute().miou))
     assert {f"val/{name}_miou" for name in STAGES} <= set(logged)
@@ -189,7 +202,8 @@ def test_each_validation_starts_anew(module, batch, logged):
         module.on_validation_epoch_end()
         first = logged.copy()
     assert first == logged
-    assert all(not metric.update_called for metric in module.validation_metrics())
+    metrics = (*module.scores.labels.values(), *module.scores.sweeps.values(), module.scores.image_labels)
+    assert all(not metric.update_called for metric in metrics)
 
 
 def test_without_masks_the_class_branch_alone_is_scored(module, batch, logged):
@@ -202,7 +216,7 @@ def test_without_masks_the_class_branch_alone_is_scored(module, batch, logged):
 
 def test_the_losses_see_photos_and_boxes(module, batch, logged, monkeypatch):
     at_step(monkeypatch, FIRST)
-    module.losses["regularization"] = DenseEnergyLoss(1e-3, FIRST)
+    module.losses["regularization"] = DenseEnergyLoss(weight=1e-3, first_step=FIRST)
     total = module.training_step(batch._replace(masks=None), 0)
     assert logged["train/regularization_loss"] < 0
     weights = {name: term.weight for name, term in module.losses.items()}
@@ -210,30 +224,100 @@ def test_the_losses_see_photos_and_boxes(module, batch, logged, monkeypatch):
     assert total.item() == pytest.approx(sum(parts), rel=1e-5)
 
 
-def test_the_crf_reads_the_prediction_where_it_is_asked_for(module, batch, logged):
+def test_the_crf_is_applied_where_it_is_asked_for(module, batch, logged):
     module.eval()
     with torch.no_grad():
-        assert module.inspect(batch).refined is None
+        assert list(module.inspect(batch).branch) == ["segmentation"]
         module.validation_step(batch, 0)
         module.on_validation_epoch_end()
         assert "val/crf_miou" not in logged
         module.crf = True
-        found = module.validation_step(batch, 0)
+        found = module.validation_step(batch, 0).branch
         module.on_validation_epoch_end()
         logits = module_file.multi_scale_logits(module.network, module_file.normalize(batch.images))
-    assert torch.equal(found.prediction, logits.argmax(dim=1))
-    assert torch.equal(found.refined, module_file.crf_labels(batch.images, logits, batch.boxes))
+    assert torch.equal(found["segmentation"].labels, logits.argmax(dim=1))
+    assert torch.equal(found["crf"].labels, module_file.crf_labels(batch.images, logits, batch.boxes))
     assert 0 <= logged["val/crf_miou"] <= 100
 
 
-def test_the_affinity_is_that_of_the_largest_scale(module, batch):
-    module.eval()
-    module.cam_scales = (0.5, 1.5)
-    with torch.no_grad():
-        found = module.inspect(batch)
-    rows, columns = found.affinity_grid
-    assert (rows, columns) == module.network.grid(48, 72)
-    assert found.affinity.shape == (2, rows * columns, rows * columns)
+class Sharpness(LossTerm):
+    """A loss with a parameter and a buffer of its own."""
+
+    needs = ("pseudo_label",)
+
+    def __init__(self, *, weight=1.0, first_step=0, temperature=2.0):
+        super().__init__(weight=weight, first_step=first_step)
+        self.temperature = temperature
+        self.sharpness = torch.nn.Parameter(torch.ones(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, output, targets):
+        self.seen += 1
+        return (output.seg_logits * self.sharpness / self.temperature).logsumexp(dim=1).mean()
+
+
+@pytest.mark.parametrize("step", [0, FIRST])
+def test_parameters_of_a_loss_are_trained_and_stored(batch, logged, monkeypatch, step):
+    """Before its first step its gradient is 0, not missing: DDP waits for it."""
+    module = make_module({**LOSSES, "sharp": Sharpness(first_step=FIRST)})
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    at_step(monkeypatch, step)
+    module.training_step(batch._replace(masks=None), 0).backward()
+    assert (float(module.losses["sharp"].sharpness.grad) != 0) == (step == FIRST)
+    assert int(module.losses["sharp"].seen) == int(step == FIRST)
+    groups = {group["name"]: group["params"] for group in module.configure_optimizers()["optimizer"].param_groups}
+    assert groups["losses"] == [module.losses["sharp"].sharpness]
+    assert {"losses.sharp.sharpness", "losses.sharp.seen"} <= set(module.state_dict())
+    with imagined_gpu() as move:
+        assert {part.device.type for part in (*move(module).losses.parameters(), *module.losses.buffers())} == {"cuda"}
+
+
+class Depth(LossTerm):
+    """Compares what AFA's label maker does not make."""
+
+    needs = ("depth",)
+
+    def forward(self, output, targets):
+        return (output.seg_logits.mean() - targets.others["depth"]).abs()
+
+
+class WithDepth(AFALabels):
+    """Makes it, and says so."""
+
+    makes = ("pseudo_label", "affinity_label", "depth")
+
+    def targets(self, network, batch, images, output, *, step):
+        return Targets.of(batch, depth=torch.ones(()))
+
+
+class Forgetful(AFALabels):
+    """Says that it makes pixel labels, and does not."""
+
+    def targets(self, network, batch, images, output, *, step):
+        return Targets.of(batch)
+
+
+def test_an_active_loss_whose_target_nobody_makes_is_refused_before_training():
+    with pytest.raises(UserError, match="need a label maker that makes depth for the loss 'depth'") as raised:
+        make_module({"depth": Depth()})
+    assert raised.value.arguments == ("loss.depth",)
+    make_module({"depth": Depth(weight=0.0)})
+
+
+def test_a_label_maker_may_make_targets_of_its_own(batch, logged, monkeypatch):
+    module = make_module({"depth": Depth()}, WithDepth())
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    at_step(monkeypatch, 0)
+    assert module.training_step(batch._replace(masks=None), 0).isfinite()
+
+
+def test_a_label_maker_that_leaves_out_what_it_makes_is_named(batch, logged, monkeypatch):
+    module = make_module(labels=Forgetful())
+    at_step(monkeypatch, FIRST)
+    with pytest.raises(UserError, match=r"Forgetful\.targets left it None"):
+        module.training_step(batch._replace(masks=None), 0)
 
 
 def test_lightning_gets_optimizer_and_schedule_by_step(module):

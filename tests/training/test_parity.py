@@ -7,23 +7,30 @@ Both start from the golden weights and see one fixed batch, without dropout and 
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 from unittest.mock import patch
 
 import lightning
 import numpy as np
 import pytest
 import torch
-from tests.commands import settings_of_run
+from tests.commands import composed
 from tests.reference_network import reference_network
 from torch.utils.data import DataLoader
 
-from afa_wsss.cli import build, shell
+from afa_wsss.api.settings import TrainSettings
+from afa_wsss.api.train import make_module
+from afa_wsss.cli import shell
+from afa_wsss.models import build_model
 from afa_wsss.ops.image import denormalize, normalize
+from afa_wsss.training.callbacks import Checkpoints
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.terms import active_terms
+from afa_wsss.training.trainer import training_trainer
 from afa_wsss.types import Batch
 
 CLASSES = 20
@@ -35,7 +42,7 @@ LOSS_TOLERANCE, NORM_TOLERANCE = 1e-3, 2e-3
 
 
 class Step(NamedTuple):
-    """What the record tells of a step; losses are those that were logged, where the step had them."""
+    """What the record holds of a step; losses are those that were logged, where the step had them."""
 
     values: dict[str, float]
     label: np.ndarray
@@ -43,14 +50,15 @@ class Step(NamedTuple):
 
 
 class WatchedModule(AFAModule):
-    """Keeps what the losses compare. In the first phase, too, the record tells what labels there would have been."""
+    """Keeps what the losses compare. In the first phase, too, the record holds what labels there would have been."""
 
-    def supervise(self, batch, images, output):
-        targets = super().supervise(batch, images, output)
+    def supervise(self, batch, images, output, terms):
+        targets = super().supervise(batch, images, output, terms)
         self.compared = output, targets
         if targets.pseudo_label is None:
-            with patch.object(AFAModule, "global_step", self.supervision.first_step):
-                self.compared = output, super().supervise(batch, images, output)
+            first = self.label_maker.first_step
+            with patch.object(AFAModule, "global_step", first):
+                self.compared = output, super().supervise(batch, images, output, active_terms(self.losses, first))
         return targets
 
 
@@ -91,10 +99,10 @@ def norm(parameters):
     return math.sqrt(sum(float(parameter.grad.square().sum()) for parameter in parameters))
 
 
-def settings_of_record(record, *words) -> dict[str, Any]:
+def settings_of_record(record, *words) -> TrainSettings:
     """Steps count from 0 in both; the record names the last step of a phase, the settings the first of the next."""
     low, high = record["thresholds"]
-    return settings_of_run(
+    return composed(
         "experiment=voc12_official",
         "model=mit_b0",
         "model.pretrained=null",
@@ -111,44 +119,35 @@ def settings_of_record(record, *words) -> dict[str, Any]:
         f"trainer.max_steps={record['max_steps']}",
         "trainer.accelerator=cpu",
         *words,
-    )
+    ).settings
 
 
-def make_module(settings) -> WatchedModule:
-    """As ``build.make_module``, without a data set, and with the terms that the record has."""
-    network = build.make_network(settings["model"], CLASSES)
+def watched_module(settings) -> WatchedModule:
+    """The module of a run, without a data set, and with the terms that the record has."""
+    network = build_model(settings.model, CLASSES)
     network.load_state_dict(reference_network().state_dict())
-    losses = build.make_losses({name: settings["loss"][name] for name in COLUMNS})
-    return WatchedModule(
-        network,
-        build.make_supervision(settings["supervision"]),
-        losses,
-        partial(afa_optimizer, **settings["optimizer"]),
-        partial(warmup_poly, **settings["scheduler"]),
-        class_names=[str(index) for index in range(CLASSES)],
-        palette=np.zeros((CLASSES + 1, 3), dtype=np.uint8),
-        cam_scales=settings["inference"]["cam_scales"],
-    )
+    names, palette = [str(index) for index in range(CLASSES)], np.zeros((CLASSES + 1, 3), dtype=np.uint8)
+    losses = {name: settings.loss[name] for name in COLUMNS}
+    with patch("afa_wsss.api.train.AFAModule", WatchedModule):
+        return make_module(replace(settings, loss=losses), network, class_names=names, palette=palette)
 
 
 def train(record, *words) -> list[Step]:
-    """One entry a step of the Trainer."""
+    """One entry per step of the Trainer."""
     settings, watch = settings_of_record(record, *words), Watch()
     shell.quiet_libraries()
-    trainer = build.make_trainer(
-        settings["trainer"] | {"limit_val_batches": 0},
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        check_val_every_n_epoch=None,
-    )
+    with TemporaryDirectory() as folder:
+        _fit(settings, watch, record, Path(folder))
+    return watch.steps
+
+
+def _fit(settings, watch, record, folder):
+    callbacks = [watch, Checkpoints(str(folder))]
+    trainer = training_trainer(settings.trainer, callbacks=callbacks, loggers=[], folder=folder, validate=False)
     images, image_labels, boxes = (torch.from_numpy(record[name]) for name in ("inputs", "image_labels", "box"))
     batch = Batch(denormalize(images), image_labels, boxes, names=("a", "b"))
     batches = DataLoader([batch] * int(record["max_steps"]), batch_size=None)
-    trainer.fit(make_module(settings), batches, val_dataloaders=[])
-    return watch.steps
+    trainer.fit(watched_module(settings), batches, val_dataloaders=[])
 
 
 @pytest.fixture(scope="module")

@@ -50,10 +50,12 @@ def assemble(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
 
 
 def convert(hint: Any, value: Any) -> Any:
-    """``value`` as the annotation ``hint`` wants it: a dataclass, a part, a table of parts, or as it is."""
+    """``value`` as the annotation ``hint`` wants it: a dataclass, a part, a table of parts, a tuple, or as it is."""
+    wanted = _without_none(hint)
+    if isinstance(value, list):
+        return tuple(value) if get_origin(wanted) is tuple else value
     if not isinstance(value, Mapping):
         return value
-    wanted = _without_none(hint)
     if get_origin(wanted) in (dict, Mapping, types.MappingProxyType) or wanted in (dict, Mapping):
         inner = get_args(wanted)[1] if get_args(wanted) else Any
         return _table(inner, value)

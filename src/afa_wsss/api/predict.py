@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from afa_wsss.api.segmenter import load
-from afa_wsss.api.settings import PredictSettings
+from afa_wsss.api.settings import PredictSettings, given
 from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo
 from afa_wsss.errors import UserError, argument
+from afa_wsss.inference import InferenceSettings
 
 
 class Prediction(NamedTuple):
@@ -50,9 +51,8 @@ def predict(settings: PredictSettings, *, progress: Callable[[Iterable[Any]], It
     """
     with argument("checkpoint"):
         segmenter = load(settings.checkpoint, settings.device)
-    given = {name: value for name, value in settings.inference.items() if value is not None}
     with argument("inference"):
-        segmenter.inference = replace(segmenter.inference, **given)
+        segmenter.inference = replace(segmenter.inference, **given(InferenceSettings, settings.inference))
     with argument("input"):
         photos = list_photos(Path(settings.input).expanduser())
     result = Prediction(Path(settings.output_dir), 0, [])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from afa_wsss.api.assemble import convert
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
@@ -176,7 +178,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
     Raises:
         UserError: For scales of CAMs where the label maker has none.
     """
-    data, inference = (_given(values) for values in (data, inference))
+    data, inference = given(DataSettings, data), given(InferenceSettings, inference)
     maker = settings.supervision
     if "cam_scales" in inference:
         if not hasattr(maker, "cam_scales"):
@@ -193,5 +195,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
     )
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def given(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes that are not None, as the fields of the dataclass ``kind`` want them."""
+    hints = get_type_hints(kind)
+    return {name: convert(hints[name], value) for name, value in values.items() if value is not None}

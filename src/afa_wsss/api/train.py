@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
+from numpy.typing import NDArray
 from torch.nn import Parameter
 
 from afa_wsss.api.checkpoints import network_weights, read_training_state
@@ -139,16 +141,19 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
     with argument("model"):
         # A run that goes on has its weights in the checkpoint: those that it started from may be out of reach by now.
         network = build_model(settings.model, len(data.class_names), pretrained=settings.resume is None)
-    module = make_module(settings, network, data)
+    palette = data.dataset.palette
+    module = make_module(settings, network, class_names=data.class_names, palette=palette)
     with argument("resume"):
         done = _done_steps(settings, network)
-    stored = {**config, "class_names": list(data.class_names), "palette": data.dataset.palette.tolist()}
+    stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
     with argument("trainer"):
         trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
     return Prepared(settings, data, module, trainer, done)
 
 
-def make_module(settings: TrainSettings, network: AFA, data: AFADataModule) -> AFAModule:
+def make_module(
+    settings: TrainSettings, network: AFA, *, class_names: Sequence[str], palette: NDArray[np.uint8]
+) -> AFAModule:
     """The LightningModule around a network.
 
     Raises:
@@ -165,8 +170,8 @@ def make_module(settings: TrainSettings, network: AFA, data: AFADataModule) -> A
         settings.loss,
         optimizer,
         partial(warmup_poly, settings=settings.scheduler, max_steps=settings.trainer.max_steps),
-        class_names=data.class_names,
-        palette=data.dataset.palette,
+        class_names=class_names,
+        palette=palette,
         inference=settings.inference,
     )
 

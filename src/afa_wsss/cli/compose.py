@@ -111,9 +111,7 @@ def _complete(owner: DictConfig, key: str, name: str) -> None:
     node = owner[key]
     if TARGET not in node:
         others = [str(other) for other in owner if isinstance(owner[other], DictConfig) and TARGET in owner[other]]
-        raise UserError(
-            f"need {TARGET}, the class of {key}, got settings alone; {nearest(key, others)}", arguments=(name,)
-        )
+        raise UserError(f"need {TARGET}, the class of {key}; {nearest(key, others)}", kind="target", arguments=(name,))
     with argument(name):
         kind = find_class(str(node[TARGET]))
     try:
@@ -143,6 +141,13 @@ def _made(name: str, value: Any) -> Any:
     table: dict[str, Any] = {}
     for key, settings in value.items():
         if settings is not None:
+            others = [other for other, node in value.items() if isinstance(node, dict) and TARGET in node]
+            if isinstance(settings, dict) and TARGET not in settings:
+                raise UserError(
+                    f"need {TARGET}, the class of {key}; {nearest(key, others)}",
+                    kind="target",
+                    arguments=(f"{name}.{key}",),
+                )
             table[key] = _instance(f"{name}.{key}", settings)
     return table
 
@@ -160,8 +165,6 @@ def _instance(name: str, settings: Any) -> Any:
     if refused is not None:  # outside the handler: its chain leads through Hydra's error back to itself
         with argument(name):
             raise UserError(str(refused), kind=refused.kind, arguments=refused.arguments)
-    if isinstance(made, dict):
-        raise UserError(f"need {TARGET}, the class of {name}, got settings alone", arguments=(name,))
     return made
 
 

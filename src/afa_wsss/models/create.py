@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, about
 from afa_wsss.models.afa import AFA
 from afa_wsss.models.backbone_weights import load_backbone
 from afa_wsss.models.encoders.create import create_encoder
@@ -59,10 +59,11 @@ def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool =
     """
     network = AFA(_encoder(settings), num_classes, settings)
     weights = settings.pretrained if pretrained else None
-    if weights is not None and is_reference_checkpoint(weights):
-        load_network(network, weights)
-    elif weights is not None:
-        load_backbone(network.encoder, weights, affinity_head=network.affinity_head)
+    with about("pretrained"):
+        if weights is not None and is_reference_checkpoint(weights):
+            load_network(network, weights)
+        elif weights is not None:
+            load_backbone(network.encoder, weights, affinity_head=network.affinity_head)
     return network
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -105,10 +106,10 @@ class AFADataModule(lightning.LightningDataModule):
         }
         self.train_set = self.val_set = None
         if settings.train_split is not None:
-            opened = _checked(settings, settings.train_split, with_masks=False)
+            opened = _checked(settings, "train", with_masks=False)
             self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed)
         if settings.val_split is not None:
-            self.val_set = EvalSet(_checked(settings, settings.val_split, with_masks=with_masks))
+            self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks))
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -144,7 +145,7 @@ class AFADataModule(lightning.LightningDataModule):
             raise UserError(
                 f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; use fewer "
                 "devices",
-                arguments=("trainer.devices",),
+                arguments=("devices",),
             )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
 
@@ -167,9 +168,9 @@ class AFADataModule(lightning.LightningDataModule):
         return make(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, **self.loading)
 
 
-def _checked(settings: DataSettings, split: str, *, with_masks: bool) -> SegmentationDataset:
-    """The split, with its files there and its labels readable."""
-    opened: SegmentationDataset = settings.dataset(root=settings.root, split=split, with_masks=with_masks)
+def _checked(settings: DataSettings, use: Literal["train", "val"], *, with_masks: bool) -> SegmentationDataset:
+    """The split to train or to validate on, with its files there and its labels readable."""
+    opened = settings.open_split(use, with_masks=with_masks)
     opened.check_files()
     _ = opened.image_labels
     return opened

@@ -50,13 +50,16 @@ def afa_optimizer(network: AFA, settings: OptimizerSettings, *, others: Iterable
     """AdamW of the groups of ``OptimizerSettings``.
 
     Args:
-        network: Its parameters make four groups.
+        network: Its parameters make four groups; what the encoder puts on a pretrained backbone is among the heads.
         settings: Learning rates and decay.
         others: Parameters of the losses, a fifth group; there is none without them.
     """
-    norms, logits = network.encoder.norms(), network.encoder.attention_inputs()
+    encoder = network.encoder
+    logits = encoder.attention_inputs()
+    new = {id(parameter) for parameter in encoder.new_parameters()}
+    norms = _without(encoder.norms(), new)
     taken = {id(parameter) for parameter in (*norms, *logits)}
-    body = _without(network.encoder.parameters(), taken)
+    body = _without(encoder.parameters(), taken | new)
     heads = _without(network.parameters(), taken | {id(parameter) for parameter in body})
     lr, own = settings.lr, list(others)
     groups = [

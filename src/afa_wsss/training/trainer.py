@@ -25,19 +25,6 @@ class DeviceSettings:
     devices: Any = 1
     precision: str = "32-true"
 
-    def __post_init__(self) -> None:
-        """Checks what Lightning would report late.
-
-        Raises:
-            UserError: Where a GPU is asked for and torch sees none.
-        """
-        if self.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-            raise UserError(
-                f"need a GPU for accelerator={self.accelerator}, torch {torch.__version__} sees none; use "
-                "accelerator=cpu or install a torch that fits your driver",
-                arguments=("accelerator",),
-            )
-
 
 @dataclass(frozen=True)
 class TrainerSettings(DeviceSettings):
@@ -73,7 +60,6 @@ class TrainerSettings(DeviceSettings):
         Raises:
             UserError: For a number of steps or an interval below 1.
         """
-        super().__post_init__()
         names = (
             "max_steps",
             "val_check_interval",
@@ -121,7 +107,7 @@ def training_trainer(
         validate: Whether there is anything to validate.
 
     Raises:
-        UserError: For values that Lightning refuses.
+        UserError: For a GPU where torch sees none, and values that Lightning refuses.
     """
     arguments = settings.arguments() | ({} if validate else {"limit_val_batches": 0})
     return _trainer(
@@ -139,6 +125,14 @@ def evaluation_trainer(settings: DeviceSettings, *, callbacks: Sequence[Callback
 
 
 def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
+    accelerator = arguments["accelerator"]
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"need a GPU for accelerator={accelerator}, torch {torch.__version__} sees none; use accelerator=cpu or "
+            "install a torch that fits your driver",
+            kind="no_gpu",
+            arguments=("accelerator",),
+        )
     try:
         return lightning.Trainer(**arguments, **others, use_distributed_sampler=False, enable_model_summary=False)
     except (MisconfigurationException, ValueError, TypeError) as error:

@@ -105,6 +105,10 @@ class Encoder(nn.Module, ABC):
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
 
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that no pretrained weights fill; but for ``attention_inputs`` they learn at the rate of the heads."""
+        return []
+
     def norms(self) -> list[nn.Parameter]:
         """Weights and biases of the norms of tokens."""
         return [

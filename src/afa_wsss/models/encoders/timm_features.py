@@ -112,6 +112,10 @@ class TimmFeatureEncoder(Encoder):
         layers = (block.query_key for block in self.attention_blocks if isinstance(block, AttentionBlock))
         return [parameter for layer in layers for parameter in layer.parameters()]
 
+    def new_parameters(self) -> list[nn.Parameter]:
+        """The 1x1 convolution and the two blocks on top."""
+        return [*self.projection.parameters(), *self.attention_blocks.parameters()]
+
     def norms(self) -> list[nn.Parameter]:
         """Weights and biases of norms of tokens and of cells: layer norms and RMS norms, timm's own among them.
 

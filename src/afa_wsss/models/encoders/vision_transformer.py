@@ -214,13 +214,13 @@ def create_vision_transformer(
         raise _unfit(name)
     _keep_one_norm(transformer)
     encoder = VisionTransformerEncoder(transformer)
-    if not _reads_as_it_tells(encoder):
+    if not _reads_as_declared(encoder):
         raise _unfit(name)
     return encoder
 
 
 @torch.no_grad()
-def _reads_as_it_tells(encoder: VisionTransformerEncoder) -> bool:
+def _reads_as_declared(encoder: VisionTransformerEncoder) -> bool:
     """Whether a picture of 2 x 3 patches has features on its grid and one matrix of logits for each head.
 
     Patches that convolutions make have another grid, and differential attention compares twice in each head.
@@ -242,9 +242,11 @@ def _reads_as_it_tells(encoder: VisionTransformerEncoder) -> bool:
 
 def _unfit(name: str) -> UserError:
     return UserError(
-        f"need a plain vision transformer (one token grid, self-attention over all of it in each block), timm's {name} "
-        "has no such attention to read; choose a ViT, DeiT, DINOv2, DINOv3 or EVA-02, as deit_small_patch16_224, or a "
-        "mit_b*"
+        "need a model of timm with feature maps, or a plain vision transformer (one token grid, self-attention over all "
+        f"of it in each block); {name} is neither; choose a ConvNeXt, EfficientNet, ResNet or Swin, a ViT, DeiT, DINOv2, "
+        "DINOv3 or EVA-02, as deit_small_patch16_224, or a mit_b*",
+        kind="unknown",
+        arguments=("backbone",),
     )
 
 

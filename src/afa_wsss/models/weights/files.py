@@ -32,7 +32,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"need a file of weights, found none at {path}; give model.pretrained=PATH, or null to start anew"
+            f"need a file of weights, found none at {path}; give the path of one, or None (null) for random weights",
+            kind="missing",
         )
     unreadable = f"need a file of weights, {path} cannot be read; is the download complete?"
     try:
@@ -78,9 +79,9 @@ def load_strictly(module: nn.Module, weights: StateDict, *, source: str) -> None
         if own[key].shape != weights[key].shape
     ]
     faults = {"missing": missing, "not expected": extra, "of another shape": shapes}
-    told = "; ".join(f"{len(keys)} {fault}: {listed(keys)}" for fault, keys in faults.items() if keys)
-    if told:
-        raise UserError(f"need weights that fit the model, {source} does not: {told}")
+    reasons = "; ".join(f"{len(keys)} {fault}: {listed(keys)}" for fault, keys in faults.items() if keys)
+    if reasons:
+        raise UserError(f"need weights that fit the model, {source} does not: {reasons}")
     module.load_state_dict(weights)
 
 
@@ -90,7 +91,7 @@ def listed(names: list[str], most: int = 20) -> str:
 
 
 def find_weights(pretrained: str) -> Path:
-    """The file that ``model.pretrained`` means; errors as in ``hub.download``."""
+    """The file that a value of ``pretrained`` names; raises what ``hub.download`` raises."""
     if pretrained == NANO_WEIGHTS:
         return Path(str(files("afa_wsss.models"))) / "pretrained" / "mit_nano.safetensors"
     if pretrained.startswith(hub.HUB_PREFIX):

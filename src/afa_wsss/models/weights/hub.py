@@ -11,22 +11,22 @@ HUB_PREFIX = "hf-hub:"
 """Before the name of a repository: ``hf-hub:nvidia/mit-b1``, with ``/FILE`` or ``@REVISION`` behind where needed."""
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""In a repository, the first that is there is taken, unless one is named."""
+"""The first of these that a repository has is taken, unless one is named."""
 
 
 def download(name: str) -> Path:
     """The weight file of a repository: from the cache, or from the hub where it is not there or has changed.
 
-    ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT`` and ``HF_TOKEN`` count as in every program that uses the hub.
+    ``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_ENDPOINT`` and ``HF_TOKEN`` have their usual effect.
 
     Args:
         name: ``owner/repository``, with ``/file`` for another than ``WEIGHT_FILES``, ``@revision`` for another than
             ``main``.
 
     Raises:
-        UserError: Where it can neither be reached nor is in the cache, there is none, or it may not be read.
+        UserError: Where it can neither be reached nor is in the cache, there is none, or access is denied.
     """
-    # On use: of all that is imported here it alone knows the network.
+    # Imported on use: it takes long, and most runs need no hub.
     from huggingface_hub import errors
 
     path, _, revision = name.partition("@")
@@ -37,13 +37,14 @@ def download(name: str) -> Path:
         return _first_file(repository, files, revision or "main")
     except errors.GatedRepoError as error:
         raise UserError(
-            f"need leave to read {name}, whose owner asks for it; accept the terms on the hub's page of it, then run: "
-            "hf auth login"
+            f"need access to {name}, access denied; accept the terms on its page of the hub, then run: hf auth login",
+            kind="access_denied",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise UserError(
-            f"need a repository of the hub, it shows none named {repository}; mend the name, as hf-hub:nvidia/mit-b1, "
-            "or where it is private run: hf auth login"
+            f"need a repository of the hub, found none named {repository}; fix the name, as hf-hub:nvidia/mit-b1, or "
+            "for a private one run: hf auth login",
+            kind="missing",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(
@@ -52,7 +53,7 @@ def download(name: str) -> Path:
     except errors.HFValidationError as error:
         raise UserError(f"need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got {HUB_PREFIX}{name}") from error
     except _transport_errors() as error:
-        raise UserError(_told_unreachable(repository, files, revision or "main", error)) from error
+        raise UserError(_unreachable_message(repository, files, revision or "main", error)) from error
 
 
 def _first_file(repository: str, files: Sequence[str], revision: str) -> Path:
@@ -80,15 +81,14 @@ def _transport_errors() -> tuple[type[Exception], ...]:
     return (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 
 
-def _told_unreachable(repository: str, files: Sequence[str], revision: str, error: BaseException) -> str:
+def _unreachable_message(repository: str, files: Sequence[str], revision: str, error: BaseException) -> str:
     from huggingface_hub import constants, hf_hub_url
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub gave no file ({_beginning(error)})"
     urls = " or ".join(hf_hub_url(repository, file, revision=revision) for file in files)
     return (
         f"need weights of {HUB_PREFIX}{repository}, {reason} and the cache {constants.HF_HUB_CACHE} has none; download "
-        f"{urls} where there is a network and give model.pretrained=PATH_OF_THAT_FILE, or model.pretrained=null to "
-        "start from random weights"
+        f"{urls} where there is a network and give the path of that file, or None (null) to start from random weights"
     )
 
 

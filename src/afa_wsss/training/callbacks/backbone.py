@@ -12,7 +12,7 @@ from afa_wsss.training.module import AFAModule
 
 
 class BackboneWriter(Callback):
-    """Writes encoder and affinity head as a safetensors file after each validation, for ``model.pretrained=PATH``."""
+    """Writes encoder and affinity head as a safetensors file after each validation, to start other runs from."""
 
     def __init__(self, path: str) -> None:
         """``path``: where to."""
