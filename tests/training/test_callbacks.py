@@ -10,11 +10,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
 from afa_wsss.errors import UserError
-from afa_wsss.supervision import LabelStages
 from afa_wsss.training.callbacks import Checkpoints, MaskWriter, Montages, PlainConfig, Throughput, UnevenValidation
 from afa_wsss.training.callbacks import throughput as throughput_file
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.types import Batch
+from afa_wsss.types import Batch, Labels
 
 PALETTE = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
 
@@ -70,9 +69,8 @@ def batch():
 @pytest.fixture
 def found():
     label = torch.ones(2, 16, 24, dtype=torch.uint8)
-    stages = LabelStages(label, label, label, label + 1)
-    cam, affinity = torch.rand(2, 2, 16, 24), torch.rand(2, 6, 6)
-    return Inspection(stages, label.long(), torch.zeros(2, 2), cam, affinity, (2, 3))
+    stages = {"cam": Labels(label, torch.rand(2, 2, 16, 24)), "pseudo_label": Labels(label + 1)}
+    return Inspection(stages, {"segmentation": Labels(label)}, torch.zeros(2, 2), torch.rand(2, 6, 6), (2, 3))
 
 
 def test_best_is_the_highest_score_and_last_the_last_step(tmp_path, trainer):
@@ -113,18 +111,18 @@ def test_the_configuration_goes_into_the_checkpoint():
     assert checkpoint == {"config": {"seed": 3}}
 
 
-@pytest.mark.parametrize(("reading", "value"), [("segmentation", 1), ("pseudo_label", 2)])
-def test_masks_are_cut_to_the_photo_and_carry_the_palette(tmp_path, trainer, batch, found, reading, value):
-    MaskWriter(str(tmp_path), reading=reading).on_validation_batch_end(trainer, Module(), found, batch, 0)
+@pytest.mark.parametrize(("stage", "value"), [("segmentation", 1), ("pseudo_label", 2), (None, 2), ("cam", 1)])
+def test_masks_are_cut_to_the_photo_and_carry_the_palette(tmp_path, trainer, batch, found, stage, value):
+    MaskWriter(str(tmp_path), stage=stage).on_validation_batch_end(trainer, Module(), found, batch, 0)
     with Image.open(tmp_path / "a.png") as first, Image.open(tmp_path / "folder" / "b.png") as second:
         assert (first.size, second.size) == ((24, 16), (20, 8))
         assert (np.asarray(second) == value).all()
         assert second.getpalette()[:9] == PALETTE.ravel().tolist()
 
 
-def test_masks_show_one_of_two_readings(tmp_path):
-    with pytest.raises(UserError, match="segmentation or pseudo_label"):
-        MaskWriter(str(tmp_path), reading="cam")
+def test_masks_show_a_stage_that_there_is(tmp_path, trainer, batch, found):
+    with pytest.raises(UserError, match="need a stage of segmentation, cam, pseudo_label; got 'walk'"):
+        MaskWriter(str(tmp_path), stage="walk").on_validation_batch_end(trainer, Module(), found, batch, 0)
 
 
 def test_montages_hold_the_first_photos_of_each_validation(tmp_path, trainer, batch, found):
@@ -142,7 +140,7 @@ def test_montages_hold_the_first_photos_of_each_validation(tmp_path, trainer, ba
 def test_montages_of_photos_without_masks(tmp_path, trainer, batch, found):
     pictures = Montages(str(tmp_path), photos=1)
     pictures.on_validation_batch_end(trainer, Module(), found, batch._replace(masks=None), 0)
-    assert len(pictures.rows[0]) == 6
+    assert list(pictures.rows[0]) == ["photo", "CAM", "affinity of a point", "pseudo label", "segmentation branch"]
 
 
 def test_throughput_leaves_validation_out(trainer, batch, monkeypatch):

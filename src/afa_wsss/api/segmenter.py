@@ -187,20 +187,62 @@ class Segmenter:
             UserError: For no class or an unknown one, a photo that cannot be read, and a label maker without pixel
                 labels.
         """
-        columns, pixels = self._columns(classes), as_pixels(photo)
-        if not columns:
-            raise UserError("need at least one class to make pseudo labels from, got none", arguments=("classes",))
-        height, width = pixels.shape[:2]
-        image_labels = torch.zeros(1, len(self.class_names), device=self.device)
-        image_labels[0, columns] = 1
-        frame = torch.tensor([[0, height, 0, width]], device=self.device)
-        batch = Batch(self._tensor(pixels), image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
+        batch = self._batch(photo, classes)
         images = normalize(batch.images)
         output = self.network(images)
         labels = self.label_maker.targets(self.network, batch, images, output, step=sys.maxsize).pseudo_label
         if labels is None:
             raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")
         return labels[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def stages(self, photo: Photo, classes: Sequence[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
+        """Labels after each stage of the label maker, by name; AFA's are cam, cam_par, walk and pseudo_label.
+
+        Unlike the method ``pseudo_label`` each is thresholded once, so no pixel is unknown.
+
+        Args:
+            photo: A path, a PIL image, or uint8 values (H, W, 3).
+            classes: Names of the classes that are in the photo.
+
+        Raises:
+            UserError: For no class or an unknown one, and a photo that cannot be read.
+        """
+        batch = self._batch(photo, classes)
+        images = normalize(batch.images)
+        found = self.label_maker.stages(self.network, batch, images, self.network(images))
+        return {name: stage.labels[0].cpu().numpy() for name, stage in found.items()}
+
+    @torch.inference_mode()
+    def affinity(self, photo: Photo, point: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+        """Affinity in (0, 1) of the token at ``point`` with every token of the grid.
+
+        Args:
+            photo: A path, a PIL image, or uint8 values (H, W, 3).
+            point: Row and column in the photo.
+
+        Raises:
+            UserError: For a point outside the photo, and a photo that cannot be read.
+        """
+        pixels = as_pixels(photo)
+        (height, width), (row, column) = pixels.shape[:2], point
+        if not (0 <= row < height and 0 <= column < width):
+            raise UserError(f"need a point inside {height} x {width} pixels, got {point}", arguments=("point",))
+        rows, columns = self.network.grid(height, width)
+        token = (row * rows // height) * columns + column * columns // width
+        affinity = self.network(normalize(self._tensor(pixels))).affinity
+        return affinity[0, token].view(rows, columns).float().cpu().numpy()
+
+    def _batch(self, photo: Photo, classes: Sequence[str]) -> Batch:
+        """A photo with its image labels, as the label maker takes it."""
+        columns, pixels = self._columns(classes), as_pixels(photo)
+        if not columns:
+            raise UserError("need at least one class that is in the photo, got none", arguments=("classes",))
+        height, width = pixels.shape[:2]
+        image_labels = torch.zeros(1, len(self.class_names), device=self.device)
+        image_labels[0, columns] = 1
+        frame = torch.tensor([[0, height, 0, width]], device=self.device)
+        return Batch(self._tensor(pixels), image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
 
     def _columns(self, classes: Sequence[str]) -> list[int]:
         unknown = [name for name in classes if name not in self.class_names]
@@ -246,7 +288,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def as_pixels(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
+def as_pixels(photo: object) -> UInt8[np.ndarray, "H W 3"]:
     """RGB values of a photo in any of the forms that ``Segmenter`` takes.
 
     Raises:

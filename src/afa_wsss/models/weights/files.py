@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -49,8 +48,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f"w = torch.load({str(path)!r}, weights_only=False); "
             "safetensors.torch.save_file(w.get('state_dict', w), 'weights.safetensors')"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(unreadable) from error
+    except Exception as error:  # an unpickler may raise anything on bytes of another kind
+        raise UserError(unreadable, kind="unreadable") from error
     return _named_tensors(content, path)
 
 
