@@ -20,11 +20,11 @@ def label() -> np.ndarray:
     return label
 
 
-def test_colorize_gives_each_class_its_colour_and_white_to_the_rest(label):
-    coloured = colorize(label, PALETTE)
+def test_colorize_gives_each_class_its_color_and_white_to_the_rest(label):
+    colored = colorize(label, PALETTE)
     for value in (0, 1, 2):
-        assert (coloured[label == value] == PALETTE[value]).all()
-    assert (coloured[label == 255] == 255).all()
+        assert (colored[label == value] == PALETTE[value]).all()
+    assert (colored[label == 255] == 255).all()
     assert (colorize(np.array([[7]]), PALETTE) == 255).all()
 
 
@@ -36,10 +36,10 @@ def test_overlay_leaves_the_background_and_mixes_the_rest(photo, label):
     assert (overlay(photo, label, PALETTE, opacity=0.0, fade=0.0) == photo).all()
 
 
-def test_overlay_fades_the_photo_to_grey(photo, label):
-    grey = overlay(photo, label, PALETTE, opacity=1.0, fade=1.0)
-    assert (np.ptp(grey[label == 0], axis=-1) == 0).all()
-    assert (grey[label == 1] == PALETTE[1]).all()
+def test_overlay_fades_the_photo_to_gray(photo, label):
+    gray = overlay(photo, label, PALETTE, opacity=1.0, fade=1.0)
+    assert (np.ptp(gray[label == 0], axis=-1) == 0).all()
+    assert (gray[label == 1] == PALETTE[1]).all()
 
 
 def test_heat_map_grows_with_the_score_and_takes_any_size(photo):
@@ -60,34 +60,43 @@ def test_mark_draws_a_cross_and_changes_nothing_else(photo, row, column):
     assert (drawn[far] == photo[far]).all()
 
 
-def test_montage_holds_every_picture(photo):
-    red, green = (np.zeros((16, 16, 3), np.uint8) + np.array(colour, np.uint8) for colour in PALETTE[1:])
-    sheet = montage([[red, green], [green, red]], ["first", "second"], cell=32)
+def test_montage_holds_every_picture():
+    red, green = (np.zeros((16, 16, 3), np.uint8) + np.array(color, np.uint8) for color in PALETTE[1:])
+    sheet = montage([{"first": red, "second": green}, {"first": green, "second": red}], cell=32)
     assert sheet.shape[1] == 6 + 2 * 38
-    for colour in PALETTE[1:]:
-        assert (sheet == colour).all(axis=-1).sum() == 2 * 32 * 32
+    for color in PALETTE[1:]:
+        assert (sheet == color).all(axis=-1).sum() == 2 * 32 * 32
 
 
-def test_montage_keeps_proportions(photo):
+def test_montage_keeps_proportions():
     wide = np.zeros((10, 40, 3), np.uint8) + PALETTE[1]
-    assert (montage([[wide]], ["wide"], cell=80) == PALETTE[1]).all(axis=-1).sum() == 80 * 20
+    assert (montage([{"wide": wide}], cell=80) == PALETTE[1]).all(axis=-1).sum() == 80 * 20
+
+
+def test_montage_has_a_column_for_what_any_row_has_and_leaves_cells_empty():
+    red, green = (np.zeros((16, 16, 3), np.uint8) + np.array(color, np.uint8) for color in PALETTE[1:])
+    sheet = montage([{"a": red}, {"b": green, "a": red}], cell=32)
+    assert sheet.shape[1] == 6 + 2 * 38
+    columns = {color: np.nonzero((sheet == PALETTE[color]).all(axis=-1)) for color in (1, 2)}
+    assert len(columns[1][0]) == 2 * 32 * 32
+    assert len(columns[2][0]) == 32 * 32
+    assert columns[2][1].min() == 6 + 38
+    assert columns[2][0].min() > columns[1][0].min() + 32
 
 
 def test_montage_wraps_titles_and_legend_at_small_cells(photo):
     titles = ["affinity of a chosen point", "Donaudampfschifffahrt"]
-    one = montage([[photo, photo]], ["a", "b"], cell=48)
-    wrapped = montage([[photo, photo]], titles, cell=48)
+    one = montage([{"a": photo, "b": photo}], cell=48)
+    rows = [dict.fromkeys(titles, photo)]
+    wrapped = montage(rows, cell=48)
     assert wrapped.shape[0] > one.shape[0]
     legend = [(f"a class with number {index}", (index, 0, 0)) for index in range(30)]
-    with_legend = montage([[photo, photo]], titles, cell=48, legend=legend)
+    with_legend = montage(rows, cell=48, legend=legend)
     assert with_legend.shape[0] > wrapped.shape[0] + 30 * 15
     assert with_legend.shape[1] == wrapped.shape[1]
 
 
-def test_montage_refuses_ragged_rows(photo):
-    with pytest.raises(ValueError, match=r"need 2 pictures a row, got \[1\]"):
-        montage([[photo]], ["a", "b"])
-
-
-def test_montage_of_no_rows_is_its_titles():
-    assert montage([], ["a", "b"], cell=40).shape[1] == 6 + 2 * 46
+@pytest.mark.parametrize("rows", [[], [{}]])
+def test_montage_refuses_to_draw_nothing(rows):
+    with pytest.raises(ValueError, match="need at least one picture, got none"):
+        montage(rows)

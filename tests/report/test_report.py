@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,23 +11,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from afa_wsss.report.page import write_report
-from afa_wsss.report.results import read_history, write_results
+from afa_wsss.report.charts import Curve
+from afa_wsss.report.page import LINE_COLORS, STAGE_COLORS, stage_colors, write_report
+from afa_wsss.report.results import RunInfo, read_history, write_results
 
 METRICS = {
     "val/cam_miou": 44.21,
     "val/cam_par_miou": 50.0,
-    "val/walk_miou": 43.0,
+    "val/second_walk_miou": 43.0,
     "val/pseudo_label_miou": 58.0,
     "val/miou": 63.14,
     "val/cam_best_miou": 46.5,
     "val/cam_best_background": 0.38,
+    "val/second_walk_best_miou": 45.25,
+    "val/second_walk_best_background": 0.41,
     "val/class_f1": 96.0,
     "val/iou/background": 80.0,
     "val/iou/<cat>": 71.26,
     "val/iou/dog": math.nan,
 }
-SETTINGS = {"name": "a <run>", "model": {"backbone": "mit_nano"}, "trainer": {"max_steps": 450}}
+STAGES = ("cam", "cam_par", "second_walk", "pseudo_label", "segmentation", "crf")
+LOSSES = ("classification", "regularization", "affinity", "a", "b", "c", "d", "e")
+PALETTE = np.array([[0, 0, 0], [1, 2, 3], [4, 5, 6]], dtype=np.uint8)
+RUN = RunInfo(
+    name="a <run>",
+    class_names=["<cat>", "dog"],
+    palette=PALETTE,
+    stages=STAGES,
+    losses=LOSSES,
+    marks={"labels from the CAM": 10},
+    facts=[("backbone", "mit_nano"), ("training steps", "450")],
+    settings="model: {backbone: mit_nano}  # <first>",
+)
 VOID = {"meta", "img"}
 """Elements that have no closing tag."""
 
@@ -59,10 +75,17 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def page_of(folder: Path, metrics: dict[str, float], run: RunInfo = RUN, history: Sequence[Curve] = ()) -> str:
+    pictures = sorted((folder / "montages").glob("*.png"))
+    return write_report(folder, metrics, run, history, pictures).read_text("utf-8")
+
+
+def titles_of_charts(page: str) -> list[str]:
+    return re.findall(r"<figcaption>([^<]*)</figcaption>\s*<svg", page)
+
+
 def test_the_page_is_whole_and_needs_nothing_beside_it(run_folder: Path):
-    pictures = sorted((run_folder / "montages").glob("*.png"))
-    history = read_history(run_folder / "metrics.csv")
-    page = write_report(run_folder, METRICS, history, pictures, SETTINGS, {"background": (0, 0, 0)}).read_text("utf-8")
+    page = page_of(run_folder, METRICS, history=read_history(run_folder / "metrics.csv"))
     balance = Balance()
     balance.feed(page)
     assert balance.open == []
@@ -72,18 +95,92 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(run_folder: Path):
 
 
 def test_the_page_shows_every_score_and_escapes_names(run_folder: Path):
-    page = write_report(run_folder, METRICS, [], [], SETTINGS, {}).read_text("utf-8")
-    for shown in ("63.1 %", "44.2", "+18.9", "\u22121.2", "46.5", "0.38", "&lt;cat&gt;", "71.3", "a &lt;run&gt;"):
+    page = page_of(run_folder, METRICS)
+    for shown in (
+        "63.1 %",
+        "58.0 %",
+        "44.2",
+        "+18.9",
+        "\u22121.2",
+        "46.5",
+        "0.38",
+        "&lt;cat&gt;",
+        "71.3",
+        "a &lt;run&gt;",
+    ):
+        assert shown in page
+    for shown in ("mit_nano", "450", "&lt;first&gt;", "rgb(1, 2, 3)", "second walk", "45.2", "0.41", "over CAM"):
         assert shown in page
     assert "<cat>" not in page
     assert ">dog<" not in page
     assert "<svg" not in page
 
 
+def test_the_stages_of_another_method_have_rows_and_a_gain_over_the_first(run_folder: Path):
+    run = RUN._replace(stages=("seeds", "segmentation"))
+    page = page_of(run_folder, {"val/seeds_miou": 40.0, "val/miou": 52.5}, run)
+    for shown in (">seeds<", "over seeds", "+12.5", "mIoU of the seeds"):
+        assert shown in page
+    assert "CAM" not in re.sub(r"<style>.*</style>", "", page, flags=re.DOTALL)
+
+
 def test_a_run_without_masks_has_a_page_too(run_folder: Path):
-    page = write_report(run_folder, {"val/class_f1": 90.0}, [], [], {}, {}).read_text("utf-8")
+    page = page_of(run_folder, {"val/class_f1": 90.0}, RUN._replace(losses=(), marks={}, facts=(), settings=""))
     assert "90.0 %" in page
     assert "What each stage adds" not in page
+
+
+def test_every_loss_is_drawn_and_a_huge_one_by_itself(run_folder: Path):
+    sizes = dict.fromkeys(LOSSES, 0.5) | {"regularization": -3e6}
+    history = [Curve(f"train/{name}_loss", [(0, size), (20, size / 2)]) for name, size in sizes.items()]
+    page = page_of(run_folder, {}, history=[*history, Curve("train/loss", [(0, 1.0), (20, 0.5)])])
+    assert titles_of_charts(page) == ["Losses", "Loss: regularization"]
+    colors = re.findall(r'<polyline [^>]*style="stroke: var\(--([\w-]+)\)', page)
+    assert sorted(colors) == sorted([*LINE_COLORS, "ink"])
+    for name in LOSSES:
+        assert f"</i>{name} <b>" in page
+    assert "\u22121.50M" in page
+    assert page.count(">labels from the CAM<") == 2
+
+
+def test_one_loss_has_no_total(run_folder: Path):
+    history = [Curve(name, [(0, 1.0), (20, 0.5)]) for name in ("train/loss", "train/own_loss")]
+    page = page_of(run_folder, {}, RUN._replace(losses=("own",)), history)
+    assert titles_of_charts(page) == ["Loss: own"]
+    assert page.count("<polyline") == 1
+
+
+def test_every_stage_is_drawn_in_the_color_of_its_row(run_folder: Path):
+    keys = ("val/cam_miou", "val/second_walk_miou", "val/miou", "val/unlisted_miou")
+    history = [Curve(key, [(0, 40.0), (20, 41.0)]) for key in keys]
+    page = page_of(run_folder, METRICS, history=history)
+    assert titles_of_charts(page) == ["Validation mIoU in percent"]
+    colors = re.findall(r'<polyline [^>]*style="stroke: var\(--([\w-]+)\)', page)
+    assert colors == ["stage-0", "stage-2", "accent"]
+    rows = re.findall(r'<i style="width: [\d.]+%; background: var\(--([\w-]+)\)', page)
+    keys_below = re.findall(r'<span><i style="background: var\(--([\w-]+)\)', page)
+    assert rows == ["stage-0", "stage-1", "stage-2", "stage-3", "accent"]
+    assert keys_below == colors
+
+
+def test_other_curves_have_charts(run_folder: Path):
+    history = [Curve(key, [(0, 40.0), (20, 41.0)]) for key in ("val/class_f1", "train/images_per_second")]
+    charts = titles_of_charts(page_of(run_folder, {}, history=history))
+    assert charts == ["F1 of the image labels in percent", "Images per second"]
+
+
+def test_the_branch_keeps_its_color_and_the_others_take_turns():
+    others = [f"stage_{index}" for index in range(9)]
+    colors = stage_colors(["segmentation", *others, "crf"])
+    assert colors["segmentation"] == "accent"
+    assert [colors[name] for name in others] == [*STAGE_COLORS, STAGE_COLORS[0]]
+    assert colors["crf"] not in (*STAGE_COLORS, "accent")
+
+
+def test_the_page_defines_every_color_for_light_and_dark(run_folder: Path):
+    page = page_of(run_folder, {})
+    for color in (*STAGE_COLORS, *LINE_COLORS, *stage_colors([]).values(), "ink"):
+        assert page.count(f" --{color}: #") == 2, color
 
 
 def test_history_leaves_out_gaps(run_folder: Path):
@@ -93,11 +190,16 @@ def test_history_leaves_out_gaps(run_folder: Path):
 
 
 def test_results_are_flat_json_and_a_report(run_folder: Path):
-    palette = np.zeros((3, 3), dtype=np.uint8)
-    written = write_results(run_folder, METRICS, SETTINGS, ["<cat>", "dog"], palette, run_folder / "metrics.csv")
+    written = write_results(run_folder, METRICS, RUN, run_folder / "metrics.csv")
     scores = json.loads(written["scores"].read_text("utf-8"))
     assert scores["val/miou"] == 63.14
     assert scores["val/iou/dog"] is None
     page = written["report"].read_text("utf-8")
     assert len(re.findall("<polyline", page)) == 1
     assert written["pictures"] == run_folder / "montages"
+
+
+def test_results_of_an_evaluation_have_neither_curves_nor_pictures(tmp_path: Path):
+    written = write_results(tmp_path / "new", METRICS, RUN._replace(losses=()), None)
+    assert written.keys() == {"scores", "report"}
+    assert "<svg" not in written["report"].read_text("utf-8")

@@ -41,7 +41,7 @@ class Finding(Protocol):
 
 
 def findings_table(findings: Sequence[Finding], *, root: Path) -> Table:
-    """One row per kind of finding, worst first: how many there are, and the first; its paths are relative to ``root``."""
+    """One row per kind of finding, worst first: their number, and the first, its paths relative to ``root``."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.level, finding.kind].append(finding)

@@ -34,7 +34,7 @@ def overlay(
 def heat_map(
     image: UInt8[np.ndarray, "H W 3"], scores: Float[np.ndarray, "h w"], *, opacity: float = 0.65
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Scores over the photo in gray: dark violet is 0, light yellow is 1.
+    """Scores over the photo, which turns gray: dark violet is 0, light yellow is 1.
 
     Args:
         image: RGB.

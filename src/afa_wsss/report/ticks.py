@@ -27,9 +27,9 @@ def _count(low: float, high: float, step: float) -> int:
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:
     """Short texts that differ where the ticks do; large values as ``-3.2M``."""
-    digits = next((count for count in range(4, 16) if _are_distinct(ticks, count)), 16)
     largest = max(map(abs, ticks), default=0.0)
-    return [short_text(tick, digits=digits, like=largest) for tick in ticks]
+    longer = ([short_text(tick, digits=digits, like=largest) for tick in ticks] for digits in range(4, 17))
+    return next((texts for texts in longer if len(set(texts)) == len(set(ticks))), [repr(tick) for tick in ticks])
 
 
 def short_text(value: float, *, digits: int, like: float | None = None, zeros: bool = False) -> str:
@@ -45,7 +45,3 @@ def short_text(value: float, *, digits: int, like: float | None = None, zeros: b
     unit, letter = next(((unit, letter) for unit, letter in UNITS if size >= unit), (1.0, ""))
     text = f"{value / unit:{'#' if zeros else ''}.{digits}g}".rstrip(".").replace("-", MINUS)
     return text + letter if value else "0"
-
-
-def _are_distinct(ticks: Sequence[float], digits: int) -> bool:
-    return len({f"{tick:.{digits}g}" for tick in ticks}) == len(ticks)
