@@ -1,4 +1,4 @@
-"""What the report is told of a run beside its scores."""
+"""A run as the report needs it, beside its scores."""
 
 from __future__ import annotations
 
