@@ -137,16 +137,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("model", {"_target_": "subprocess.Popen", "args": "touch RAN"}, "need a subclass of afa_wsss.models.Encoder"),
-        (
-            "supervision",
-            {"_target_": "subprocess.Popen", "args": "touch RAN"},
-            "need a subclass of afa_wsss.supervision",
-        ),
-        ("data", {"_target_": "subprocess.Popen", "args": "touch RAN"}, "need a data set"),
+        ("model", "need a subclass of afa_wsss.models.Encoder"),
+        ("supervision", "need a subclass of afa_wsss.supervision"),
+        ("data", "need a data set"),
     ],
 )
-def test_a_checkpoint_never_calls_what_is_no_part(run, tmp_path, monkeypatch, photo, where, target, message):
+def test_a_checkpoint_never_calls_what_is_no_part(run, tmp_path, monkeypatch, photo, where, message):
+    target = {"_target_": "subprocess.Popen", "args": ["touch", "RAN"]}
     state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
     config = state["config"]
     if where == "supervision":

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from afa_wsss.report import colorize, heat_map, mark, overlay
 from afa_wsss.report.inspection import Shown, montage_row
+from afa_wsss.report.overlay import heat_map, mark, overlay
+from afa_wsss.report.palette import colorize
 
 PALETTE = np.array([[0, 0, 0], [200, 30, 40]], dtype=np.uint8)
 

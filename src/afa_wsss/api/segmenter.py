@@ -24,7 +24,7 @@ from afa_wsss.models import AFA
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels
-from afa_wsss.report import overlay
+from afa_wsss.report.overlay import overlay
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.types import Batch
 

@@ -106,7 +106,7 @@ class Encoder(nn.Module, ABC):
         """Weights and biases of the layers that make the attention logits AFA reads."""
 
     def new_parameters(self) -> list[nn.Parameter]:
-        """Parameters that no pretrained weights fill; but for ``attention_inputs`` they learn at the rate of the heads."""
+        """Parameters that no pretrained weights fill: they learn at the heads' rate, ``attention_inputs`` excepted."""
         return []
 
     def norms(self) -> list[nn.Parameter]:

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.efficient_attention import TokenMixing
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, Grid
-from afa_wsss.models.encoders.mix_block import TokenMixing
 from afa_wsss.models.encoders.mix_transformer import MixTransformer, MixTransformerConfig, with_strides
 from afa_wsss.models.settings import ModelSettings
 
@@ -51,10 +51,10 @@ class TokenComparison(TokenMixing):
 class MitNano(MixTransformer):
     """A mix transformer with a convolutional stem, in which attention passes nothing from token to token.
 
-    Without ImageNet a small transformer learns several times sooner with a stem of small convolutions and batch norms
-    (Xiao et al., NeurIPS 2021). Attention would learn to tell every token what is somewhere in the photo, and class
-    activation maps would light up all over; so the last two blocks compare tokens for the affinity alone, and the
-    others hold no attention.
+    Without ImageNet weights a small transformer learns several times faster with a stem of 3x3 convolutions and batch
+    norms (Xiao et al., NeurIPS 2021). Trained from image labels alone, attention would spread the evidence for a class
+    over all tokens, and its activation map would cover the whole photo. So the last two blocks compare tokens for the
+    affinity alone, and the others hold no attention.
     """
 
     def projection(self, stage: int, channels: int) -> nn.Module:

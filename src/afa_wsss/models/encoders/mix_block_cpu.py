@@ -1,4 +1,7 @@
-"""``MixBlock`` without gradient on a CPU: the same numbers, from arrays that stay in its cache."""
+"""``MixBlock`` without gradient on a CPU: the same values, computed in pieces that stay in its cache.
+
+``MixBlock.plain`` is the formula; the order of the sums alone differs here.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,33 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from afa_wsss.models.encoders.efficient_attention import EfficientAttention
 from afa_wsss.models.encoders.encoder import Attention, Grid, to_map, to_tokens
 
 if TYPE_CHECKING:
-    from afa_wsss.models.encoders.mix_block import EfficientAttention, MixBlock, MixFeedForward
+    from afa_wsss.models.encoders.mix_block import MixBlock, MixFeedForward
 
 _HIDDEN_AT_ONCE = 1 << 20
-"""Hidden values of a feed-forward that are made at a time: about as many stay in the cache."""
+"""Hidden values of a feed-forward that are computed at a time; about as many fit the cache."""
 
 _ROWS_AT_ONCE = 32
-"""The smallest number of rows of the grid: the row above and the row below are expanded too, as neighbors."""
+"""Fewest rows of the grid in a band: the row above and the row below are computed too, as neighbors."""
 
 
 def pays(tokens: Tensor) -> bool:
-    """Whether this form is faster: with a gradient, everything in between is kept anyway."""
+    """Whether this form is faster: not with gradient, which keeps every intermediate result anyway."""
     return tokens.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def forward(
     block: MixBlock, tokens: Float[Tensor, "b n d"], grid: Grid, *, read: bool
 ) -> tuple[Float[Tensor, "b n d"], Attention | None]:
-    """``block.plain`` in evaluation mode."""
+    """``block.plain(tokens, grid, read=read)`` in evaluation mode."""
     attention = None
     if block.attention is not None and block.attention_norm is not None:
         normed = block.attention_norm(tokens)
-        if getattr(block.attention, "heads", 0) == 1 and hasattr(block.attention, "reduced") and not read:
-            attended: Tensor | None = attend_by_few_keys(block.attention, normed, grid)  # type: ignore[arg-type]
+        if isinstance(block.attention, EfficientAttention) and block.attention.heads == 1 and not read:
+            attended: Tensor | None = attend_by_few_keys(block.attention, normed, grid)
         else:
             attended, attention = block.attention(normed, grid, read=read)
         tokens = tokens if attended is None else tokens + attended
@@ -47,7 +51,7 @@ def forward(
 def attend_by_few_keys(
     attention: EfficientAttention, tokens: Float[Tensor, "b n d"], grid: Grid
 ) -> Float[Tensor, "b n d"]:
-    """Attention of one head, by products in another order: the outer layers act on the few keys and values instead.
+    """Attention of one head, with the products in another order: the outer layers act on the few keys and values.
 
     (x Q + p) . k = x . (Q k) + p . k, and as the weights of a softmax add up to 1, softmax(.) v O + o =
     softmax(.) (v O + o).
@@ -72,7 +76,7 @@ def add_feed_forward(
 
 
 def _rows(feed_forward: MixFeedForward, tokens: Tensor, grid: Grid, rows: slice) -> Tensor:
-    """The output for some rows of the grid; the rows beside them are read too."""
+    """The output for some rows of the grid, from these and the rows beside them."""
     first, end = max(rows.start - 1, 0), min(rows.stop + 1, grid.height)
     read = tokens[:, first * grid.width : end * grid.width]
     mixed = feed_forward.depthwise(to_map(feed_forward.expand(read), Grid(end - first, grid.width)))

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.efficient_attention import EfficientAttention, TokenMixing
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map, to_tokens
-from afa_wsss.models.encoders.mix_block import DropPath, EfficientAttention, MixBlock, TokenMixing
+from afa_wsss.models.encoders.mix_block import DropPath, MixBlock
 from afa_wsss.models.settings import ModelSettings
 
 
@@ -124,7 +125,7 @@ class MixTransformer(Encoder):
         return patches(channels, width, kernel=3 if stage else 7, stride=stride)
 
     def token_mixing(self, stage: int) -> Sequence[TokenMixing | None]:
-        """What each block of a stage attends by."""
+        """The attention of each block of a stage; None for a block without."""
         config = self.config
         width, heads, reduction = config.widths[stage], config.heads[stage], config.reductions[stage]
         return [EfficientAttention(width, heads, reduction) for _ in range(config.depths[stage])]
@@ -156,7 +157,7 @@ class MixTransformer(Encoder):
 
     @property
     def smallest_side(self) -> int:
-        """Pixels from which on the grid of each stage holds one cell of the reduced grid of its keys and values."""
+        """The side at which the reduced grid of every stage, for keys and values, still has one cell."""
         strides = [math.prod(self.config.strides[: stage + 1]) for stage in range(len(self.config.strides))]
         return max(
             (reduction - 1) * stride + 1 for stride, reduction in zip(strides, self.config.reductions, strict=True)

@@ -1,4 +1,4 @@
-"""Which parts of a model of timm's act in training alone."""
+"""Which parts of timm's models give something else in training mode."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 
 def acts_in_training(part: nn.Module) -> bool:
-    """Whether training mode changes what this part, without its children, makes of its input.
+    """Whether training mode changes the output of this part, its children left aside.
 
-    Dropout and drop path with a rate above 0 do, and norms that use the statistics of the batch.
+    Dropout, drop path and patch dropout do at a rate above 0; norms do where they use the statistics of the batch;
+    rotary embeddings do where they jitter their coordinates.
     """
+    from timm.layers import evo_norm, pos_embed_sincos
     from timm.layers.drop import DropBlock2d, DropPath
+    from timm.layers.inplace_abn import InplaceAbn
     from timm.layers.patch_dropout import PatchDropout
 
     if isinstance(part, _DropoutNd):
@@ -21,4 +24,7 @@ def acts_in_training(part: nn.Module) -> bool:
         return bool(part.drop_prob)
     if isinstance(part, PatchDropout):
         return part.prob > 0
-    return isinstance(part, _NormBase)
+    if type(part).__module__ == pos_embed_sincos.__name__:
+        return bool(getattr(part, "aug_active", False))  # versions of timm before 1.0.27 have no jitter
+    batch_norms = (_NormBase, InplaceAbn, evo_norm.EvoNorm2dB0, evo_norm.EvoNorm2dB1, evo_norm.EvoNorm2dB2)
+    return isinstance(part, batch_norms)

@@ -242,9 +242,9 @@ def _reads_as_declared(encoder: VisionTransformerEncoder) -> bool:
 
 def _unfit(name: str) -> UserError:
     return UserError(
-        "need a model of timm with feature maps, or a plain vision transformer (one token grid, self-attention over all "
-        f"of it in each block); {name} is neither; choose a ConvNeXt, EfficientNet, ResNet or Swin, a ViT, DeiT, DINOv2, "
-        "DINOv3 or EVA-02, as deit_small_patch16_224, or a mit_b*",
+        "need a model of timm with feature maps, or a plain vision transformer (one token grid, self-attention over "
+        f"all of it in each block); {name} is neither; choose a ConvNeXt, EfficientNet, ResNet or Swin, a ViT, DeiT, "
+        "DINOv2, DINOv3 or EVA-02, as deit_small_patch16_224, or a mit_b*",
         kind="unknown",
         arguments=("backbone",),
     )
