@@ -143,6 +143,13 @@ def test_every_loss_is_drawn_and_a_huge_one_by_itself(run_folder: Path):
     assert page.count(">labels from the CAM<") == 2
 
 
+def test_no_two_charts_of_losses_have_one_title(run_folder: Path):
+    sizes = {"a": 0.5, "b": 0.4, "c": 1e6, "d": 2e6}
+    history = [Curve(f"train/{name}_loss", [(0, size), (20, size / 2)]) for name, size in sizes.items()]
+    page = page_of(run_folder, {}, RUN._replace(losses=tuple(sizes)), history)
+    assert titles_of_charts(page) == ["Losses: a, b", "Losses: c, d"]
+
+
 def test_one_loss_has_no_total(run_folder: Path):
     history = [Curve(name, [(0, 1.0), (20, 0.5)]) for name in ("train/loss", "train/own_loss")]
     page = page_of(run_folder, {}, RUN._replace(losses=("own",)), history)

@@ -148,11 +148,12 @@ def _loss_groups(history: Sequence[Curve], losses: Sequence[str]) -> list[tuple[
     if len(losses) > 1:
         wanted.append(Series(TOTAL_LOSS, "total, weighted", "ink"))
     groups = charts.split_by_magnitude(wanted, history)
-    return [(_loss_chart_title(group, alone=len(groups) == 1), group) for group in groups]
+    shared = [group for group in groups if len(group) > 1]
+    return [(_losses_title(group, alone=len(shared) <= 1), group) for group in groups]
 
 
-def _loss_chart_title(group: Sequence[Series], *, alone: bool) -> str:
-    """What the chart shows; of several charts, the first with names of its losses, so that no two titles are equal."""
+def _losses_title(group: Sequence[Series], *, alone: bool) -> str:
+    """The title of a chart of losses; it names them where another chart holds several losses too."""
     if len(group) == 1:
         return f"Loss: {group[0].label}"
     return "Losses" if alone else f"Losses: {', '.join(series.label for series in group)}"
