@@ -1,4 +1,4 @@
-"""The seam for backbones: feature maps, and the attention that AFA reads."""
+"""What a backbone has to provide: feature maps, and the attention that AFA reads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ class Grid(NamedTuple):
 
 
 def to_map(tokens: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d h w"]:
-    """Lays tokens out on their grid, as a view: the channels of a cell stay next to each other in memory.
+    """Tokens on their grid, as a view in which the channels of a cell stay next to each other in memory.
 
-    Transposed first and reshaped then, a single photo's map would lose that order, and each convolution would lay it
-    out anew.
+    Transposing before reshaping would lose that order for a single photo, and every convolution would copy the map.
     """
     return tokens.reshape(tokens.shape[0], *grid, -1).permute(0, 3, 1, 2)
 
@@ -40,7 +39,7 @@ def to_tokens(maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n d"]:
 
 
 class Attention(NamedTuple):
-    """Queries and keys. Their products are n x n for each head, so they are multiplied only where that is needed.
+    """Queries and keys. Their product has n x m values per head, so it is computed only where it is needed.
 
     Attributes:
         queries: Query vectors of each head, before scaling.
@@ -51,16 +50,16 @@ class Attention(NamedTuple):
     keys: Float[Tensor, "b heads m d"]
 
     def logits(self) -> Float[Tensor, "b heads n m"]:
-        """S = q . k of every head, before scaling and softmax, with gradient."""
+        """S = q k^T of every head, before scaling and softmax, with gradient."""
         return self.queries @ self.keys.transpose(-2, -1)
 
 
 class EncoderOutput(NamedTuple):
-    """Features of each stage, finest first, and the attention of the blocks that AFA reads.
+    """Feature maps, and the attention of the blocks that AFA reads.
 
     Attributes:
-        features: (b, width, h, w) each.
-        attention: Queries and keys of every head of the read blocks, (b, heads, n, d); None unless asked for.
+        features: Feature maps (b, width, h, w), finest first; the last one lies on the token grid.
+        attention: Queries and keys of all heads of the read blocks, (b, heads, n, d); None unless asked for.
     """
 
     features: tuple[Float[Tensor, "b _ _ _"], ...]
@@ -68,11 +67,43 @@ class EncoderOutput(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """A backbone; docs/extending.md derives one of its own.
+    """A backbone.
+
+    Derive your own from it: set the two attributes, and write ``encode``, ``grid`` and ``attention_inputs``; the other
+    methods have defaults. Give the class as ``backbone``, or a ``functools.partial`` of it with its settings; where it
+    takes a ``drop_path_rate``, it gets that of ``ModelSettings``. docs/extending.md does the same from a YAML file.
 
     Attributes:
         widths: Channels of each feature map, finest first.
         attention_channels: Channels of the attention logits: read blocks times heads.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from afa_wsss.models import Attention, Encoder, EncoderOutput, Grid, create_model
+        >>> class TinyEncoder(Encoder):
+        ...     def __init__(self, width=32, heads=2):
+        ...         super().__init__()
+        ...         self.widths, self.attention_channels, self.heads = (width, width), heads, heads
+        ...         self.fine = nn.Conv2d(3, width, 4, stride=4)
+        ...         self.coarse = nn.Conv2d(width, width, 2, stride=2)
+        ...         self.query_key = nn.Linear(width, 2 * width)
+        ...
+        ...     def encode(self, images, *, attention):
+        ...         fine = self.fine(images).relu()
+        ...         coarse = self.coarse(fine).relu()
+        ...         vectors = self.query_key(coarse.flatten(2).mT).unflatten(2, (2, self.heads, -1))
+        ...         queries, keys = vectors.permute(2, 0, 3, 1, 4)
+        ...         return EncoderOutput((fine, coarse), Attention(queries, keys) if attention else None)
+        ...
+        ...     def grid(self, height, width):
+        ...         return Grid(height // 8, width // 8)
+        ...
+        ...     def attention_inputs(self):
+        ...         return list(self.query_key.parameters())
+        >>> network = create_model(TinyEncoder, num_classes=3)
+        >>> network(torch.zeros(1, 3, 64, 96)).affinity.shape
+        torch.Size([1, 96, 96])
     """
 
     widths: tuple[int, ...]
@@ -95,11 +126,16 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
-        """Features of images normalised as for ImageNet; queries and keys where ``attention`` asks."""
+        """Feature maps of images normalized with ImageNet's mean and standard deviation.
+
+        Args:
+            images: Of any size from ``smallest_side`` on.
+            attention: Whether queries and keys are needed; they have to carry gradient.
+        """
 
     @abstractmethod
     def grid(self, height: int, width: int) -> Grid:
-        """Token grid of an image of ``height`` x ``width`` pixels: that of the last features and of the attention."""
+        """Token grid of an image of ``height`` x ``width`` pixels: the size of the last feature map."""
 
     @abstractmethod
     def attention_inputs(self) -> list[nn.Parameter]:
@@ -110,33 +146,34 @@ class Encoder(nn.Module, ABC):
         return []
 
     def norms(self) -> list[nn.Parameter]:
-        """Weights and biases of the norms of tokens."""
+        """Weights and biases of the norms of tokens, trained without weight decay: all layer norms and RMS norms."""
         return [
             parameter for module in self.modules() if isinstance(module, NORMS) for parameter in module.parameters()
         ]
 
     def acts_in_training(self) -> bool:
-        """Whether training mode changes what the encoder gives in its present state.
+        """Whether training mode changes the output of the encoder as it is now.
 
-        An encoder declares it from its own parts, so that passes for class activation maps can be shared with those of
-        training. True, which is always right, costs one pass more per step.
+        Where it does not, a training step takes its class activation maps from the forward pass; otherwise they cost a
+        pass of their own. True is always safe, and the default as long as any part is in training mode. An encoder
+        whose parts neither drop anything at random nor use the statistics of the batch may return False.
         """
-        return self.training
+        return any(part.training for part in self.modules())
 
     def from_file(self, weights: StateDict) -> Translated | None:
-        """The tensors of a file in a layout that only this encoder knows, under its names; None for no such layout.
+        """Translates a file in a layout that this encoder alone knows to its own names; None where it knows none.
 
-        Layouts that are known by their names (``models.weights.layouts``) come first, this encoder's own among them.
+        It is asked after the layouts of ``models.weights.layouts`` and the encoder's own names.
         """
         del weights
         return None
 
     @property
     def smallest_side(self) -> int:
-        """Pixels that both sides of an image need."""
+        """Pixels that the shorter side of an image needs at least."""
         return 1
 
     @property
     def default_weights(self) -> str | None:
-        """Where the weights that go with the backbone's name are, as ``pretrained`` takes it; None for nowhere."""
+        """What ``pretrained="default"`` stands for: a path or ``hf-hub:owner/repository``; None for no such weights."""
         return None

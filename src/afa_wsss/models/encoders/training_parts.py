@@ -25,6 +25,6 @@ def acts_in_training(part: nn.Module) -> bool:
     if isinstance(part, PatchDropout):
         return part.prob > 0
     if type(part).__module__ == pos_embed_sincos.__name__:
-        return bool(getattr(part, "aug_active", False))  # versions of timm before 1.0.27 have no jitter
+        return bool(getattr(part, "aug_active", False))  # only some of them can jitter
     batch_norms = (_NormBase, InplaceAbn, evo_norm.EvoNorm2dB0, evo_norm.EvoNorm2dB1, evo_norm.EvoNorm2dB2)
     return isinstance(part, batch_norms)

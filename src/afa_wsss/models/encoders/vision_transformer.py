@@ -1,8 +1,8 @@
-"""Plain vision transformers of timm as AFA's backbone: ViT, DeiT, DINOv2, DINOv3, EVA-02 and their like.
+"""Plain vision transformers of timm as AFA's backbone: ViT, DeiT, DINOv2, DINOv3, EVA-02 and others.
 
-They have one token grid and no stages. The segmentation branch reads four blocks at even distances, the class branch
-the last, the affinity branch the attention logits of the last two. Nothing of timm is rewritten: queries and keys are
-taken where its attention modules norm them, so attention stays fused in every block.
+They have one token grid and no stages. The segmentation branch reads four evenly spaced blocks, the class branch the
+last, the affinity branch the attention logits of the last two. timm's code runs unchanged: hooks take queries and keys
+where its attention modules normalize them, so attention stays fused in every block.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FEATURES = 4
 """Feature maps for the segmentation branch, as many as a mix transformer has stages."""
 
 BLOCKS = (nn.ModuleList, nn.Sequential)
-"""How timm's transformers hold their blocks."""
+"""Containers in which timm's transformers hold their blocks."""
 
 HEADS = ("head.", "head_dist.", "pre_logits.", "attn_pool.")
-"""What the names of their classifiers begin with."""
+"""Prefixes of the tensors of their classifiers."""
 
 
 class AttentionReader:
-    """Takes queries and keys of one of timm's attention modules as it runs."""
+    """Hooks that keep the queries and keys of one of timm's attention modules as it runs."""
 
     def __init__(self, attention: Any) -> None:
-        """Hooks ``attention``; it keeps working as before, fused or not."""
+        """Adds hooks to ``attention``; its output stays the same, fused or not."""
         self.attention = attention
         self.reading = False
         self.query: Tensor | None = None
@@ -49,8 +49,8 @@ class AttentionReader:
         attention.q_norm.register_forward_hook(self._take_query)
         attention.k_norm.register_forward_hook(self._take_key)
 
-    def _take_rotation(self, _module: nn.Module, _arguments: tuple[Any, ...], words: Mapping[str, Any]) -> None:
-        self.rotation = words.get("rope") if self.reading else None
+    def _take_rotation(self, _module: nn.Module, _arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        self.rotation = keywords.get("rope") if self.reading else None
 
     def _take_query(self, _module: nn.Module, _arguments: tuple[Any, ...], query: Tensor) -> None:
         self.query = query if self.reading else None
@@ -59,9 +59,13 @@ class AttentionReader:
         self.key = key if self.reading else None
 
     def read(self, prefix_tokens: int) -> Attention:
-        """Queries and keys of every head, with gradient; without class and register tokens. Can be read once."""
+        """Queries and keys of every head, with gradient, without class and register tokens; then forgets them.
+
+        Raises:
+            RuntimeError: Where no pass with ``reading`` came before.
+        """
         if self.query is None or self.key is None:
-            raise RuntimeError("attention is read after a pass that was asked for them")
+            raise RuntimeError("need a pass with reading=True before queries and keys are read")
         query, key = self.query[:, :, prefix_tokens:], self.key[:, :, prefix_tokens:]
         if self.rotation is not None:
             query, key = (self._rotated(vectors, self.rotation) for vectors in (query, key))
@@ -74,16 +78,17 @@ class AttentionReader:
     def _rotated(self, vectors: Tensor, rotation: Tensor) -> Tensor:
         from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 
-        words = {"half": True} if getattr(self.attention, "rotate_half", False) else {}
-        rotated: Tensor = apply_rot_embed_cat(vectors, rotation, **words)
+        keywords = {"half": True} if getattr(self.attention, "rotate_half", False) else {}
+        rotated: Tensor = apply_rot_embed_cat(vectors, rotation, **keywords)
         return rotated.type_as(vectors)
 
 
 class VisionTransformerEncoder(Encoder):
     """A vision transformer of timm.
 
-    Images need not be whole patches: timm pads them at the right and the bottom. Position embeddings are interpolated
-    to each image's grid. Images come normalised as for ImageNet, and are normalised anew where the weights expect it.
+    Sides of images need not be multiples of the patch size: timm pads at the right and the bottom. Position embeddings
+    are interpolated to each image's grid. Images come normalized for ImageNet; where the weights expect another
+    normalization, it is converted.
     """
 
     def __init__(self, transformer: Any) -> None:
@@ -123,11 +128,11 @@ class VisionTransformerEncoder(Encoder):
         return EncoderOutput(tuple(to_map(features, grid) for features in tokens), seen)
 
     def acts_in_training(self) -> bool:
-        """Whether a part of timm's model drops something or normalizes by the batch."""
-        return self.training and any(acts_in_training(part) for part in self.transformer.modules())
+        """Whether a part of timm's model, in training mode, drops something or normalizes by the batch."""
+        return any(part.training and acts_in_training(part) for part in self.transformer.modules())
 
     def from_file(self, weights: StateDict) -> Translated:
-        """The tensors of a file in timm's layout, or in one that timm translates."""
+        """The tensors of a file in timm's layout, or in one that timm translates (DeiT, DINOv2, CLIP, MAE)."""
         return Translated(in_timms_layout(self, weights), "timm")
 
     @property
@@ -149,7 +154,7 @@ class VisionTransformerEncoder(Encoder):
         ]
 
     def norms(self) -> list[nn.Parameter]:
-        """Those of torch, and those that timm has of its own."""
+        """Weights and biases of all layer norms and RMS norms, torch's and timm's own."""
         from timm.layers.norm import RmsNorm, SimpleNorm
 
         kinds = (*NORMS, RmsNorm, SimpleNorm)
@@ -168,14 +173,14 @@ class VisionTransformerEncoder(Encoder):
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has a model of that name, vision transformer or not; after a dot come the weights that it knows."""
+    """Whether timm has a model ``name``; a tag of pretrained weights after a dot has to be known too."""
     import timm
 
     return bool(timm.is_model(name)) and ("." not in name or name in timm.list_pretrained())
 
 
 def similar_names(name: str) -> list[str]:
-    """Up to three models of timm whose names are spelt alike."""
+    """Up to three models of timm whose names are spelled similarly."""
     import timm
 
     return difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -184,15 +189,15 @@ def similar_names(name: str) -> list[str]:
 def create_vision_transformer(
     name: str, *, drop_path_rate: float = ModelSettings.drop_path_rate
 ) -> VisionTransformerEncoder:
-    """Builds a transformer of timm with random weights.
+    """Builds a vision transformer of timm with random weights.
 
     Args:
-        name: As timm has it, ``deit_small_patch16_224`` or ``vit_small_patch14_dinov2.lvd142m``.
-        drop_path_rate: At the last block; 0 at the first, growing linearly.
+        name: timm's name of the model, as ``deit_small_patch16_224`` or ``vit_small_patch14_dinov2.lvd142m``.
+        drop_path_rate: Drop path rate at the last block; it grows linearly from 0 at the first.
 
     Raises:
-        UserError: For a model without one token grid and self-attention over all of it, and for one whose images have
-            one size alone.
+        UserError: For a model without one token grid and self-attention over all of it, and for one that takes images
+            of one size only.
     """
     import timm
 
@@ -221,9 +226,10 @@ def create_vision_transformer(
 
 @torch.no_grad()
 def _reads_as_declared(encoder: VisionTransformerEncoder) -> bool:
-    """Whether a picture of 2 x 3 patches has features on its grid and one matrix of logits for each head.
+    """Whether an image of 2 x 3 patches gives features on its grid and one matrix of logits for each head.
 
-    Patches that convolutions make have another grid, and differential attention compares twice in each head.
+    Patch embeddings made of several convolutions have another grid, and differential attention has two matrices per
+    head.
     """
     training = encoder.training
     height, width = 2 * encoder.patch[0], 3 * encoder.patch[1]
@@ -251,7 +257,7 @@ def _unfit(name: str) -> UserError:
 
 
 def _keep_one_norm(transformer: Any) -> None:
-    """Some are normed after pooling instead of before; here tokens are never pooled, and that norm serves each."""
+    """Moves a norm that timm applies after pooling to the tokens themselves, which are never pooled here."""
     if isinstance(transformer.norm, nn.Identity):
         transformer.norm = transformer.fc_norm
     transformer.fc_norm = nn.Identity()
@@ -260,9 +266,9 @@ def _keep_one_norm(transformer: Any) -> None:
 
 
 def in_timms_layout(encoder: VisionTransformerEncoder, weights: StateDict) -> dict[str, Tensor]:
-    """The tensors of a file, timm's or of those that timm translates (DeiT, DINOv2, CLIP, MAE), under our names.
+    """The tensors of a file in timm's layout, or in one that timm translates, under the names of ``encoder``.
 
-    Position embeddings are resampled to the size that the model is built for; heads are left out.
+    Position embeddings are resampled to the size that the model is built for; classifiers are left out.
     """
     translate = getattr(sys.modules[type(encoder.transformer).__module__], "checkpoint_filter_fn", None)
     if translate is not None:
