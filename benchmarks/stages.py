@@ -92,7 +92,7 @@ def par_steps(channels: int, side: int) -> Ways:
     """Ten steps, the kernel made before."""
     image, scores = photos(1, side, side) / 255, torch.rand(1, channels, side, side)
     with torch.no_grad():
-        weights, kernel = textbook_par.kernel(image), par.neighbour_kernel(image)
+        weights, kernel = textbook_par.kernel(image), par.neighbor_kernel(image)
     steps = torch.no_grad()(textbook_par.apply)
     return Ways(partial(steps, weights, scores), partial(par.apply_kernel, kernel, scores), _largest)
 

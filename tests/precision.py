@@ -103,7 +103,7 @@ CASES = {
     "normalize_cam": Case(cam.normalize_cam, lambda s: (maps(s),)),
     "zero_absent": Case(cam.zero_absent, lambda s: (maps(s), image_labels(s))),
     "background_scores": Case(pseudo_label.background_scores, lambda s: (maps(s), image_labels(s), 0.4)),
-    "read_cam": Case(pseudo_label.read_cam, lambda s: (maps(s), image_labels(s), 0.4)),
+    "cam_labels": Case(pseudo_label.cam_labels, lambda s: (maps(s), image_labels(s), 0.4)),
     "combine": Case(pseudo_label.combine, lambda s: (pixel_labels(s), pixel_labels(s), boxes(s))),
     "locality_mask": Case(lambda x: affinity.locality_mask(*x.shape[-2:], radius=2), lambda s: (maps(s, 1),)),
     "affinity_labels": Case(
@@ -114,7 +114,7 @@ CASES = {
     "propagate": Case(
         random_walk.propagate, lambda s: (maps(s._replace(height=4, width=s.width // 4)), pairs(s, s.width // 4 * 4))
     ),
-    "neighbour_kernel": Case(lambda x: par.neighbour_kernel(x, dilations=(1, 2)).weights, lambda s: (maps(s, 3),)),
+    "neighbor_kernel": Case(lambda x: par.neighbor_kernel(x, dilations=(1, 2)).weights, lambda s: (maps(s, 3),)),
     "refine": Case(
         lambda images, scores: par.refine(images, scores, dilations=(1, 2), steps=2),
         lambda s: (maps(s, 3), maps(s._replace(height=s.height // 2))),

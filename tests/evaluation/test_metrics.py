@@ -64,11 +64,11 @@ def test_a_class_that_is_only_predicted_has_zero():
 
 def test_reset_forgets(labels):
     scores = SegmentationScores(CLASSES)
-    assert not scores.has_truth()
+    assert not scores.has_target()
     scores.update(*labels)
-    assert scores.has_truth()
+    assert scores.has_target()
     scores.reset()
-    assert not scores.has_truth()
+    assert not scores.has_target()
     assert scores.confmat.sum() == 0
 
 
