@@ -26,7 +26,7 @@ from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.report.overlay import overlay
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.types import Batch
+from afa_wsss.types import AFAOutput, Batch
 
 Photo = str | os.PathLike[str] | Image.Image | UInt8[np.ndarray, "H W 3"]
 """A path, a PIL image, or RGB values."""
@@ -77,6 +77,19 @@ class Segmenter:
         class_names: Foreground classes, in the order of their labels from 1.
         palette: (k + 1, 3) uint8 colors, background first.
         device: Where the network is.
+
+    Example:
+        >>> from afa_wsss.models import create_model
+        >>> from afa_wsss.supervision import AFALabels
+        >>> network, palette = create_model("mit_nano", num_classes=2), np.zeros((3, 3), np.uint8)
+        >>> segmenter = Segmenter(network, ["cat", "dog"], palette, label_maker=AFALabels())
+        >>> photo = np.zeros((64, 96, 3), np.uint8)
+        >>> segmenter.predict(photo).labels.shape
+        (64, 96)
+        >>> segmenter.cam(photo, classes=["dog"]).shape
+        (1, 64, 96)
+        >>> sorted(segmenter.stages(photo, classes=["cat"]))
+        ['cam', 'cam_par', 'pseudo_label', 'walk']
     """
 
     def __init__(
@@ -230,8 +243,8 @@ class Segmenter:
             raise UserError(f"need a point inside {height} x {width} pixels, got {point}", arguments=("point",))
         rows, columns = self.network.grid(height, width)
         token = (row * rows // height) * columns + column * columns // width
-        affinity = self.network(normalize(self._tensor(pixels))).affinity
-        return affinity[0, token].view(rows, columns).float().cpu().numpy()
+        output: AFAOutput = self.network(normalize(self._tensor(pixels)))
+        return output.affinity[0, token].view(rows, columns).float().cpu().numpy()
 
     def _batch(self, photo: Photo, classes: Sequence[str]) -> Batch:
         """A photo with its image labels, as the label maker takes it."""

@@ -71,7 +71,8 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
     """
     config = OmegaConf.create(config)
     given = OmegaConf.to_container(config, resolve=False)
-    OmegaConf.merge(OmegaConf.structured(schema_of(kind)), given)  # what a "+" added must be in the schema, too
+    schema: Any = kind
+    OmegaConf.merge(OmegaConf.structured(schema_of(schema)), given)  # what a "+" added must be in the schema, too
     with open_dict(config):
         for owner, key, name in list(_parts(config)):
             _complete(owner, key, name)

@@ -34,6 +34,8 @@ def schema_of(kind: Any, *, part: bool = False) -> type:
         kind: A dataclass, or a class whose ``__init__`` takes settings.
         part: Whether ``_target_`` names the class.
     """
+    if not isinstance(kind, type):
+        raise TypeError(f"need a class, got {kind!r}")
     own = _of_dataclass(kind) if is_dataclass(kind) else _of_signature(kind)
     target: list[Twin] = [("_target_", str, field(default=path_of(kind)))] if part else []
     return make_dataclass(f"{kind.__name__}Schema", [*target, *own])
