@@ -22,10 +22,10 @@ def hugging_face(cls: type[PreTrainedModel], backbone: str) -> PreTrainedModel:
     return model
 
 
-def save_published(model: PreTrainedModel, folder: Path, ending: str) -> Path:
+def save_published(model: PreTrainedModel, folder: Path, suffix: str) -> Path:
     """Writes it under the names that the files of the hub have; ``state_dict()`` has others since transformers 5."""
     model.save_pretrained(folder)
-    if ending == "bin":
+    if suffix == "bin":
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         return folder / "pytorch_model.bin"
     return folder / "model.safetensors"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from afa_wsss.models import AFA
-from afa_wsss.models.weights.files import load_reference_checkpoint
+from afa_wsss.models.reference import load_reference_checkpoint
 
 KEYS = Path(__file__).parent / "golden" / "reference_keys_mit_b0.json"
 

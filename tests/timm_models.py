@@ -10,7 +10,7 @@ KINDS = {
     "rotary": "vit_small_patch16_dinov3",
     "rotary and absolute": "eva02_tiny_patch14_224",
     "norm of queries": "vit_little_patch16_reg4_gap_256",
-    "rotations learnt for each head": "vit_small_patch16_rope_mixed_224",
+    "learned rotations of each head": "vit_small_patch16_rope_mixed_224",
     "norms of timm's own": "test_vit4",
 }
 """One of timm's names for each way in which its transformers differ."""

@@ -1,4 +1,4 @@
-"""A pass of the encoder without gradient, in parts that stay in a CPU's cache."""
+"""A pass of the encoder without gradient, a few images at a time where that is faster."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from torch import Tensor
 from afa_wsss.models.encoders.encoder import Attention, Encoder, EncoderOutput
 
 _PIXELS_PER_PASS = 1 << 19
-"""Pixels of a pass on a CPU: its activations then lie in memory just used. Asking the system for new pages costs as
-much as a quarter of the arithmetic."""
+"""Pixels of a pass on a CPU, so that the next pass reuses its memory: new pages from the system take a quarter of the
+time of the arithmetic."""
 
 
 def encode_in_parts(encoder: Encoder, images: Tensor, *, attention: bool) -> EncoderOutput:
-    """The last features and attention of ``encoder(images)``: in one pass on a GPU, a few images at a time on a CPU."""
+    """The output of ``encoder(images)``: from one pass on a GPU, from passes of a few images on a CPU.
+
+    Of several passes only the last feature map is joined, which is all that class activation maps need.
+    """
     at_once = max(1, _PIXELS_PER_PASS // images[0, 0].numel()) if images.device.type == "cpu" else len(images)
     passes: list[EncoderOutput] = [encoder(part, attention=attention) for part in torch.split(images, at_once)]
     if len(passes) == 1:

@@ -1,4 +1,4 @@
-"""The network of AFA: one encoder, and three branches that read it (AFA, figure 2)."""
+"""The network of AFA: one encoder, and three branches on top (AFA, figure 2)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class AFA(nn.Module):
         num_classes: Foreground classes, k; the segmentation branch has one more, the background.
     """
 
-    def __init__(self, encoder: Encoder, num_classes: int, settings: ModelSettings) -> None:
+    def __init__(self, encoder: Encoder, num_classes: int, settings: ModelSettings | None = None) -> None:
         """Puts freshly initialized branches on ``encoder``.
 
         Args:
             encoder: The backbone.
             num_classes: Foreground classes.
-            settings: Pooling, decoder and passes for maps; its backbone and weights are those of ``encoder``.
+            settings: Pooling, decoder, and mode of the passes for activation maps; None for the defaults. Its backbone
+                and weights are not used: ``encoder`` is taken as it is.
 
         Raises:
             UserError: For no foreground class.
@@ -41,6 +42,7 @@ class AFA(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise UserError(f"need at least one foreground class, got {num_classes}", arguments=("num_classes",))
+        settings = settings or ModelSettings()
         self.num_classes = num_classes
         self.encoder = encoder
         self.pooling = settings.pooling
@@ -53,7 +55,7 @@ class AFA(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> AFAOutput:
-        """Everything that training compares with its targets; ``images`` are normalised."""
+        """All outputs that training compares with targets; ``images`` are normalized for ImageNet."""
         features, attention = self.encoder(images, attention=True)
         return AFAOutput(
             class_logits=self.classify(features[-1]),
@@ -65,9 +67,10 @@ class AFA(nn.Module):
     def classify(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k"]:
         """Class logits of the photo from the last features.
 
-        ``max`` takes each channel's maximum, then the class weights: maps mark the most telling part. ``average`` takes
-        the mean, and maps grow past the object. ``log_sum_exp`` pools the tokens' class logits in between (Pinheiro and
-        Collobert, CVPR 2015): (1 / r) log mean exp(r x), where the sharpness r leads from average (0) to maximum.
+        ``max`` applies the class weights to each channel's maximum: maps mark the most discriminative part. ``average``
+        applies them to the mean: maps grow past the object. ``log_sum_exp`` lies in between (Pinheiro and Collobert,
+        CVPR 2015): it pools the class logits x of the tokens to (1 / r) log mean exp(r x), which goes from the average
+        (sharpness r near 0) to the maximum (r large).
         """
         if self.pooling == "log_sum_exp":
             logits: Tensor = self.classifier(features).float().flatten(2) * self.sharpness
@@ -80,16 +83,23 @@ class AFA(nn.Module):
     def activate(
         self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False, mirror: bool = False
     ) -> tuple[Float[Tensor, "views k h w"], Float[Tensor, "b n n"] | None]:
-        """The class activation maps, and the affinity where asked: no decoder, no gradient, no dropped paths.
+        """Class activation maps and affinity without decoder, gradient or dropped paths.
 
-        With ``mirror`` the maps of the mirror images follow those of the images, from one pass: 2 b in all; the
-        affinity is that of the images alone. With ``cam_in_training_mode`` a network in training drops paths here too,
-        and its decoder runs along.
+        With ``cam_in_training_mode``, a network in training mode drops paths here too, and its decoder runs as well.
+
+        Args:
+            images: Normalized.
+            affinity: Whether to compute the affinity.
+            mirror: Whether to compute the maps of the mirrored images too, in the same pass.
+
+        Returns:
+            The maps before ReLU, with ``mirror`` 2 b of them, those of the mirrored images last; and the affinity of
+            the images, None unless asked for.
         """
         views = torch.cat([images, images.flip(-1)]) if mirror else images
         if self.cam_in_training_mode and self.training:
             features, attention = self.encoder(views, attention=affinity)
-            self.segmentation_head(features)  # for the running statistics of its batch norm alone
+            self.segmentation_head(features)  # only to update the running statistics of its batch norm
         else:
             with _evaluating(self.encoder):
                 features, attention = encode_in_parts(self.encoder, views, attention=affinity)
@@ -104,13 +114,13 @@ class AFA(nn.Module):
         return logits
 
     def forward_activates(self) -> bool:
-        """Whether a forward pass, in the present mode, gives the very maps and affinity of ``activate``.
+        """Whether a forward pass in the current mode gives the same maps and affinity as ``activate``.
 
-        It does where nothing in the encoder acts in training alone, as the encoder declares: no path or unit is dropped
-        (``drop_path_rate`` 0), and no batch norm uses the statistics of the batch. In evaluation it always does.
+        It does in evaluation mode, and in training mode where the encoder declares that this changes nothing: no path
+        is dropped (``drop_path_rate`` 0), and no batch norm uses the statistics of the batch.
         """
         if self.cam_in_training_mode and self.training:
-            return False  # the decoder's batch norm is to count these passes too
+            return False  # the pass of ``activate`` has to update the decoder's batch norm too
         return not self.encoder.acts_in_training()
 
     def grid(self, height: int, width: int) -> Grid:
@@ -120,7 +130,7 @@ class AFA(nn.Module):
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; parts that were frozen in it before stay so afterwards."""
+    """Evaluation mode inside the context; afterwards each part is in the mode it had before."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""Weights of a backbone from a file or the hub, in whatever layout they come."""
+"""Weights of a backbone from a file or the hub, in any known layout."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from afa_wsss.models.weights.layouts import (
 logger = logging.getLogger(__name__)
 
 DEFAULT_WEIGHTS = ("default", "true")
-"""Names of the weights that go with the backbone's name; the second as timm calls them."""
+"""Values of ``pretrained`` that stand for ``Encoder.default_weights``; timm writes the second."""
 
 
 def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module | None = None) -> None:
-    """Loads the weights of a backbone, and logs which layout they were in.
+    """Loads the weights of a backbone, and logs their layout.
 
     Args:
-        encoder: What to load into.
+        encoder: Backbone to load into.
         pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, ``"nano"`` for the file
             that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
             whole network the backbone is taken; see ``weights.layouts.LAYOUTS``.
-        affinity_head: Loaded too where the file is of an AFA network: it reads this attention and knows no classes.
+        affinity_head: Loaded too where the file holds one: its weights do not depend on the classes.
 
     Raises:
-        UserError: Where there is no such file, its layout is not known, or it does not fit.
+        UserError: Where there is no such file, its layout is unknown, or it does not fit.
     """
     if pretrained.lower() in DEFAULT_WEIGHTS:
         pretrained = _default_weights(encoder)
@@ -47,7 +47,7 @@ def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module
         weights, title = found
     else:
         raise UserError(
-            f"need weights in a layout that is known, {pretrained} has names as {listed(sorted(weights), 3)}; known "
+            f"need weights in a known layout, {pretrained} has names as {listed(sorted(weights), 3)}; known "
             f"are: {', '.join(known.title for known in LAYOUTS)}",
             kind="layout",
             arguments=("pretrained",),

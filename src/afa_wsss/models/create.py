@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from afa_wsss.errors import UserError, about
@@ -17,24 +18,25 @@ from afa_wsss.models.settings import ModelSettings
 
 
 def create_model(
-    backbone: str | Callable[[], Encoder] = "mit_b1",
+    backbone: str | Callable[[], Encoder] = ModelSettings.backbone,
     num_classes: int = 20,
     *,
     pretrained: str | None = None,
     **settings: Any,
 ) -> AFA:
-    """Builds a network by the name of its backbone.
+    """Builds a network.
 
     Args:
-        backbone: See ``ModelSettings``.
+        backbone: Its name, or a callable that makes an ``Encoder``; see ``ModelSettings``.
         num_classes: Foreground classes.
-        pretrained: See ``ModelSettings``; random weights unless they are asked for.
+        pretrained: Weights to start from, see ``ModelSettings``; None for random weights.
         settings: Other fields of ``ModelSettings``.
 
     Raises:
         UserError: For an unknown backbone or setting, and for weights that do not fit.
 
     Example:
+        >>> import torch
         >>> network = create_model("mit_b0", num_classes=3)
         >>> network(torch.zeros(1, 3, 64, 64)).affinity.shape
         torch.Size([1, 16, 16])
@@ -50,9 +52,10 @@ def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool =
     """Builds a network from its settings.
 
     Args:
-        settings: Backbone, branches, weights.
+        settings: Backbone, branches, weights. Where ``settings.pretrained`` is an official AFA checkpoint, the branches
+            are loaded too; otherwise the weights are those of a backbone.
         num_classes: Foreground classes.
-        pretrained: Whether to load the weights that ``settings.pretrained`` names.
+        pretrained: Whether to load the weights that ``settings.pretrained`` names; without, they are random.
 
     Raises:
         UserError: For an unknown backbone, and for weights that do not fit.
@@ -77,12 +80,20 @@ def _encoder(settings: ModelSettings) -> Encoder:
         )
     if settings.strides is not None:
         raise UserError(
-            f"need strides=None (null) for a backbone of one's own, got {settings.strides}", arguments=("strides",)
+            f"need strides=None (null) for a backbone of your own, got {settings.strides}", arguments=("strides",)
         )
-    takes_rate = "drop_path_rate" in inspect.signature(settings.backbone).parameters
-    encoder = settings.backbone(**({"drop_path_rate": settings.drop_path_rate} if takes_rate else {}))
+    rate = {"drop_path_rate": settings.drop_path_rate} if _takes_drop_path_rate(settings.backbone) else {}
+    encoder = settings.backbone(**rate)
     if not isinstance(encoder, Encoder):
         raise UserError(
             f"need a backbone that is an afa_wsss.models.Encoder, got {type(encoder).__name__}", arguments=("backbone",)
         )
     return encoder
+
+
+def _takes_drop_path_rate(make_encoder: Callable[..., Any]) -> bool:
+    """Whether a keyword of that name is taken and not bound yet."""
+    if isinstance(make_encoder, partial) and "drop_path_rate" in make_encoder.keywords:
+        return False
+    parameter = inspect.signature(make_encoder).parameters.get("drop_path_rate")
+    return parameter is not None and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)

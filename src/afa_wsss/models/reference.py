@@ -1,4 +1,4 @@
-"""Checkpoints of the official AFA code: the whole network, under other names."""
+"""Checkpoints of the official AFA code: the whole network, with other names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_reference_checkpoint(path: str | Path) -> bool:
-    """Whether this is a file with the whole network of the official code; what cannot be read is none."""
+    """Whether ``path`` is a file with the whole network of the official code; False for a file that cannot be read."""
     try:
         return recognize(without_wrappers(read_weights(Path(path).expanduser()))) is REFERENCE
     except UserError:
@@ -33,10 +33,10 @@ class ReferenceCheckpoint(NamedTuple):
     """What an official AFA checkpoint holds.
 
     Attributes:
-        backbone: Its size, ``mit_b0`` to ``mit_b5``, read off names and shapes.
+        backbone: ``mit_b0`` to ``mit_b5``, inferred from names and shapes.
         num_classes: Foreground classes.
         decoder_width: Channels of the segmentation branch.
-        weights: Of the whole network, under our names.
+        weights: All tensors of the network, with the names of ``AFA``.
     """
 
     backbone: str
@@ -46,7 +46,14 @@ class ReferenceCheckpoint(NamedTuple):
 
 
 def read_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> ReferenceCheckpoint:
-    """Reads an official AFA checkpoint; arguments and errors as in ``load_reference_checkpoint``."""
+    """Reads an official AFA checkpoint without building a network.
+
+    Args:
+        path_or_state_dict: A file, or its named tensors; a prefix ``module.`` is removed.
+
+    Raises:
+        UserError: Where it is not such a checkpoint.
+    """
     source = _named(path_or_state_dict)
     if not isinstance(path_or_state_dict, Mapping):
         path_or_state_dict = read_weights(Path(path_or_state_dict).expanduser())
@@ -63,10 +70,10 @@ def read_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> Ref
 
 
 def load_reference_checkpoint(path_or_state_dict: str | Path | StateDict) -> AFA:
-    """Builds the network of an official AFA checkpoint; backbone size and class count are read off its shapes.
+    """Builds the network of an official AFA checkpoint; its shapes give the size of the backbone and the classes.
 
     Args:
-        path_or_state_dict: A file, or the named tensors themselves; ``module.`` prefixes are taken off.
+        path_or_state_dict: A file, or its named tensors; a prefix ``module.`` is removed.
 
     Raises:
         UserError: Where it is not such a checkpoint.
@@ -83,7 +90,7 @@ def _named(path_or_state_dict: str | Path | StateDict) -> str:
 
 
 def load_network(model: AFA, checkpoint: str | Path) -> None:
-    """Loads a whole official AFA checkpoint, heads included, into a network to go on training; logs it.
+    """Loads a whole official AFA checkpoint, branches included, into ``model``, and logs that.
 
     Raises:
         UserError: Where it is not such a checkpoint, has other classes, or does not fit.
@@ -92,14 +99,15 @@ def load_network(model: AFA, checkpoint: str | Path) -> None:
     if found.num_classes != model.num_classes:
         raise UserError(
             f"need an official AFA checkpoint of the data's {model.num_classes} classes, {checkpoint} has "
-            f"{found.num_classes}; give other data, or the weights of a backbone as model.pretrained"
+            f"{found.num_classes}; use other data, or pretrained weights of a backbone",
+            arguments=("pretrained",),
         )
     load_strictly(model, found.weights, source=f"{checkpoint} (layout: {REFERENCE.title}, {found.backbone})")
     logger.info("backbone and heads from %s (layout: %s)", checkpoint, REFERENCE.title)
 
 
 def _size_of(weights: StateDict, *, first_width: int, source: str) -> str:
-    """The size of backbone whose first width and depths the names and shapes show."""
+    """The name of the backbone with these depths and this first width."""
     blocks = {(int(m[1]), int(m[2])) for key in weights if (m := re.match(r"encoder\.block(\d)\.(\d+)\.", key))}
     depths = tuple(sum(stage == i for stage, _ in blocks) for i in range(1, 5))
     for name, config in MIX_TRANSFORMERS.items():

@@ -8,7 +8,7 @@ from typing import Any
 from afa_wsss.errors import UserError
 
 POOLINGS = ("max", "average", "log_sum_exp")
-"""How the tokens' evidence becomes that of the photo; see ``AFA.classify``."""
+"""How class logits of the photo are pooled from its tokens; see ``AFA.classify``."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class ModelSettings:
             settings bound.
         pretrained: Weights to start from: ``"default"`` for those that go with the backbone's name (the hub's, or the
             package's own for ``mit_nano``), ``"nano"``, ``"hf-hub:owner/repository"``, or the path of a
-            ``.safetensors`` or ``.pth`` file, also of a whole AFA network; None for random weights.
+            ``.safetensors`` or ``.pth`` file; None for random weights. Of a network that this package trained, backbone
+            and affinity branch are loaded; of an official AFA checkpoint, all branches.
         pooling: ``max`` (the paper's), ``average`` or ``log_sum_exp``; see ``AFA.classify``.
         sharpness: The r of log-sum-exp pooling, above 0.
         decoder_width: Channels of the segmentation branch.
@@ -29,8 +30,8 @@ class ModelSettings:
         drop_path_rate: Drop path rate at the backbone's last block.
         strides: Strides of the four stages of a mix transformer; None for the backbone's own ([4, 2, 2, 1], a grid at
             1/16).
-        cam_in_training_mode: Whether the passes that make class activation maps in training are training passes
-            themselves, as in the official code: paths are dropped in them, and the decoder's batch norm counts them.
+        cam_in_training_mode: Whether the passes that make class activation maps in training run in training mode, as in
+            the official code: they drop paths, and they update the running statistics of the decoder's batch norm.
     """
 
     backbone: Any = "mit_b1"

@@ -224,7 +224,7 @@ def test_paths_are_dropped_in_timms_model_as_asked():
     [
         ("deit_tiny_patch16_224", "has none at these strides"),
         ("nest_tiny", "has none at these strides"),
-        ("hiera_tiny_224", "takes images of one size alone"),
+        ("hiera_tiny_224", "takes images of one size only"),
         ("inception_v3", "has maps of other sizes"),
     ],
 )

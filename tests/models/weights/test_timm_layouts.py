@@ -187,7 +187,9 @@ def test_weights_of_another_model_are_refused(tmp_path, name):
 
 def test_efficientnet_pytorch_needs_tensorflows_padding(tmp_path):
     path = saved(tmp_path, as_efficientnet_pytorch(randomized(LITE0).state_dict()))
-    with pytest.raises(UserError, match=r"pad as TensorFlow's .* got efficientnet_lite0; choose tf_efficientnet_lite0"):
+    with pytest.raises(
+        UserError, match=r"TensorFlow's padding .* got efficientnet_lite0; choose tf_efficientnet_lite0"
+    ):
         load_backbone(create_timm_features("efficientnet_lite0"), path)
 
 

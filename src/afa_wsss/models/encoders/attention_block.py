@@ -10,9 +10,9 @@ from afa_wsss.models.encoders.encoder import Attention
 
 
 class AttentionBlock(nn.Module):
-    """x + O(softmax(q k^T / sqrt(d)) v) of normed tokens, then x + MLP of normed tokens; both sums add 0 at first.
+    """x + O(softmax(q k^T / sqrt(d)) v), then x + MLP, both of normalized tokens; both branches add 0 at first.
 
-    The last linear layer of either branch starts at zero. It receives gradient in the first step, the layers before it
+    The last linear layer of each branch starts at zero. It receives gradient in the first step, the layers before it
     from the second step on; queries and keys have the affinity's gradient from the first.
     """
 
@@ -35,7 +35,7 @@ class AttentionBlock(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> tuple[Float[Tensor, "b n d"], Attention]:
-        """Tokens of the same shape, and the queries and keys of every head before scaling."""
+        """Tokens of the same shape, and queries and keys of all heads before scaling."""
         normed = self.attention_norm(tokens)
         query, key = self.query_key(normed).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         value = self.value(normed).unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -23,7 +23,7 @@ def create_encoder(
 
     Args:
         name: ``mit_nano``, one of ``MIX_TRANSFORMERS``, or a model of timm: a plain vision transformer, whose own
-            attention is read, or any other with feature maps, on which two blocks of attention are put.
+            attention is read, or any other with feature maps, which gets two transformer blocks on top.
         drop_path_rate: Drop path rate at the last block.
         strides: Strides of the four stages of a mix transformer; None for its own.
 

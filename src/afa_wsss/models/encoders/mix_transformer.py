@@ -26,13 +26,13 @@ class MixTransformerConfig:
     """Sizes of the four stages.
 
     Attributes:
-        widths: Channels of a token.
-        depths: Number of blocks.
+        widths: Channels of the tokens.
+        depths: Blocks of a stage.
         heads: Attention heads of a block.
         strides: Strides of the patch embeddings; their product is the stride of the token grid.
         reductions: Keys and values are taken from a grid this many times coarser.
         mlp_ratio: Hidden over outer channels in the feed-forward layers.
-        weights: Where pretrained ones are, as ``pretrained`` takes it.
+        weights: Default weights, as a value of ``pretrained``.
     """
 
     widths: tuple[int, int, int, int]

@@ -1,7 +1,7 @@
 """Feature maps of timm's models: which a model has, how timm builds it for them, and what image sizes it takes.
 
-Everything is tried on torch's meta device, which computes shapes alone: a model of 300 million parameters is examined
-in about a second, and built once.
+Everything is tried on torch's meta device, which computes only shapes: a model of 300 million parameters is examined in
+about a second, and built once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 from afa_wsss.errors import UserError
 
 STRIDES = (4, 8, 16, 32)
-"""Of the feature maps that are taken, before the last stage is dilated."""
+"""Strides of the feature maps that are taken, before the last stage is dilated."""
 
 GRID_STRIDE = 16
-"""Of the token grid: the stride of the last stage where timm can dilate it."""
+"""Stride of the token grid: that of the last stage where timm can dilate it."""
 
 UNFIT = (AttributeError, AssertionError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What timm's models raise for an argument or an image size that they do not take."""
+"""Errors that timm's models raise for an argument or an image size that they do not take."""
 
 
 class TimmBody(NamedTuple):
@@ -30,9 +30,9 @@ class TimmBody(NamedTuple):
     Attributes:
         model: The model; its tensors have timm's names.
         taken: Which of its intermediate results are the feature maps; None where the model returns them itself.
-        channels: Of each feature map, finest first.
+        channels: Channels of each feature map, finest first.
         config: timm's ``pretrained_cfg``: normalization, and where its weights are.
-        multiple: Sides of images have to be multiples of this many pixels.
+        multiple: Images have to be padded to multiples of this many pixels.
     """
 
     model: Any
@@ -55,7 +55,7 @@ def feature_maps(
 
 
 def has_feature_maps(name: str) -> bool:
-    """Whether timm's model ``name`` has feature maps at strides 4, 8, 16 and 32; a plain vision transformer has not."""
+    """Whether timm's model ``name`` has feature maps at strides 4, 8, 16 and 32; a plain ViT has none."""
     return _stages(name) is not None
 
 
@@ -63,22 +63,22 @@ def build_body(name: str, *, drop_path_rate: float) -> TimmBody:
     """Builds timm's model ``name`` with random weights, its last stage dilated where timm can.
 
     Args:
-        name: As timm has it, ``tf_efficientnet_lite0`` or ``convnext_tiny.fb_in22k``.
-        drop_path_rate: Rate at the last block, for models that drop paths.
+        name: timm's name of the model, as ``tf_efficientnet_lite0`` or ``convnext_tiny.fb_in22k``.
+        drop_path_rate: Drop path rate at the last block, for models that drop paths.
 
     Raises:
-        UserError: For a model without feature maps at ``STRIDES``, and for one that takes images of one size alone.
+        UserError: For a model without feature maps at ``STRIDES``, and for one that takes images of one size only.
     """
     import timm
 
     stages = _stages(name)
     if stages is None:
         raise _unfit(name, "has none at these strides")
-    words = _accepted(name, {"out_indices": stages}, drop_path_rate)
-    multiple = None if words is None else _smallest_multiple(name, words)
-    if words is None or multiple is None:
-        raise _unfit(name, "takes images of one size alone or has maps of other sizes")
-    return _body(timm.create_model(name, features_only=True, **words), words, multiple)
+    keywords = _accepted(name, {"out_indices": stages}, drop_path_rate)
+    multiple = None if keywords is None else _smallest_multiple(name, keywords)
+    if keywords is None or multiple is None:
+        raise _unfit(name, "takes images of one size only or has maps of other sizes")
+    return _body(timm.create_model(name, features_only=True, **keywords), keywords, multiple)
 
 
 def _unfit(name: str, reason: str) -> UserError:
@@ -90,9 +90,9 @@ def _unfit(name: str, reason: str) -> UserError:
     )
 
 
-def _body(network: Any, words: dict[str, Any], multiple: int) -> TimmBody:
+def _body(network: Any, keywords: dict[str, Any], multiple: int) -> TimmBody:
     """Takes timm's model out of its wrapper where it is in one, so that its tensors keep timm's own names."""
-    wrapped = "feature_cls" in words
+    wrapped = "feature_cls" in keywords
     return TimmBody(
         model=network.model if wrapped else network,
         taken=tuple(network.out_indices) if wrapped else None,
@@ -102,13 +102,13 @@ def _body(network: Any, words: dict[str, Any], multiple: int) -> TimmBody:
     )
 
 
-def on_meta(name: str, **words: Any) -> Any | None:
-    """The model ``name`` without memory for its tensors; None where timm cannot build it with ``words``."""
+def on_meta(name: str, **keywords: Any) -> Any | None:
+    """The model ``name`` without memory for its tensors; None where timm cannot build it with ``keywords``."""
     import timm
 
     try:
         with torch.device("meta"):
-            return timm.create_model(name, **words)
+            return timm.create_model(name, **keywords)
     except UNFIT:
         return None
 
@@ -120,31 +120,31 @@ def _stages(name: str) -> tuple[int, ...] | None:
     return tuple(found.index(stride) for stride in STRIDES) if set(STRIDES) <= set(found) else None
 
 
-def _accepted(name: str, words: dict[str, Any], drop_path_rate: float) -> dict[str, Any] | None:
-    """``words`` and those of our wishes that this model takes; None where it gives no feature maps with any."""
-    # MobileNetV3 can be dilated in timm's own feature class alone; all others return intermediate results.
+def _accepted(name: str, keywords: dict[str, Any], drop_path_rate: float) -> dict[str, Any] | None:
+    """``keywords`` and those of our options that this model takes; None where it gives no feature maps with any."""
+    # MobileNetV3 can be dilated only in timm's own feature class; all others return intermediate results.
     getter, dilated = {"feature_cls": "getter"}, {"output_stride": GRID_STRIDE}
-    ways = [words | way for way in (getter | dilated, dilated, getter)]
+    ways = [keywords | way for way in (getter | dilated, dilated, getter)]
     chosen = next((way for way in ways if on_meta(name, features_only=True, **way) is not None), None)
     if chosen is None:
         return None
-    wishes: tuple[dict[str, Any], ...] = ({"drop_path_rate": drop_path_rate}, {"strict_img_size": False})
-    for wish in wishes:
-        if on_meta(name, features_only=True, **chosen, **wish) is not None:
-            chosen |= wish
+    options: tuple[dict[str, Any], ...] = ({"drop_path_rate": drop_path_rate}, {"strict_img_size": False})
+    for option in options:
+        if on_meta(name, features_only=True, **chosen, **option) is not None:
+            chosen |= option
     return chosen
 
 
-def _smallest_multiple(name: str, words: dict[str, Any]) -> int | None:
-    """The smallest side whose multiples have exact feature maps: the largest stride, or more where windows ask for it.
+def _smallest_multiple(name: str, keywords: dict[str, Any]) -> int | None:
+    """The smallest side whose multiples have exact feature maps: the largest stride, or more where windows need it.
 
-    None where there is none up to eight times the stride, and neither is the side that the model was trained with.
+    None where neither the stride times 1, 2, 4 or 8 nor the side that the model was trained with is one.
     """
-    network = on_meta(name, features_only=True, **words)
+    network = on_meta(name, features_only=True, **keywords)
     if network is None:
         return None
     strides = network.feature_info.reduction()
-    body = _body(network.eval(), words, max(strides))
+    body = _body(network.eval(), keywords, max(strides))
     sides = {max(strides) * times for times in (1, 2, 4, 8)} | {int(body.config["input_size"][-1])}
     fitting = (side for side in sorted(sides) if side % max(strides) == 0 and _maps_fit(body, strides, side))
     return next(fitting, None)

@@ -19,18 +19,18 @@ from afa_wsss.models.weights.timm_layouts import (
 )
 
 _TRANSLATORS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
-"""What timm's modules call the function that brings the files of a model's authors into timm's layout."""
+"""Names in timm's modules of the function that translates the files of a model's authors to timm's layout."""
 
 
 def in_timms_names(architecture: str, weights: StateDict, kept: Collection[str]) -> Translated:
-    """The tensors of ``kept`` from a file of the whole model; its classifier and last norm are left out.
+    """The tensors of a backbone from a file of the whole model, without its classifier and last norm.
 
     Args:
         architecture: timm's name of the model, without the tag of its weights.
-        weights: In timm's layout, in one that timm translates to it (ConvNeXt's and Swin's authors have their own), or
-            in that of efficientnet-pytorch.
-        kept: Names in timm's layout that the backbone has. A tensor that is neither kept nor left out stays as it is,
-            and strict loading names it.
+        weights: Named tensors in timm's layout, in one that timm translates (ConvNeXt's and Swin's authors have their
+            own), or in that of efficientnet-pytorch.
+        kept: timm's names of the backbone's tensors. Unknown tensors keep their names, so that strict loading reports
+            them.
 
     Raises:
         UserError: For weights of efficientnet-pytorch that do not fit the model.
@@ -50,14 +50,14 @@ def in_timms_names(architecture: str, weights: StateDict, kept: Collection[str])
 def _check_padding(architecture: str) -> None:
     if not architecture.startswith("tf_"):
         raise UserError(
-            f"need a backbone whose convolutions pad as TensorFlow's for weights of {EFFICIENTNET_PYTORCH}, got "
+            f"need a backbone with TensorFlow's padding for weights of {EFFICIENTNET_PYTORCH}, got "
             f"{architecture}; choose tf_{architecture}",
             arguments=("backbone",),
         )
 
 
 def _translated_by_timm(model: nn.Module, weights: StateDict) -> Mapping[str, Tensor]:
-    """What timm makes of a file when it downloads it; the weights as they are where it does not know the names."""
+    """The tensors as timm translates a file that it downloads; unchanged where it does not know the names."""
     module = sys.modules[type(model).__module__]
     for translate in (getattr(module, name) for name in _TRANSLATORS if hasattr(module, name)):
         takes_model = len(inspect.signature(translate).parameters) > 1

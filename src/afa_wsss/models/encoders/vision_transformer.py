@@ -18,12 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
-from afa_wsss.models.encoders.encoder import NORMS, READ_BLOCKS, Attention, Encoder, EncoderOutput, Grid, to_map
-from afa_wsss.models.encoders.training_parts import acts_in_training
+from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, EncoderOutput, Grid, to_map
+from afa_wsss.models.encoders.timm_encoder import TimmEncoder
 from afa_wsss.models.settings import ModelSettings
-from afa_wsss.models.weights.hub import HUB_PREFIX
 from afa_wsss.models.weights.layouts import StateDict, Translated
-from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = 4
 """Feature maps for the segmentation branch, as many as a mix transformer has stages."""
@@ -83,17 +81,16 @@ class AttentionReader:
         return rotated.type_as(vectors)
 
 
-class VisionTransformerEncoder(Encoder):
+class VisionTransformerEncoder(TimmEncoder):
     """A vision transformer of timm.
 
     Sides of images need not be multiples of the patch size: timm pads at the right and the bottom. Position embeddings
-    are interpolated to each image's grid. Images come normalized for ImageNet; where the weights expect another
-    normalization, it is converted.
+    are interpolated to each image's grid.
     """
 
     def __init__(self, transformer: Any) -> None:
         """Wraps a model that ``create_vision_transformer`` has checked."""
-        super().__init__()
+        super().__init__(transformer.pretrained_cfg)
         self.transformer = transformer
         depth = len(self.transformer.blocks)
         self.read_after = tuple(math.ceil(depth * (part + 1) / FEATURES) - 1 for part in range(FEATURES))
@@ -102,19 +99,13 @@ class VisionTransformerEncoder(Encoder):
         self.readers = [AttentionReader(attention) for attention in read]
         self.attention_channels = sum(int(attention.num_heads) for attention in read)
         self.patch: tuple[int, int] = tuple(self.transformer.patch_embed.patch_size)
-        mean, std = (255 * torch.tensor(transformer.pretrained_cfg[key]) for key in ("mean", "std"))
-        own_mean, own_std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        self.scale: Tensor
-        self.shift: Tensor
-        self.register_buffer("scale", (own_std / std).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", ((own_mean - mean) / std).view(3, 1, 1), persistent=False)
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Four feature maps of one size."""
         for reader in self.readers:
             reader.reading = attention
         tokens = self.transformer.forward_intermediates(
-            images * self.scale + self.shift,
+            self.normalized(images),
             indices=list(self.read_after),
             norm=True,
             output_fmt="NLC",
@@ -127,22 +118,9 @@ class VisionTransformerEncoder(Encoder):
             seen = Attention(*(torch.cat(parts, dim=1) for parts in zip(*read, strict=True)))
         return EncoderOutput(tuple(to_map(features, grid) for features in tokens), seen)
 
-    def acts_in_training(self) -> bool:
-        """Whether a part of timm's model, in training mode, drops something or normalizes by the batch."""
-        return any(part.training and acts_in_training(part) for part in self.transformer.modules())
-
     def from_file(self, weights: StateDict) -> Translated:
         """The tensors of a file in timm's layout, or in one that timm translates (DeiT, DINOv2, CLIP, MAE)."""
         return Translated(in_timms_layout(self, weights), "timm")
-
-    @property
-    def default_weights(self) -> str | None:
-        """Where timm keeps the weights that go with the name; None where it keeps none on the hub."""
-        known = self.transformer.pretrained_cfg
-        repository, file = known.get("hf_hub_id"), known.get("hf_hub_filename")
-        if not repository:
-            return None
-        return f"{HUB_PREFIX}{repository}" + (f"/{file}" if file else "")
 
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the attention logits AFA reads."""
@@ -151,15 +129,6 @@ class VisionTransformerEncoder(Encoder):
             for reader in self.readers
             for name, parameter in reader.attention.named_parameters()
             if name.split(".")[0] in ("qkv", "q_proj", "k_proj", "q_bias")
-        ]
-
-    def norms(self) -> list[nn.Parameter]:
-        """Weights and biases of all layer norms and RMS norms, torch's and timm's own."""
-        from timm.layers.norm import RmsNorm, SimpleNorm
-
-        kinds = (*NORMS, RmsNorm, SimpleNorm)
-        return [
-            parameter for module in self.modules() if isinstance(module, kinds) for parameter in module.parameters()
         ]
 
     @property

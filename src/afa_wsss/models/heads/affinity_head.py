@@ -13,7 +13,7 @@ class AffinityHead(nn.Module):
     """A = sigmoid(MLP(S + S^T)), the MLP being one 1x1 convolution from all heads' logits to one channel."""
 
     def __init__(self, channels: int) -> None:
-        """``channels``: heads of all blocks that are read."""
+        """``channels`` is the number of heads of all blocks that are read."""
         super().__init__()
         start = nn.Conv2d(channels, 1, 1)
         self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
@@ -21,11 +21,11 @@ class AffinityHead(nn.Module):
     def forward(self, attention: Attention) -> Float[Tensor, "b n n"]:
         """Symmetric affinity in (0, 1), float32.
 
-        The map is linear in S, and S in the queries: sum_h w_h q_h k_h^T is one product of matrices over all heads, and
-        no head's n x n logits are ever made. S and S^T are added after it, on one channel.
+        The convolution is linear in S, and S in the queries: sum_h w_h q_h k_h^T is one matrix product over all heads,
+        and the n x n logits of single heads are never computed. S^T is added afterwards, on one channel.
         """
         queries, keys = (part.transpose(1, 2) for part in attention)
         weighted = (queries * self.weight.view(-1, 1)).flatten(2)
-        # In bfloat16 a sigmoid above 0.998 is 1 and has no gradient left.
+        # In bfloat16 a sigmoid above 0.998 rounds to 1 and has no gradient.
         scores = (weighted @ keys.flatten(2).transpose(1, 2)).float()
         return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)

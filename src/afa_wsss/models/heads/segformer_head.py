@@ -15,8 +15,15 @@ from afa_wsss.ops.image import resize
 class SegFormerHead(nn.Module):
     """Projects the features of every stage to one width, fuses them at the finest grid and classifies each cell."""
 
-    def __init__(self, widths: Sequence[int], classes: int, *, width: int = 256, dropout: float = 0.1) -> None:
-        """Fuses features of ``widths``, finest first, into logits of ``classes``, background included."""
+    def __init__(self, widths: Sequence[int], classes: int, *, width: int, dropout: float) -> None:
+        """Fuses feature maps into logits.
+
+        Args:
+            widths: Channels of each feature map, finest first.
+            classes: Number of classes, background included.
+            width: Channels that each map is projected to.
+            dropout: Probability of dropping a channel before the last layer.
+        """
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(channels, width) for channels in widths)
         self.fuse = nn.Conv2d(width * len(widths), width, 1, bias=False)

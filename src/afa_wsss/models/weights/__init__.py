@@ -1,6 +1,6 @@
-"""Weights from files and from the hub, recognized by their names; no network is known here.
+"""Weights from files and from the hub, recognized by the names of their tensors. No module here imports a network.
 
-``load_reference_checkpoint`` builds a network, so its module lies above this package and is imported on first use.
+``load_reference_checkpoint`` builds one, so it lives in ``afa_wsss.models.reference`` and is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights from files: read without running code, recognised by their names, and loaded strictly."""
+"""Weights from files: read without running code, and loaded strictly."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from afa_wsss.models.weights import hub
 from afa_wsss.models.weights.layouts import StateDict
 
 NANO_WEIGHTS = "nano"
-"""Name of the backbone that the package ships."""
+"""Value of ``pretrained`` for the weights of ``mit_nano`` that the package ships."""
 
 PICKLE_STARTS = (b"P", b"\x80")
-"""First bytes of what ``torch.save`` writes: of a zip archive, and of a bare pickle as older versions wrote."""
+"""First bytes of files of ``torch.save``: of a zip archive, and of a bare pickle, which older versions wrote."""
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -85,7 +85,7 @@ def load_strictly(module: nn.Module, weights: StateDict, *, source: str) -> None
 
 
 def listed(names: list[str], most: int = 20) -> str:
-    """The first names, and whether there are more."""
+    """The first ``most`` names, separated by commas, and dots where there are more."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 

@@ -1,4 +1,4 @@
-"""Layouts of weight files: how others name and shape the tensors of a mix transformer, translated to our names."""
+"""Layouts of weight files: other projects' names and shapes of the tensors of a mix transformer, translated to ours."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 StateDict = Mapping[str, Tensor]
 
 LEAVES = r"[._](?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked)"
-"""The end of a tensor's name. A fused projection of torch's attention has ``_`` before it, everything else a dot."""
+"""Suffix of a tensor's name. A fused projection of torch's attention has ``_`` before it, all others a dot."""
 
 
 class Names(NamedTuple):
-    """Their names for our layers; ``{stage}`` and ``{block}`` stand for numbers.
+    """Another project's names of our layers; ``{stage}`` and ``{block}`` stand for numbers.
 
     Attributes:
-        layers: Theirs to ours, outside the blocks.
-        block: What the names of a block's layers begin with.
-        parts: The rest of these names, theirs to ours.
+        layers: Names outside the blocks, theirs to ours.
+        block: Prefix of the layers of a block.
+        parts: Names of the layers of a block after that prefix, theirs to ours.
         first_stage: The number of their first stage; ours is 0.
     """
 
@@ -106,7 +106,7 @@ _REFERENCE_BRANCHES = Names(
 
 
 class Translated(NamedTuple):
-    """Weights under the names of a backbone, and the title of the layout that they came in."""
+    """Weights with the names of a backbone, and the title of the layout that they had."""
 
     weights: dict[str, Tensor]
     title: str
@@ -116,11 +116,11 @@ class Layout(NamedTuple):
     """One kind of file that holds a backbone.
 
     Attributes:
-        title: Its name in messages.
-        sign: The tensor by which it is recognised.
-        root: What the names of the backbone begin with.
-        names: The rest of these names; None where they are ours.
-        left_out: What other names may begin with: heads, which a backbone has not.
+        title: Name of the layout in messages.
+        sign: The tensor by which the layout is recognized.
+        root: Prefix of the backbone's tensors.
+        names: Names of these tensors after that prefix; None where they are ours.
+        left_out: Prefixes of other tensors that such a file may have: heads.
     """
 
     title: str
@@ -159,11 +159,11 @@ LAYOUTS = (
     Layout("mmseg backbone", _FROM_MMSEG, "", _MMSEG, ("head.",)),
     Layout("mmseg segmentor", f"backbone.{_FROM_MMSEG}", "backbone.", _MMSEG, _MMSEG_HEADS),
 )
-"""Every layout that is read, those with a more telling sign first."""
+"""All known layouts. A more specific sign comes first."""
 
 
 def without_wrappers(weights: StateDict) -> StateDict:
-    """Names without the ``module.`` of DataParallel; of a checkpoint of ours only ``network.``, without that."""
+    """Names without the ``module.`` of DataParallel; of a training checkpoint of ours, the network's tensors alone."""
     if weights and all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
     if "network.affinity_head.weight" not in weights:
@@ -172,13 +172,13 @@ def without_wrappers(weights: StateDict) -> StateDict:
 
 
 def recognize(weights: StateDict, own: Collection[str] = ()) -> Layout | None:
-    """The layout whose sign is among the names; ours too where any name is among those of the backbone, ``own``."""
+    """The layout whose sign is among the names; ours also where a name is in ``own``, the backbone's. Else None."""
     found = next((layout for layout in LAYOUTS if layout.sign in weights), None)
     return OURS if found is None and not weights.keys().isdisjoint(own) else found
 
 
 def backbone_of(weights: StateDict, layout: Layout) -> dict[str, Tensor]:
-    """The backbone's tensors under our names, without the known heads; what is neither keeps its name."""
+    """The backbone's tensors with our names, without known heads. Unknown tensors keep their names."""
     kept = {name: value for name, value in weights.items() if not name.startswith(layout.left_out)}
     if layout.names is None:
         return {name.removeprefix(layout.root): value for name, value in kept.items()}
@@ -186,13 +186,13 @@ def backbone_of(weights: StateDict, layout: Layout) -> dict[str, Tensor]:
 
 
 def affinity_head_of(weights: StateDict) -> dict[str, Tensor]:
-    """The tensors of an AFA network's affinity head, ours or the official code's; none for other files."""
+    """The tensors of the affinity head of an AFA network, ours or the official code's; empty for other files."""
     ours, prefix = _renamed(weights, _REFERENCE_BRANCHES), "affinity_head."
     return {name.removeprefix(prefix): value for name, value in ours.items() if name.startswith(prefix)}
 
 
 def whole_network(weights: StateDict) -> dict[str, Tensor]:
-    """All tensors of an official AFA checkpoint, under our names."""
+    """All tensors of an official AFA checkpoint, with our names."""
     heads = {name: value for name, value in weights.items() if not name.startswith(REFERENCE.root)}
     backbone = {name: value for name, value in weights.items() if name.startswith(REFERENCE.root)}
     renamed = {f"encoder.{name}": value for name, value in backbone_of(backbone, REFERENCE).items()}
@@ -220,10 +220,10 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def _in_our_shapes(weights: StateDict) -> dict[str, Tensor]:
-    """Splits or joins projections so that the query is one tensor, key and value another; 1x1 convolutions are linear.
+    """Splits or joins projections to one tensor for the query and one for key and value; flattens 1x1 convolutions.
 
-    Ours is (d, d) for the query and (2d, d) for key above value; torch's fused projection is (3d, d), Hugging Face's
-    are three of (d, d). Biases likewise.
+    Our weights are (d, d) for the query and (2d, d) for the key above the value. torch's fused projection is (3d, d);
+    Hugging Face has three of (d, d). Biases are split and joined in the same way.
     """
     shaped: dict[str, Tensor] = {}
     for name, value in weights.items():

@@ -31,14 +31,14 @@ def is_efficientnet_pytorch(weights: StateDict) -> bool:
 
 
 def from_efficientnet_pytorch(weights: StateDict, shapes: Mapping[str, Size]) -> dict[str, Tensor]:
-    """The tensors under timm's names.
+    """The tensors with timm's names.
 
-    timm numbers blocks by stage, efficientnet-pytorch from the first to the last, and layers have other names; but both
-    run through the same layers in the same order. So tensors are paired in that order, and each pair is checked.
+    timm numbers blocks within a stage, efficientnet-pytorch across all stages, and their layers have different names;
+    but both have the same layers in the same order. So tensors are paired in that order, and each pair is checked.
 
     Args:
-        weights: Of efficientnet-pytorch, in any order; counters of batch norms are left out.
-        shapes: Of all tensors of timm's whole model, classifier included, in the order of its layers.
+        weights: Named tensors of efficientnet-pytorch, in any order; counters of batch norms are left out.
+        shapes: Shapes of all tensors of timm's whole model, classifier included, in the order of its layers.
 
     Raises:
         UserError: For a name that is not of this layout, and where a pair differs in its kind or shape.
@@ -57,7 +57,7 @@ def from_efficientnet_pytorch(weights: StateDict, shapes: Mapping[str, Size]) ->
 
 
 def _place(name: str) -> tuple[int, int, int, int]:
-    """Where the tensor comes in the order of the layers: part of the network, block, layer of the block, leaf."""
+    """Position of a tensor in the order of the layers: part of the network, block, layer of the block, leaf."""
     found = _NAME.fullmatch(name)
     try:
         if found is None:

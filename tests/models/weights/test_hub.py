@@ -1,4 +1,4 @@
-"""The hub without a network: its cache folder as its library lays it out, and the errors that the library raises."""
+"""The hub without a network: the cache folder in the layout of its library, and the errors that the library raises."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from transformers import SegformerForImageClassification
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
+from afa_wsss.models.backbone_weights import load_backbone
 from afa_wsss.models.encoders.mix_transformer import mix_transformer
 from afa_wsss.models.weights import hub
-from afa_wsss.models.weights.files import load_backbone
 
 REPOSITORY, COMMIT = "nvidia/mit-b0", "0123456789abcdef0123456789abcdef01234567"
 
@@ -42,19 +42,23 @@ def fill(cache, *, branch="main"):
     return snapshot
 
 
-def complaint(name):
-    """The one line with which a download has to be refused."""
-    with pytest.raises(UserError) as told:
+def refused(name):
+    """The error with which a download has to be refused, a message of one line."""
+    with pytest.raises(UserError) as caught:
         hub.download(name)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def message(name):
+    return str(refused(name))
 
 
 def test_a_file_of_another_name_is_asked_for_after_the_repository(cache):
     weights = fill(cache) / "original.bin"
     torch.save(mix_transformer("mit_b0").state_dict(), weights)
     assert hub.download(f"{REPOSITORY}/original.bin") == weights
-    assert "/other.bin " in complaint(f"{REPOSITORY}/other.bin")
+    assert "/other.bin " in message(f"{REPOSITORY}/other.bin")
 
 
 @pytest.mark.parametrize("branch", ["main", "first"])
@@ -78,38 +82,44 @@ def test_safetensors_are_preferred(cache) -> None:
 
 
 def test_an_empty_cache_without_a_network_names_the_file_and_where_to_put_it(cache) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         create_model("mit_b1", pretrained="hf-hub:nvidia/mit-b1")
-    line = str(told.value)
+    line = str(caught.value)
     assert line.startswith("need weights of hf-hub:nvidia/mit-b1, HF_HUB_OFFLINE is set and the cache ")
     assert str(cache) in line
     for file in hub.WEIGHT_FILES:
         assert f"/nvidia/mit-b1/resolve/main/{file} " in line
-    assert "give model.pretrained=PATH_OF_THAT_FILE, or model.pretrained=null" in line
+    assert "give the path of that file, or None (null) to start from random weights" in line
 
 
 def test_another_revision_is_not_taken_from_the_cache(cache) -> None:
     save_file({"a": torch.zeros(1)}, fill(cache) / "model.safetensors")
-    assert "/nvidia/mit-b0/resolve/v2/model.safetensors " in complaint(f"{REPOSITORY}@v2")
+    assert "/nvidia/mit-b0/resolve/v2/model.safetensors " in message(f"{REPOSITORY}@v2")
 
 
 @pytest.mark.parametrize("name", ["--", "", "white space/b"])
-def test_names_that_are_none_are_refused(cache, name) -> None:
-    assert "need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got hf-hub:" in complaint(name)
+def test_invalid_names_are_refused(cache, name) -> None:
+    assert "need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got hf-hub:" in message(name)
 
 
-def answer(error, status):
-    """An error of the hub, with the answer that it was raised for."""
+def response(error, status):
+    """An error of the hub's library, with the response that caused it."""
     request = CLIENT.Request("GET", "https://hub.invalid/nvidia/mit-b0")
-    return error("told by the hub\nin two lines", response=CLIENT.Response(status, request=request))
+    return error("said by the hub\nin two lines", response=CLIENT.Response(status, request=request))
 
 
-ANSWERS = {
-    "no repository": (answer(errors.RepositoryNotFoundError, 404), "it shows none named nvidia/mit-b0; mend the name"),
-    "gated": (answer(errors.GatedRepoError, 403), "accept the terms on the hub's page of it, then run: hf auth login"),
-    "no revision": (answer(errors.RevisionNotFoundError, 404), "the hub has no v2; leave out @... for main"),
-    "server": (answer(errors.HfHubHTTPError, 503), "the hub gave no file (HfHubHTTPError: told by the hub) and the"),
-    "no file": (answer(errors.RemoteEntryNotFoundError, 404), "need model.safetensors or pytorch_model.bin in nvidia"),
+RESPONSES = {
+    "no repository": (response(errors.RepositoryNotFoundError, 404), "found none named nvidia/mit-b0; fix the name"),
+    "gated": (
+        response(errors.GatedRepoError, 403),
+        "access denied; accept the terms on its page of the hub, then run: hf auth login",
+    ),
+    "no revision": (response(errors.RevisionNotFoundError, 404), "the hub has no v2; leave out @... for main"),
+    "server": (response(errors.HfHubHTTPError, 503), "the hub gave no file (HfHubHTTPError: said by the hub) and the"),
+    "no file": (
+        response(errors.RemoteEntryNotFoundError, 404),
+        "need model.safetensors or pytorch_model.bin in nvidia",
+    ),
     "refused": (CLIENT.ConnectError("refused"), "the hub gave no file (ConnectError: refused) and the cache"),
     "timeout": (CLIENT.ReadTimeout("too slow"), "the hub gave no file (ReadTimeout: too slow) and the cache"),
     "connection": (ConnectionError("reset"), "the hub gave no file (ConnectionError: reset) and the cache"),
@@ -117,16 +127,16 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize(("error", "told"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_what_the_hub_answers_is_told_in_one_line(monkeypatch, error, told) -> None:
+@pytest.mark.parametrize(("error", "text"), RESPONSES.values(), ids=RESPONSES.keys())
+def test_errors_of_the_hub_become_messages_of_one_line(monkeypatch, error, text) -> None:
     def refuse(*_, **__):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    assert told in complaint(f"{REPOSITORY}@v2")
+    assert text in message(f"{REPOSITORY}@v2")
 
 
-def test_a_hub_that_is_out_of_reach_is_asked_once(monkeypatch) -> None:
+def test_an_unreachable_hub_is_asked_once(monkeypatch) -> None:
     asked = []
 
     def unreachable(repository, file, *, revision, local_files_only):
@@ -134,15 +144,27 @@ def test_a_hub_that_is_out_of_reach_is_asked_once(monkeypatch) -> None:
         raise errors.LocalEntryNotFoundError("no connection") from CLIENT.ConnectError("name not known")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    assert "(ConnectError: name not known)" in complaint(REPOSITORY)
+    assert "(ConnectError: name not known)" in message(REPOSITORY)
     assert asked == [("model.safetensors", False), ("pytorch_model.bin", True)]
 
 
 def test_a_pickle_is_taken_where_there_is_nothing_else(monkeypatch) -> None:
     def only_pickle(repository, file, *, revision, local_files_only):
         if file == "model.safetensors":
-            raise answer(errors.RemoteEntryNotFoundError, 404)
+            raise response(errors.RemoteEntryNotFoundError, 404)
         return f"/cache/{repository}/{file}"
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", only_pickle)
     assert str(hub.download(REPOSITORY)) == "/cache/nvidia/mit-b0/pytorch_model.bin"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [(errors.GatedRepoError, 403, "access_denied"), (errors.RepositoryNotFoundError, 404, "missing")],
+)
+def test_errors_have_a_kind(monkeypatch, error, status, kind) -> None:
+    def refuse(*_, **__):
+        raise response(error, status)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    assert refused(REPOSITORY).kind == kind

@@ -1,4 +1,4 @@
-"""Files of other projects: the real Hugging Face model, and the others' public names (tests/layouts.py)."""
+"""Backbones from files of other projects: Hugging Face's real model, and public names of others (tests/layouts.py)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,31 @@ from transformers import SegformerForImageClassification, SegformerForSemanticSe
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
+from afa_wsss.models.backbone_weights import load_backbone
+from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.models.encoders.mix_transformer import mix_transformer
-from afa_wsss.models.weights.files import load_backbone
 from afa_wsss.models.weights.layouts import LAYOUTS
 
 STRIDES = [4, 2, 2, 2]
-"""Of SegFormer itself; weights do not depend on them."""
+"""SegFormer's own; weights do not depend on them."""
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "pth", "official"])
+def test_backbones_round_trip_through_files(tmp_path, layout) -> None:
+    source, target = mix_transformer("mit_b0"), mix_transformer("mit_b0")
+    path = tmp_path / f"weights.{'safetensors' if layout == 'safetensors' else 'pth'}"
+    if layout == "safetensors":
+        save_file(source.state_dict(), path)
+    elif layout == "pth":
+        torch.save({"state_dict": source.state_dict()}, path)
+    else:
+        prefix, weights = "module.encoder.", reference_weights()
+        encoder = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        torch.save(encoder | {"head.weight": torch.zeros(1000, 256), "head.bias": torch.zeros(1000)}, path)
+        source = reference_network().encoder
+    load_backbone(target, str(path))
+    for name, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 53)])
@@ -36,11 +55,11 @@ def test_equals_the_hugging_face_model(tmp_path, backbone, size) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 @pytest.mark.parametrize("cls", [SegformerForImageClassification, SegformerForSemanticSegmentation])
-def test_heads_of_hugging_face_are_left_out(tmp_path, caplog, cls, ending) -> None:
+def test_heads_of_hugging_face_are_left_out(tmp_path, caplog, cls, suffix) -> None:
     other, own = hugging_face(cls, "mit_b0"), mix_transformer("mit_b0")
-    path = save_published(other, tmp_path, ending)
+    path = save_published(other, tmp_path, suffix)
     with caplog.at_level(logging.INFO):
         load_backbone(own, str(path))
     published = load_file(tmp_path / "model.safetensors")["segformer.encoder.patch_embeddings.2.proj.weight"]
@@ -73,7 +92,7 @@ def test_sizes_beyond_ten_blocks_round_trip(tmp_path, layout) -> None:
 @pytest.mark.parametrize("kind", ["network", "checkpoint"])
 @pytest.mark.parametrize("backbone", ["mit_nano", "mit_b0"])
 def test_the_backbone_is_taken_out_of_our_own_networks(tmp_path, caplog, backbone, kind) -> None:
-    trained, own = create_model(backbone, 3, decoder_width=16), mix_transformer(backbone)
+    trained, own = create_model(backbone, 3, decoder_width=16), create_encoder(backbone)
     path = tmp_path / {"network": "network.safetensors", "checkpoint": "last.ckpt"}[kind]
     if kind == "network":
         save_file(trained.state_dict(), path)
@@ -101,7 +120,8 @@ def test_affinity_heads_come_with_the_backbone_of_an_afa_network(tmp_path) -> No
     save_file(trained.state_dict(), tmp_path / "ours.safetensors")
     torch.save(reference_weights(), tmp_path / "official.pth")
     for name, source in (("ours.safetensors", trained), ("official.pth", reference_network())):
-        model = create_model("mit_b0", 5, pretrained=str(tmp_path / name))
+        model = create_model("mit_b0", 5)
+        load_backbone(model.encoder, str(tmp_path / name), affinity_head=model.affinity_head)
         wanted = source.affinity_head.state_dict()
         assert all(torch.equal(value, wanted[key]) for key, value in model.affinity_head.state_dict().items())
 
@@ -132,12 +152,12 @@ def test_a_key_without_its_value_is_named(tmp_path) -> None:
     weights = load_file(path)
     del weights["encoder.block.3.1.attention.self.value.bias"]
     save_file(weights, path)
-    told = r"1 missing: .*\.1\.attention\.key_value\.bias; 1 not expected: .*\.1\.attention\.key\.bias$"
-    with pytest.raises(UserError, match=told):
+    message = r"1 missing: .*\.1\.attention\.key_value\.bias; 1 not expected: .*\.1\.attention\.key\.bias$"
+    with pytest.raises(UserError, match=message):
         load_backbone(mix_transformer("mit_b0"), str(path))
 
 
-def test_another_size_is_told(tmp_path) -> None:
+def test_another_size_is_refused(tmp_path) -> None:
     torch.save(as_mmseg(random_weights(mix_transformer("mit_b0")), "mit_b0"), tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"176 of another shape: stages\.0.*\(32,\) for \(64,\)"):
         load_backbone(mix_transformer("mit_b1"), str(tmp_path / "weights.pth"))
@@ -145,6 +165,15 @@ def test_another_size_is_told(tmp_path) -> None:
 
 def test_unknown_layouts_are_refused_with_the_known_ones(tmp_path) -> None:
     torch.save({f"features.{i}.weight": torch.zeros(2) for i in range(5)}, tmp_path / "resnet.pth")
-    with pytest.raises(UserError, match=r"has names as features\.0\.weight, .*known are: ") as told:
+    with pytest.raises(UserError, match=r"has names as features\.0\.weight, .*known are: ") as caught:
         load_backbone(mix_transformer("mit_b0"), str(tmp_path / "resnet.pth"))
-    assert all(layout.title in str(told.value) for layout in LAYOUTS)
+    assert all(layout.title in str(caught.value) for layout in LAYOUTS)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path) -> None:
+    weights = mix_transformer("mit_b0").state_dict()
+    weights["stages.0.norm.weight"] = torch.zeros(5)
+    weights["surplus"] = weights.pop("stages.3.norm.bias")
+    torch.save(weights, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"1 missing: stages.3.norm.bias; 1 not expected: surplus; 1 of another shape"):
+        load_backbone(mix_transformer("mit_b0"), str(tmp_path / "weights.pth"))

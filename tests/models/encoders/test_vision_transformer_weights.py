@@ -1,4 +1,4 @@
-"""Weight files of timm, and of those that timm translates, in its vision transformers behind AFA."""
+"""Weight files for vision transformers: timm's own, and those that timm translates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.timm_models import DEIT, KINDS
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
+from afa_wsss.models.backbone_weights import load_backbone
 from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.models.encoders.vision_transformer import create_vision_transformer
-from afa_wsss.models.weights.files import load_backbone
 
 
 def saved(path, name, *, wrapped=False, **settings):
-    """A file of timm's layout, of random weights and a classifier; and the model."""
+    """Writes a file in timm's layout, with random weights and a classifier; returns the model."""
     model = timm.create_model(name, num_classes=7, **settings).eval()
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     if path.suffix == ".safetensors":
@@ -54,7 +54,7 @@ def test_files_of_deit_are_read(tmp_path, caplog):
 
 
 def test_files_of_dinov2_are_read(tmp_path):
-    """As its authors publish them: a token for masked patches, none of the registers' names of timm."""
+    """The authors' files have a token for masked patches, and other names for the registers than timm."""
     other = timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0, img_size=112)
     theirs = dict(other.state_dict())
     theirs["register_tokens"] = theirs.pop("reg_token")
@@ -78,10 +78,10 @@ def test_a_norm_after_pooling_becomes_the_norm_of_every_token(tmp_path):
     assert torch.equal(encoder.transformer.norm.weight, other.fc_norm.weight)
 
 
-@pytest.mark.parametrize("ending", ["own.safetensors", "network.pth"])
-def test_our_own_files_are_read(tmp_path, ending):
+@pytest.mark.parametrize("suffix", ["own.safetensors", "network.pth"])
+def test_our_own_files_are_read(tmp_path, suffix):
     network, encoder = create_model(DEIT, 3, decoder_width=16), create_vision_transformer(DEIT)
-    path = tmp_path / ending
+    path = tmp_path / suffix
     if path.suffix == ".pth":
         torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, path)
     else:
@@ -132,10 +132,10 @@ def test_default_weights_are_those_of_timm_on_the_hub(cache, word):
     ],
 )
 def test_without_a_network_the_file_is_named(cache, name, file):
-    with pytest.raises(UserError, match=rf"need weights of hf-hub:.*{re.escape(file)}.* give model.pretrained=PATH"):
+    with pytest.raises(UserError, match=rf"need weights of hf-hub:.*{re.escape(file)}.* give the path of that file"):
         create_model(name, pretrained="default")
 
 
-def test_where_timm_has_no_weights_that_is_told(cache):
-    with pytest.raises(UserError, match="need a file of weights, timm has none on the hub for this backbone"):
+def test_default_weights_are_refused_where_timm_has_none(cache):
+    with pytest.raises(UserError, match="need a file of weights, none goes with the name of this backbone"):
         create_model("vit_betwixt_patch16_gap_256", pretrained="default")
