@@ -1,4 +1,4 @@
-# make help lists the targets. Each one makes .venv first where it is needed; nothing has to be installed by hand.
+# make help lists the targets. Targets that need .venv make it first; nothing has to be installed by hand.
 PYTHON ?= python3
 ARGS ?=
 
@@ -16,20 +16,20 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(RUNTIME) ## write the synthetic data set, train on its image labels, evaluate, report
+demo: $(RUNTIME) ## draw the synthetic data set, train on its image labels, evaluate, report
 	$(BIN)/afa-data partshapes
 	$(BIN)/afa-train experiment=demo $(ARGS)
 
-test: $(DEV) ## run the tests and the notebooks
+test: $(DEV) ## run the tests and the notebook
 	$(PYTEST) --numprocesses auto --dist worksteal $(ARGS)
 
-check: $(DEV) ## lint, format, types, layers; changes nothing
+check: $(DEV) ## lint, format, types, import layers; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEV) ## format and fix what can be fixed
+format: $(DEV) ## format, and apply automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -39,24 +39,24 @@ train: $(RUNTIME) ## train: make train ARGS="experiment=voc12_mit_b1 data.root=.
 eval: $(RUNTIME) ## evaluate a checkpoint: make eval ARGS="checkpoint=..."
 	$(BIN)/afa-eval $(ARGS)
 
-pretrain-nano: $(RUNTIME) ## train the packaged nano backbone again, on image labels of other classes
+pretrain-nano: $(RUNTIME) ## train the packaged backbone mit_nano again, on image labels of other classes
 	$(BIN)/afa-data partshapes classes=parts root=datasets/partshapes_parts size=72 train=8000 val=200 seed=1000
 	$(BIN)/afa-train experiment=pretrain_nano $(ARGS) callbacks.backbone.path=outputs/mit_nano_classes.safetensors
 	$(BIN)/afa-data partshapes classes=pairs root=datasets/partshapes_pairs train=4000 val=200 seed=2000
 	$(BIN)/afa-train experiment=pretrain_nano_affinity $(ARGS) model.pretrained=outputs/mit_nano_classes.safetensors \
 		callbacks.backbone.path=src/afa_wsss/models/pretrained/mit_nano.safetensors
 
-notebooks: $(DEV) ## run every notebook and keep its outputs
+notebooks: $(DEV) ## run every notebook and store its outputs
 	$(BIN)/pytest --nbmake --overwrite notebooks
 
-bench: $(DEV) ## compare each stage with its textbook form: make bench ARGS="--only PAR"
+bench: $(DEV) ## time each stage against its textbook form: make bench ARGS="--only PAR"
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean: ## remove .venv, caches and builds; outputs/ and data/ stay
+clean: ## remove .venv, caches and builds; outputs/ and datasets/ stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- .venv: made once, installed again only when pyproject.toml or constraints.txt change ---
+# --- .venv: made once; packages are installed again only when pyproject.toml or constraints.txt change ---
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { echo "need Python 3.11 or later, got no '$(PYTHON)'; install it or run: make PYTHON=/path/to/python3.11"; exit 1; }
