@@ -16,7 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from afa_wsss.api.segmenter import Segmentation, Segmenter, load
+    from afa_wsss.api.segmentation import Segmentation
+    from afa_wsss.api.segmenter import Segmenter, load
     from afa_wsss.cli.front import evaluate, predict, pseudo_label, train
     from afa_wsss.errors import UserError
 
@@ -25,7 +26,8 @@ __version__ = "0.2.0"
 __all__ = ["Segmentation", "Segmenter", "UserError", "evaluate", "load", "predict", "pseudo_label", "train"]
 
 _HOMES = {
-    "afa_wsss.api.segmenter": ("Segmentation", "Segmenter", "load"),
+    "afa_wsss.api.segmentation": ("Segmentation",),
+    "afa_wsss.api.segmenter": ("Segmenter", "load"),
     "afa_wsss.cli.front": ("evaluate", "predict", "pseudo_label", "train"),
     "afa_wsss.errors": ("UserError",),
 }

@@ -6,68 +6,23 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
-from PIL import Image
 from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
-from afa_wsss.data.files.masks import write_mask
-from afa_wsss.data.files.photos import as_rgb, read_photo
+from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings, multi_scale_cam, multi_scale_logits
 from afa_wsss.models import AFA
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels
-from afa_wsss.report.overlay import overlay
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.types import AFAOutput, Batch
-
-Photo = str | os.PathLike[str] | Image.Image | UInt8[np.ndarray, "H W 3"]
-"""A path, a PIL image, or RGB values."""
-
-
-class Segmentation(NamedTuple):
-    """What a photo was segmented into.
-
-    Attributes:
-        photo: The photo itself, RGB.
-        labels: Class of each pixel, background 0.
-        scores: Probability of each class, background first; None unless they were asked for.
-        class_names: All foreground classes of the network.
-        palette: Colors of the classes, background first.
-    """
-
-    photo: UInt8[np.ndarray, "H W 3"]
-    labels: UInt8[np.ndarray, "H W"]
-    scores: Float32[np.ndarray, "c H W"] | None
-    class_names: tuple[str, ...]
-    palette: UInt8[np.ndarray, "c 3"]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the foreground classes found, in the network's order."""
-        return tuple(self.areas)
-
-    @property
-    def areas(self) -> dict[str, float]:
-        """Share of the photo's pixels in (0, 1] of each foreground class found, by name."""
-        pixels = np.bincount(self.labels.ravel(), minlength=len(self.class_names) + 1)[1:]
-        shares = (pixels / self.labels.size).tolist()
-        return {name: share for name, share in zip(self.class_names, shares, strict=True) if share > 0}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the labels as a PNG whose values are the classes, shown in the palette's colors."""
-        write_mask(Path(path), self.labels, self.palette)
-
-    def overlay(self) -> Image.Image:
-        """The labels in their colors over the photo."""
-        return Image.fromarray(overlay(self.photo, self.labels, self.palette))
 
 
 class Segmenter:
@@ -299,19 +254,3 @@ def find_device(name: str) -> torch.device:
             f"need a GPU for device={name}, torch {torch.__version__} sees none; use device=cpu", arguments=("device",)
         )
     return device
-
-
-def as_pixels(photo: object) -> UInt8[np.ndarray, "H W 3"]:
-    """RGB values of a photo in any of the forms that ``Segmenter`` takes.
-
-    Raises:
-        UserError: For a file that cannot be read, and for what is no photo.
-    """
-    if isinstance(photo, str | os.PathLike):
-        return read_photo(photo)
-    if isinstance(photo, Image.Image):
-        return np.asarray(as_rgb(photo))
-    if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
-        return photo
-    got = f"{photo.dtype} of {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
-    raise UserError(f"need a path, a PIL image, or uint8 values (H, W, 3), got {got}", arguments=("photo",))

@@ -14,6 +14,7 @@ from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
 from afa_wsss.ops.affinity import affinity_labels
 from afa_wsss.ops.image import truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
+from afa_wsss.ops.random_walk import ALPHA, STEPS
 from afa_wsss.supervision.label_maker import LabelMaker, Network
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.maps import Maps, make_maps
@@ -64,8 +65,8 @@ class AFALabels(LabelMaker):
     walk_high: float | None = None
     walk_background: float | None = None
     radius: int = 8
-    alpha: float = 2.0
-    walk_steps: int = 1
+    alpha: float = ALPHA
+    walk_steps: int = STEPS
     first_step: int = 2001
     walk_first_step: int | None = 6001
     affinity_from_walk: bool = False
@@ -135,12 +136,17 @@ class AFALabels(LabelMaker):
     ) -> Targets:
         """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
         maps = make_maps(network, batch, images, output, scales=self.cam_scales)
+        height, width = network.grid(*images.shape[-2:])
+        return self.targets_from(maps, batch, grid=(height, width), step=step)
+
+    @torch.no_grad()
+    def targets_from(self, maps: Maps, batch: Batch, *, grid: tuple[int, int], step: int) -> Targets:
+        """The labels of ``targets`` from maps that are already made; the affinity labels are those of ``grid``."""
         pixels, pairs = self._slot_labels(batch, maps, step=step)
-        grid = network.grid(*images.shape[-2:])
         return Targets.of(
             batch,
             pseudo_label=maps.present.named(pixels),
-            affinity_label=affinity_labels(pairs, grid=(grid[0], grid[1]), radius=self.radius),
+            affinity_label=affinity_labels(pairs, grid=grid, radius=self.radius),
         )
 
     def _slot_labels(
@@ -158,9 +164,19 @@ class AFALabels(LabelMaker):
             labels.append(labels_from_cam(photos, maps.cam, present, boxes, low=low, high=high, refiner=refiner))
         if walks:
             low, high, _ = self.walk_thresholds
-            scores = (photos, maps.cam, maps.affinity, present, boxes)
-            walk = self.walk_on(maps.grid)
-            labels.append(labels_from_walk(*scores, low=low, high=high, walk=walk, refiner=refiner))
+            labels.append(
+                labels_from_walk(
+                    photos,
+                    maps.cam,
+                    maps.affinity,
+                    present,
+                    boxes,
+                    low=low,
+                    high=high,
+                    walk=self.walk_on(maps.grid),
+                    refiner=refiner,
+                )
+            )
         return labels[-1], labels[0]
 
     @torch.no_grad()
