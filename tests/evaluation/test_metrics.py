@@ -14,40 +14,40 @@ from afa_wsss.types import IGNORE_INDEX
 CLASSES = 4
 
 
-def iou_by_sets(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[float]:
+def iou_by_sets(preds: np.ndarray, target: np.ndarray, classes: int) -> list[float]:
     """The definition: intersection over union of two sets of pixels, in percent."""
-    known = truth != IGNORE_INDEX
+    known = target != IGNORE_INDEX
     ious = []
     for index in range(classes):
-        predicted, true = (prediction == index) & known, (truth == index) & known
-        union = (predicted | true).sum()
-        ious.append(100 * (predicted & true).sum() / union if union else float("nan"))
+        predicted, wanted = (preds == index) & known, (target == index) & known
+        union = (predicted | wanted).sum()
+        ious.append(100 * (predicted & wanted).sum() / union if union else float("nan"))
     return ious
 
 
 @pytest.fixture
 def labels() -> tuple[Tensor, Tensor]:
-    prediction = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
-    truth = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
-    truth[torch.rand(truth.shape) < 0.2] = IGNORE_INDEX
-    return prediction, truth
+    preds = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
+    target = torch.randint(0, CLASSES, (6, 9, 7), dtype=torch.uint8)
+    target[torch.rand(target.shape) < 0.2] = IGNORE_INDEX
+    return preds, target
 
 
 def test_segmentation_scores_are_those_of_the_definition(labels):
-    prediction, truth = labels
+    preds, target = labels
     scores = SegmentationScores(CLASSES)
     for part in range(0, 6, 2):
-        scores.update(prediction[part : part + 2], truth[part : part + 2])
+        scores.update(preds[part : part + 2], target[part : part + 2])
     found = scores.compute()
-    expected = iou_by_sets(prediction.numpy(), truth.numpy(), CLASSES)
+    expected = iou_by_sets(preds.numpy(), target.numpy(), CLASSES)
     np.testing.assert_allclose(found.iou, expected, rtol=1e-5)
     assert found.miou.item() == pytest.approx(np.mean(expected), rel=1e-5)
-    known = truth != IGNORE_INDEX
-    accuracy = 100 * (prediction == truth)[known].float().mean()
+    known = target != IGNORE_INDEX
+    accuracy = 100 * (preds == target)[known].float().mean()
     assert found.pixel_accuracy.item() == pytest.approx(accuracy.item(), rel=1e-5)
 
 
-def test_a_class_that_nobody_shows_counts_nowhere():
+def test_a_class_that_neither_predictions_nor_targets_have_is_left_out():
     scores = SegmentationScores(CLASSES)
     scores.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 255]]]))
     found = scores.compute()
@@ -56,7 +56,7 @@ def test_a_class_that_nobody_shows_counts_nowhere():
     assert found.miou.item() == 100.0
 
 
-def test_a_class_that_is_only_predicted_has_zero():
+def test_a_class_that_is_only_predicted_has_an_iou_of_zero():
     scores = SegmentationScores(CLASSES)
     scores.update(torch.tensor([[[0, 3]]]), torch.tensor([[[0, 0]]]))
     assert scores.compute().iou.nan_to_num(-1).tolist() == [50.0, -1.0, -1.0, 0.0]
@@ -72,26 +72,26 @@ def test_reset_forgets(labels):
     assert scores.confmat.sum() == 0
 
 
-def test_iou_takes_many_matrices_at_once():
+def test_iou_of_many_matrices_at_once():
     confusion = torch.randint(0, 9, (5, 3, 3))
     for one, all_at_once in zip(confusion, iou_of(confusion), strict=True):
         torch.testing.assert_close(iou_of(one), all_at_once, equal_nan=True)
 
 
-def test_background_sweep_reads_as_often_as_there_are_scores():
+def test_background_sweep_equals_thresholding_at_every_score():
     cam = torch.rand(3, CLASSES - 1, 11, 8)
     image_labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 1]])
-    truth = torch.randint(0, CLASSES, (3, 11, 8), dtype=torch.uint8)
-    truth[0, :2] = IGNORE_INDEX
+    target = torch.randint(0, CLASSES, (3, 11, 8), dtype=torch.uint8)
+    target[0, :2] = IGNORE_INDEX
     sweep = BackgroundSweep(CLASSES, bins=20)
-    sweep.update(cam[:1], image_labels[:1], truth[:1])
-    sweep.update(cam[1:], image_labels[1:], truth[1:])
+    sweep.update(cam[:1], image_labels[:1], target[:1])
+    sweep.update(cam[1:], image_labels[1:], target[1:])
     found = sweep.compute()
     value, best = (cam * image_labels[..., None, None]).max(dim=1)
     expected = []
     for step in range(1, 20):
-        prediction = torch.where(value >= step / 20, best + 1, 0)
-        expected.append(np.nanmean(iou_by_sets(prediction.numpy(), truth.numpy(), CLASSES)))
+        preds = torch.where(value >= step / 20, best + 1, 0)
+        expected.append(np.nanmean(iou_by_sets(preds.numpy(), target.numpy(), CLASSES)))
     np.testing.assert_allclose(found.curve, expected, rtol=1e-4)
     assert found.miou.item() == pytest.approx(max(expected), rel=1e-4)
     assert found.background.item() == pytest.approx((int(np.argmax(expected)) + 1) / 20)
@@ -112,27 +112,27 @@ def test_multi_label_scores_are_those_of_the_definition():
     scores.update(logits[:10], image_labels[:10])
     scores.update(logits[10:], image_labels[10:])
     found = scores.compute()
-    predicted, true = (logits > 0).numpy(), image_labels.bool().numpy()
-    f1 = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(predicted.T, true.T, strict=True)]
+    predicted, wanted = (logits > 0).numpy(), image_labels.bool().numpy()
+    f1 = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(predicted.T, wanted.T, strict=True)]
     assert found["class_f1"].item() == pytest.approx(100 * np.mean(f1), rel=1e-5)
-    assert found["class_accuracy"].item() == pytest.approx(100 * (predicted == true).mean(), rel=1e-5)
+    assert found["class_accuracy"].item() == pytest.approx(100 * (predicted == wanted).mean(), rel=1e-5)
     scores.reset()
     scores.update(torch.ones(1, 3), torch.ones(1, 3))
     assert scores.compute() == {"class_f1": 100, "class_accuracy": 100}
 
 
-def test_multi_label_scores_of_photos_without_labels_are_none():
+def test_multi_label_scores_of_photos_without_labels_are_empty():
     scores = MultiLabelScores(3)
     scores.update(torch.randn(4, 3), torch.zeros(4, 3))
     assert scores.compute() == {}
 
 
-def scores_of(cam: Tensor, image_labels: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Every score of a few photos; over all processes where there are several."""
+def scores_of(cam: Tensor, image_labels: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Every score of a few photos, summed over all processes."""
     segmentation, sweep, labels = SegmentationScores(CLASSES), BackgroundSweep(CLASSES), MultiLabelScores(CLASSES - 1)
-    prediction = cam.argmax(dim=1)
-    segmentation.update(prediction, truth)
-    sweep.update(cam, image_labels, truth)
+    preds = cam.argmax(dim=1)
+    segmentation.update(preds, target)
+    sweep.update(cam, image_labels, target)
     labels.update(cam.mean(dim=(2, 3)) - 0.5, image_labels)
     found = segmentation.compute()
     return {"miou": found.miou, "iou": found.iou, "sweep": sweep.compute().curve, **labels.compute()}

@@ -20,7 +20,7 @@ def test_each_photo_is_refined_as_if_cropped_to_its_box() -> None:
     assert torch.equal(found[1][outside], logits[1].argmax(dim=0)[outside])
 
 
-def test_specks_vanish_in_an_even_region() -> None:
+def test_a_single_pixel_vanishes_in_a_uniform_region() -> None:
     photos, logits = torch.full((1, 3, 24, 24), 90, dtype=torch.uint8), torch.zeros(1, 2, 24, 24)
     logits[:, 0] = 2
     logits[:, 1, 12, 12] = 4

@@ -12,7 +12,7 @@ from afa_wsss.ops.pseudo_label import background_scores
 from afa_wsss.ops.random_walk import propagate, transition_matrix
 
 
-def test_labels_of_pairs_equal_the_official_ones(golden) -> None:
+def test_affinity_labels_equal_the_official_ones(golden) -> None:
     data = golden("affinity")
     labels = affinity_labels(torch.from_numpy(data["pseudo_label"]), grid=(10, 10), radius=int(data["radius"]))
     assert torch.equal(labels, torch.from_numpy(data["affinity_label"]))
@@ -29,12 +29,12 @@ def test_walk_equals_the_official_one(golden, background) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(height=st.integers(1, 6), width=st.integers(1, 6), radius=st.integers(0, 6))
-def test_window_equals_the_one_of_single_pairs(height, width, radius) -> None:
+def test_locality_mask_equals_that_of_single_pairs(height, width, radius) -> None:
     near = locality_mask(height, width, radius=radius).numpy()
     np.testing.assert_array_equal(near, pairs.locality_mask(height, width, radius))
 
 
-def test_labels_equal_those_of_single_pairs() -> None:
+def test_affinity_labels_equal_those_of_single_pairs() -> None:
     tokens = torch.tensor([[0, 1, 255], [2, 1, 0], [255, 2, 2]], dtype=torch.uint8)
     labels = affinity_labels(tokens[None], grid=(3, 3), radius=1)[0].numpy()
     np.testing.assert_array_equal(labels, pairs.affinity_labels(tokens.numpy(), 1))
@@ -48,8 +48,7 @@ def test_walk_equals_that_of_single_tokens() -> None:
     np.testing.assert_allclose(walked[0].flatten(1).numpy(), expected, rtol=1e-5)
 
 
-def test_rows_sum_below_one_by_the_floor_alone() -> None:
-    sums = (torch.rand(2, 9, 9) ** 2).sum(-1)
+def test_rows_sum_to_less_than_one_because_of_the_floor() -> None:
     rows = transition_matrix(torch.rand(2, 9, 9)).sum(-1)
     assert ((rows > 0) & (rows < 1)).all()
     affinity = torch.rand(2, 9, 9)
@@ -57,13 +56,13 @@ def test_rows_sum_below_one_by_the_floor_alone() -> None:
     torch.testing.assert_close(transition_matrix(affinity).sum(-1), sums / (sums + 0.1))
 
 
-def test_a_constant_map_stays_constant_where_rows_have_one_sum() -> None:
+def test_a_constant_map_stays_constant_if_all_rows_have_the_same_sum() -> None:
     transition = transition_matrix(torch.full((1, 9, 9), 0.5))
     walked = propagate(torch.ones(1, 2, 3, 3), transition, steps=2)
     torch.testing.assert_close(walked, walked.mean().expand_as(walked))
 
 
-def test_walk_keeps_scores_inside_groups_that_share_no_affinity() -> None:
+def test_scores_stay_within_groups_without_affinity_to_each_other() -> None:
     affinity = torch.block_diag(torch.ones(2, 2), torch.ones(2, 2))[None]
     walked = propagate(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), transition_matrix(affinity))
     assert (walked[..., 2:] == 0).all()

@@ -11,11 +11,11 @@ from afa_wsss.errors import UserError
 from afa_wsss.ops.dense_crf import dense_crf
 
 PHOTOS = ("2007_000727", "2007_001774", "2007_002412")
-"""Of the sample photos: one tall, one low, one full of detail."""
+"""Three of the sample photos: one tall, one wide, one full of detail."""
 
 
 def reference(image, probabilities, steps=10):
-    """pydensecrf's own answer for a uint8 (3, H, W) image and (c, H, W) probabilities, with the same constants."""
+    """pydensecrf's result for a uint8 (3, H, W) image and (c, H, W) probabilities, with the same constants."""
     densecrf = pytest.importorskip(
         "pydensecrf.densecrf", reason="pydensecrf2 is not installed: pip install afa-wsss[crf-oracle]"
     )
@@ -24,13 +24,13 @@ def reference(image, probabilities, steps=10):
     unary = -np.log(np.clip(probabilities, 1e-5, 1)).reshape(count, -1)
     crf.setUnaryEnergy(np.ascontiguousarray(unary, dtype=np.float32))
     crf.addPairwiseGaussian(sxy=3, compat=3)
-    colours = np.ascontiguousarray(image.transpose(1, 2, 0))
-    crf.addPairwiseBilateral(sxy=64, srgb=5, rgbim=colours, compat=4)
+    colors = np.ascontiguousarray(image.transpose(1, 2, 0))
+    crf.addPairwiseBilateral(sxy=64, srgb=5, rgbim=colors, compat=4)
     return np.array(crf.inference(steps)).reshape(count, height, width)
 
 
 def softened(mask, count=21, sure=0.7):
-    """Probabilities that a mask (H, W) would have been read from; ignored pixels are background."""
+    """Probabilities (1, count, H, W) whose argmax is the mask (H, W); ignored pixels are background."""
     labels = torch.from_numpy(np.where(mask == 255, 0, mask)).long()
     chosen = torch.nn.functional.one_hot(labels, count).permute(2, 0, 1)[None].float()
     return chosen * sure + (1 - sure) / count
@@ -80,7 +80,7 @@ def test_is_a_distribution_and_draws_labels_to_the_edge() -> None:
     assert (found[:, 1, :, 12:] > 0.5).all()
 
 
-def test_images_of_a_batch_are_alone() -> None:
+def test_images_of_a_batch_do_not_influence_each_other() -> None:
     images, scores = torch.cat([smooth_photo(15, 12), speckled_photo(15, 12)]), noisy_probabilities(15, 12, batch=2)
     alone = [dense_crf(images[i : i + 1], scores[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(dense_crf(images, scores), torch.cat(alone))
@@ -92,7 +92,7 @@ def test_without_kernels_or_steps_the_probabilities_come_back() -> None:
     torch.testing.assert_close(dense_crf(image, scores, position_weight=0.0, bilateral_weight=0.0), scores)
 
 
-def test_what_it_is_given_is_left_as_it_was() -> None:
+def test_does_not_change_its_arguments() -> None:
     image, scores = speckled_photo(6, 7), noisy_probabilities(6, 7).to(memory_format=torch.channels_last)
     before = scores.clone()
     dense_crf(image, scores)
@@ -108,18 +108,20 @@ def test_runs_in_float32_for_half_precision_and_under_autocast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "settings", "told"),
+    ("image", "settings", "message", "arguments"),
     [
-        (torch.rand(1, 3, 4, 4), {}, r"need a uint8 image .* got torch\.float32"),
-        (plain_photo(4, 5), {}, r"of the probabilities' size, got .*\(1, 3, 4, 5\)"),
-        (plain_photo(4, 4), {"steps": -1}, "at least 0, got -1 steps"),
-        (plain_photo(4, 4), {"position_weight": -1.0}, "weights -1.0 and 4.0"),
-        (plain_photo(4, 4), {"bilateral_sigma_xy": 0.0}, "need a sigma_xy above 0, got 0.0"),
+        (torch.rand(1, 3, 4, 4), {}, r"need a uint8 image .* got torch\.float32", ("image",)),
+        (plain_photo(4, 5), {}, r"of the probabilities' size, got .*\(1, 3, 4, 5\)", ("image",)),
+        (plain_photo(4, 4), {"steps": -1}, "need steps of at least 0, got -1", ("steps",)),
+        (plain_photo(4, 4), {"position_weight": -1.0}, "of at least 0, got -1.0", ("position_weight",)),
+        (plain_photo(4, 4), {"bilateral_sigma_xy": 0.0}, "above 0, got 0.0", ("bilateral_sigma_xy",)),
+        (plain_photo(4, 4), {"position_sigma": -2.0}, "above 0, got -2.0", ("position_sigma",)),
     ],
 )
-def test_mistakes_are_named(image, settings, told) -> None:
-    with pytest.raises(UserError, match=told):
+def test_wrong_arguments_are_named(image, settings, message, arguments) -> None:
+    with pytest.raises(UserError, match=message) as raised:
         dense_crf(image, noisy_probabilities(4, 4), **settings)
+    assert raised.value.arguments == arguments
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

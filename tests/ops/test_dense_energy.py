@@ -8,6 +8,8 @@ from tests.photos import smooth_photo, speckled_photo
 from afa_wsss.ops.dense_energy import dense_energy, energy_gate
 
 SIGMAS = {"sigma_rgb": 25.0, "sigma_xy": 6.0}
+WIDE = {"sigma_rgb": 15.0, "sigma_xy": 100.0}
+"""The paper's widths."""
 
 
 def probabilities(height, width, batch=1):
@@ -22,7 +24,7 @@ def test_equals_the_sum_over_all_pairs(photo) -> None:
     expected = agreement.energy(agreement.pairs(features), flat, weights)
     assert float(dense_energy(image.double(), scores, gate, **SIGMAS)) == pytest.approx(expected, rel=1e-10)
     assert float(dense_energy(image, scores.float(), gate.float(), **SIGMAS)) == pytest.approx(expected, rel=1e-4)
-    # What the lattice makes of the Gaussian: see tests/ops/test_bilateral.py.
+    # The lattice's sums are smaller than the Gaussian's: see tests/ops/test_bilateral.py.
     exact = agreement.energy(agreement.pairs(features, exact=True), flat, weights)
     assert 0.45 < expected / exact < 0.65
 
@@ -41,17 +43,17 @@ def test_gradients_with_an_uneven_gate() -> None:
     assert torch.autograd.gradgradcheck(lambda scores: dense_energy(image, scores, gate, **SIGMAS), (scores,))
 
 
-def test_agreement_inside_an_edge_costs_least() -> None:
+def test_labels_that_follow_the_edge_cost_least() -> None:
     image = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
     image[..., 6:] = 255
     gate = torch.ones(1, 12, 12)
     by_edge, across = torch.zeros(1, 2, 12, 12), torch.zeros(1, 2, 12, 12)
     by_edge[:, 0, :, :6] = by_edge[:, 1, :, 6:] = 1
     across[:, 0, :6] = across[:, 1, 6:] = 1
-    assert dense_energy(image, by_edge, gate) < dense_energy(image, across, gate) < 0
+    assert dense_energy(image, by_edge, gate, **WIDE) < dense_energy(image, across, gate, **WIDE) < 0
 
 
-def test_the_gate_is_open_where_unknown_and_shut_outside() -> None:
+def test_the_gate_is_1_where_unknown_and_0_outside_the_photo() -> None:
     scores = torch.tensor([[[[0.9, 0.6, 0.5, 0.7]], [[0.1, 0.4, 0.5, 0.3]]]], requires_grad=True)
     labels = torch.tensor([[[0, 255, 1, 255]]], dtype=torch.uint8)
     inside = torch.tensor([[[True, True, True, False]]])
@@ -62,7 +64,7 @@ def test_the_gate_is_open_where_unknown_and_shut_outside() -> None:
 
 def test_the_energy_is_float32_under_autocast() -> None:
     image, scores, gate = speckled_photo(9, 9), probabilities(9, 9).float(), torch.ones(1, 9, 9)
-    exact = dense_energy(image, scores, gate)
+    exact = dense_energy(image, scores, gate, **WIDE)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(dense_energy(image, scores, gate), exact)
-        assert dense_energy(image, scores.bfloat16(), gate).isfinite()
+        torch.testing.assert_close(dense_energy(image, scores, gate, **WIDE), exact)
+        assert dense_energy(image, scores.bfloat16(), gate, **WIDE).isfinite()

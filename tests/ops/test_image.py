@@ -7,16 +7,16 @@ from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD, denormalize, normali
 
 
 def every_value():
-    """A photo of all 256 values in each channel."""
+    """A photo with all 256 values in each channel."""
     return torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
 
 
-def test_normalising_there_and_back():
+def test_denormalize_inverts_normalize():
     torch.testing.assert_close(denormalize(normalize(every_value())), every_value(), rtol=0, atol=0)
 
 
 def test_truncation_is_the_round_trip_by_hand():
-    """One value at a time, in float32: (x - mean) / std * std + mean, without its fraction."""
+    """One value at a time, in float32: (x - mean) / std * std + mean without its fraction."""
     found = truncated(every_value().float() / 255) * 255
     for channel in range(3):
         mean, std = torch.tensor(IMAGENET_MEAN[channel]), torch.tensor(IMAGENET_STD[channel])
@@ -26,7 +26,7 @@ def test_truncation_is_the_round_trip_by_hand():
             assert place.item() == pytest.approx(max(0, int(back)), abs=1e-4)
 
 
-def test_truncation_takes_one_from_few_values():
+def test_truncation_lowers_few_values_by_one():
     lost = (every_value().float() - truncated(every_value().float() / 255) * 255).round()
     assert set(lost.unique().tolist()) == {0.0, 1.0}
     assert lost.mean() < 0.05

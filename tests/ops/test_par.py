@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from tests.oracles import refinement
 
 from afa_wsss.errors import UserError
-from afa_wsss.ops import par_forms
-from afa_wsss.ops.par import PARSettings, neighbor_kernel, propagate_scores, refine
-from afa_wsss.ops.par_forms import propagate_shifted, propagate_sparse
+from afa_wsss.ops import par, par_forms
+from afa_wsss.ops.par import PARSettings, apply_kernel, kernel_weights, neighbor_kernel, propagate_scores, refine
+from afa_wsss.ops.par_forms import kernel_weights_by_rows, propagate_shifted, propagate_sparse
 from afa_wsss.ops.pseudo_label import box_mask
 
 
@@ -29,25 +31,41 @@ def test_equals_the_sum_over_neighbors_one_pixel_at_a_time() -> None:
     np.testing.assert_allclose(refined, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
-def test_faster_forms_of_applying_equal_the_formula(boxes) -> None:
+BOXES = pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
+
+
+def inside(boxes):
+    """Pixels whose values are defined, of two photos of 12 x 15."""
+    return torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
+
+
+@BOXES
+@pytest.mark.parametrize("form", [propagate_shifted, propagate_sparse])
+def test_faster_forms_of_applying_equal_the_formula(boxes, form) -> None:
     image, scores = torch.rand(2, 3, 12, 15), torch.rand(2, 4, 12, 15)
     kernel = neighbor_kernel(image, boxes=boxes)
-    inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
-    expected = propagate_scores(kernel, scores, 4) * inside
-    for form in (propagate_shifted, propagate_sparse):
-        torch.testing.assert_close(form(kernel, scores, 4) * inside, expected)
+    expected = propagate_scores(kernel, scores, 4) * inside(boxes)
+    torch.testing.assert_close(form(kernel, scores, 4) * inside(boxes), expected)
 
 
-@pytest.mark.parametrize("boxes", [None, torch.tensor([[0, 12, 0, 15], [2, 9, 3, 14]])])
-def test_weights_by_rows_equal_the_formula(boxes, monkeypatch) -> None:
-    image = torch.rand(2, 3, 12, 15)
-    whole = neighbor_kernel(image, boxes=boxes).weights
-    monkeypatch.setattr(par_forms, "_PIXELS_AT_ONCE", 70)
-    torch.testing.assert_close(neighbor_kernel(image, boxes=boxes).weights, whole)
+@BOXES
+@pytest.mark.parametrize("pixels_at_once", [70, 1 << 15])
+def test_weights_by_rows_equal_the_formula(boxes, pixels_at_once, monkeypatch) -> None:
+    monkeypatch.setattr(par_forms, "_PIXELS_AT_ONCE", pixels_at_once)
+    arguments = torch.rand(2, 3, 12, 15), (1, 2, 4), 0.3, boxes, torch.rand(24, 1, 1)
+    expected = kernel_weights(*arguments) * inside(boxes)
+    torch.testing.assert_close(kernel_weights_by_rows(*arguments) * inside(boxes), expected)
+
+
+@BOXES
+def test_what_the_dispatch_chooses_equals_the_formula(boxes, monkeypatch) -> None:
+    image, scores = torch.rand(2, 3, 12, 15), torch.rand(2, 9, 12, 15)
+    eager = refine(image, scores, boxes=boxes)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    inside = torch.ones(2, 1, 12, 15) if boxes is None else box_mask(boxes, 12, 15)[:, None]
-    torch.testing.assert_close(neighbor_kernel(image, boxes=boxes).weights * inside, whole * inside)
+    for name in ("kernel_weights_by_rows", "faster_propagation"):
+        monkeypatch.setattr(par, name, None)  # the formula needs neither
+    formula = apply_kernel(neighbor_kernel(image, boxes=boxes), scores)
+    torch.testing.assert_close(eager * inside(boxes), formula * inside(boxes))
 
 
 @pytest.mark.parametrize("channels", [2, 9])
@@ -106,9 +124,12 @@ def test_stays_float32_under_autocast() -> None:
         ({"dilations": (0,)}, "dilations"),
         ({"steps": -1}, "steps"),
         ({"w1": 0.0}, "w1"),
+        ({"w2": -1.0}, "w2"),
+        ({"w3": -0.1}, "w3"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(wrong, argument) -> None:
-    with pytest.raises(UserError, match="need") as raised:
-        PARSettings(**wrong)
-    assert argument in raised.value.arguments
+    for refuses in (PARSettings, partial(refine, torch.rand(1, 3, 8, 8), torch.rand(1, 2, 8, 8))):
+        with pytest.raises(UserError, match="need") as raised:
+            refuses(**wrong)
+        assert raised.value.arguments == (argument,)

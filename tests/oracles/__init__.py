@@ -1,1 +1,1 @@
-"""Slow and obvious versions of the operations, straight from the equations."""
+"""Slow and obvious versions of the operators, straight from the equations."""

@@ -7,7 +7,7 @@ from tests.oracles.lattice import gaussian_sums, lattice_sums
 
 
 def pixel_features(photo, *, sigma_xy, sigma_rgb=None):
-    """Column, row and, with ``sigma_rgb``, colours of a (3, H, W) array, each over its width."""
+    """Column, row and, with ``sigma_rgb``, colors of a (3, H, W) array, each divided by its width."""
     _, height, width = photo.shape
     rows, columns = np.mgrid[:height, :width]
     parts = [columns / sigma_xy, rows / sigma_xy]
@@ -17,12 +17,12 @@ def pixel_features(photo, *, sigma_xy, sigma_rgb=None):
 
 
 def pairs(features, *, exact=False):
-    """K of all pairs: of the lattice, or of the Gaussian itself."""
+    """K of all pairs, approximated by the lattice or ``exact``."""
     return (gaussian_sums if exact else lattice_sums)(features, np.eye(len(features)))
 
 
 def energy(kernel, probabilities, gate):
-    """-sum_c sum_ij g_i p_ic K_ij p_jc of (c, m) and (m,)."""
+    """-sum_c sum_ij g_i p_ic K_ij p_jc of probabilities (c, m) and a gate (m,)."""
     total = 0.0
     for scores in probabilities:
         for i in range(len(gate)):
@@ -31,13 +31,13 @@ def energy(kernel, probabilities, gate):
 
 
 def softmax(logits):
-    """Over the first axis."""
+    """Softmax over the first axis."""
     raised = np.exp(logits - logits.max(axis=0))
     return raised / raised.sum(axis=0)
 
 
 def mean_field(probabilities, kernels, steps):
-    """Of (c, m) probabilities and (weight, K) for each kernel, normalised by the roots of its row sums."""
+    """Marginals from probabilities (c, m) and (weight, K) for each kernel, normalized by the roots of its row sums."""
     unary = np.log(np.clip(probabilities, 1e-5, 1))
     current = softmax(unary)
     for _ in range(steps):

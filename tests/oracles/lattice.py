@@ -1,4 +1,4 @@
-"""The permutohedral lattice as a dictionary, one point and corner at a time, and the Gaussian sums it stands for."""
+"""The permutohedral lattice as a dictionary, one point and corner at a time, and the exact Gaussian sums."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 
 def gaussian_sums(features, values):
-    """sum_j exp(-|f_i - f_j|^2 / 2) v_j of features (m, d) and values (m, c), all pairs."""
+    """sum_j exp(-|f_i - f_j|^2 / 2) v_j over all pairs, of features (m, d) and values (m, c)."""
     squares = ((features[:, None] - features[None]) ** 2).sum(axis=2)
     return np.exp(-squares / 2) @ values
 
 
 def hyperplane(point):
-    """d + 1 coordinates that sum to 0, of a point of d."""
+    """d + 1 coordinates that sum to 0, of a point with d coordinates."""
     d = len(point)
     basis = np.zeros((d + 1, d))
     for column in range(d):
@@ -29,7 +29,7 @@ def simplex(elevated):
     """Corners (tuples of d + 1 integers) around a point of the hyperplane, and its barycentric weights."""
     size = len(elevated)
     nearest = np.round(elevated / size).astype(int) * size
-    # Largest differences first; a sum of s * size is taken from the s coordinates that were rounded up most.
+    # A sum of s * size is subtracted from the s coordinates that were rounded up most.
     order = sorted(range(size), key=lambda i: nearest[i] - elevated[i])
     surplus = nearest.sum() // size
     for i in order[size - surplus :] if surplus > 0 else order[: max(-surplus, 0)]:

@@ -12,7 +12,7 @@ def locality_mask(height, width, radius):
 
 
 def affinity_labels(tokens, radius):
-    """Labels of all pairs of a (h, w) grid of classes."""
+    """Affinity labels of a (h, w) grid of classes."""
     near, flat = locality_mask(*tokens.shape, radius), tokens.ravel()
     labels = np.full(near.shape, 255, dtype=np.uint8)
     for i, j in np.argwhere(near):
@@ -22,7 +22,7 @@ def affinity_labels(tokens, radius):
 
 
 def walk(scores, affinity, near, alpha):
-    """One step of the random walk on scores (c, n)."""
+    """Scores (c, n) after one step of the random walk."""
     passed = np.zeros_like(scores)
     for i in range(len(affinity)):
         weights = np.array([affinity[i, j] ** alpha if near[i, j] else 0 for j in range(len(affinity))])

@@ -19,9 +19,9 @@ def refine(image, scores, *, dilations, steps, w1=0.3, w2=0.3, w3=0.01):
         for y in range(height):
             for x in range(width):
                 around = [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in offsets]
-                colours = np.array([image[:, row, column] for row, column in around])
-                spread = colours.std(axis=0, ddof=1)
-                difference = np.abs(colours - image[:, y, x]) / (w1 * spread + 1e-8)
+                colors = np.array([image[:, row, column] for row, column in around])
+                spread = colors.std(axis=0, ddof=1)
+                difference = np.abs(colors - image[:, y, x]) / (w1 * spread + 1e-8)
                 alike = -(difference**2).mean(axis=1)
                 alike = np.exp(alike - alike.max())
                 weights = alike / alike.sum() + w3 * near

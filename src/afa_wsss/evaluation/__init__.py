@@ -1,1 +1,1 @@
-"""Scores, tables and the report."""
+"""Metrics: scores of predictions against masks."""

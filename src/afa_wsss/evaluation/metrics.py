@@ -1,4 +1,4 @@
-"""Scores as torchmetrics: summed over all batches and processes, in memory that does not grow with the photos."""
+"""Metrics of torchmetrics' kind: summed over batches and processes, in memory that does not grow with the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from afa_wsss.types import IGNORE_INDEX
 
 
 class SegmentationResult(NamedTuple):
-    """In percent; a class that neither truth nor prediction shows has NaN and counts nowhere."""
+    """Scores in percent.
+
+    Attributes:
+        miou: Mean of ``iou`` over the classes that are not NaN.
+        iou: Intersection over union of each class, NaN for a class that neither predictions nor targets have.
+        pixel_accuracy: Share of pixels whose class is right.
+    """
 
     miou: Float[Tensor, ""]
     iou: Float[Tensor, " c"]
@@ -22,7 +28,13 @@ class SegmentationResult(NamedTuple):
 
 
 class BackgroundResult(NamedTuple):
-    """The best background score, its mIoU in percent, and the mIoU at each score tried."""
+    """mIoU of a class activation map by background score.
+
+    Attributes:
+        background: Background score with the highest mIoU, in (0, 1).
+        miou: mIoU at that score, in percent.
+        curve: mIoU at every score tried, in percent.
+    """
 
     background: Float[Tensor, ""]
     miou: Float[Tensor, ""]
@@ -30,7 +42,7 @@ class BackgroundResult(NamedTuple):
 
 
 def iou_of(confusion: Shaped[Tensor, "... c c"]) -> Float[Tensor, "... c"]:
-    """Intersection over union of each class in percent, NaN where the union is empty; rows are the truth."""
+    """Intersection over union of each class in percent, NaN where the union is empty; rows are targets."""
     confusion = confusion.double()
     hits = confusion.diagonal(dim1=-2, dim2=-1)
     union = confusion.sum(dim=-1) + confusion.sum(dim=-2) - hits
@@ -38,7 +50,7 @@ def iou_of(confusion: Shaped[Tensor, "... c c"]) -> Float[Tensor, "... c"]:
 
 
 class SegmentationScores(MulticlassConfusionMatrix):
-    """mIoU, IoU of each class and pixel accuracy, from torchmetrics' confusion matrix; 255 is ignored.
+    """mIoU, IoU of each class and pixel accuracy, from torchmetrics' confusion matrix; targets of 255 are ignored.
 
     Example:
         >>> scores = SegmentationScores(2)
@@ -48,19 +60,24 @@ class SegmentationScores(MulticlassConfusionMatrix):
     """
 
     def __init__(self, classes: int) -> None:
-        """``classes`` includes the background."""
+        """``classes`` counts the background."""
         super().__init__(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
 
-    def update(self, prediction: Shaped[Tensor, "b H W"], truth: Shaped[Tensor, "b H W"]) -> None:
-        """Adds the pixels of a batch."""
-        super().update(prediction.long(), truth.long())
+    def update(self, preds: Shaped[Tensor, "b H W"], target: Shaped[Tensor, "b H W"]) -> None:
+        """Adds the pixels of a batch.
+
+        Args:
+            preds: Predicted classes, background 0.
+            target: Classes, 255 ignored.
+        """
+        super().update(preds.long(), target.long())
 
     def has_target(self) -> bool:
-        """Whether any batch was added, in this process."""
+        """Whether this process has added any batch."""
         return self._update_count > 0
 
     def compute(self) -> SegmentationResult:  # type: ignore[override]  # a named tuple instead of the bare matrix
-        """Scores of everything added."""
+        """Scores of all batches."""
         confusion = self.confmat
         iou = iou_of(confusion)
         accuracy = 100 * confusion.diagonal().sum() / confusion.sum().clamp(min=1)
@@ -68,10 +85,16 @@ class SegmentationScores(MulticlassConfusionMatrix):
 
 
 class BackgroundSweep(Metric):
-    """A class activation map read at every background score in one pass.
+    """mIoU of class activation maps at every background score, in one pass.
 
-    Each pixel is counted by its highest activation's bin, that class, and its truth; from the counts follows the
-    confusion matrix at every threshold, as if the maps had been read once for each.
+    Each pixel is counted by the bin of its highest activation, the class of that activation, and its target. The
+    confusion matrix at every threshold follows from the counts.
+
+    Example:
+        >>> sweep = BackgroundSweep(2, bins=4)
+        >>> sweep.update(torch.tensor([[[[0.1, 0.6]]]]), torch.ones(1, 1), torch.tensor([[[0, 1]]]))
+        >>> sweep.compute().curve.tolist()  # at 0.25, 0.5 and 0.75
+        [100.0, 100.0, 25.0]
     """
 
     full_state_update = False
@@ -79,20 +102,26 @@ class BackgroundSweep(Metric):
     counts: Tensor
 
     def __init__(self, classes: int, *, bins: int = 100, **settings: Any) -> None:
-        """``classes`` includes the background; thresholds lie at 1 / bins, 2 / bins, ... below 1."""
+        """``classes`` counts the background; thresholds are 1 / bins, 2 / bins, ..., below 1."""
         super().__init__(**settings)
         self.classes, self.bins = classes, bins
         counts = torch.zeros(bins, classes - 1, classes, dtype=torch.long)
         self.add_state("counts", default=counts, dist_reduce_fx="sum")
 
     def update(
-        self, cam: Float[Tensor, "b k H W"], image_labels: Float[Tensor, "b k"], truth: Shaped[Tensor, "b H W"]
+        self, cam: Float[Tensor, "b k H W"], image_labels: Float[Tensor, "b k"], target: Shaped[Tensor, "b H W"]
     ) -> None:
-        """Adds a batch of normalised maps."""
+        """Adds a batch.
+
+        Args:
+            cam: In [0, 1].
+            image_labels: Multi-hot; maps of absent classes count as 0.
+            target: Classes, background 0, 255 ignored.
+        """
         value, best = (cam * image_labels[..., None, None]).max(dim=1)
         bin_of = (value * self.bins).long().clamp(0, self.bins - 1)
-        place = (bin_of * (self.classes - 1) + best) * self.classes + truth.long()
-        known = truth != IGNORE_INDEX
+        place = (bin_of * (self.classes - 1) + best) * self.classes + target.long()
+        known = target != IGNORE_INDEX
         self.counts += torch.bincount(place[known], minlength=self.counts.numel()).view_as(self.counts)
 
     def compute(self) -> BackgroundResult:
@@ -106,7 +135,14 @@ class BackgroundSweep(Metric):
 
 
 class MultiLabelScores(Metric):
-    """How well the class branch knows the classes of a photo: F1 over classes, and the share of right labels."""
+    """Scores of the class branch: F1 averaged over classes, and the share of right image labels.
+
+    Example:
+        >>> scores = MultiLabelScores(2)
+        >>> scores.update(torch.tensor([[3.0, -1.0], [2.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+        >>> {name: score.item() for name, score in scores.compute().items()}
+        {'class_f1': 50.0, 'class_accuracy': 75.0}
+    """
 
     full_state_update = False
     correct: Tensor
@@ -114,28 +150,33 @@ class MultiLabelScores(Metric):
     present: Tensor
 
     def __init__(self, classes: int, **settings: Any) -> None:
-        """``classes`` are foreground classes."""
+        """``classes`` is the number of foreground classes."""
         super().__init__(**settings)
         self.f1 = MultilabelF1Score(num_labels=classes, average="macro", validate_args=False)
         self.add_state("correct", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("present", default=torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, class_logits: Float[Tensor, "b k"], image_labels: Float[Tensor, "b k"]) -> None:
-        """Adds a batch; a class is predicted where its logit is above 0."""
-        predicted = class_logits > 0
-        self.f1.update(predicted.long(), image_labels.long())
-        self.correct += (predicted == image_labels.bool()).sum()
-        self.total += image_labels.numel()
-        self.present += image_labels.bool().sum()
+    def update(self, preds: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> None:
+        """Adds a batch.
+
+        Args:
+            preds: Class logits; a class is predicted where its logit is above 0.
+            target: Multi-hot image labels.
+        """
+        predicted = preds > 0
+        self.f1.update(predicted.long(), target.long())
+        self.correct += (predicted == target.bool()).sum()
+        self.total += target.numel()
+        self.present += target.bool().sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """``class_f1`` and ``class_accuracy`` in percent; neither where no photo has labels, as in VOC's ``test``."""
+        """``class_f1`` and ``class_accuracy`` in percent; empty where no photo has labels, as in VOC's ``test``."""
         if not self.present:
             return {}
         return {"class_f1": 100 * self.f1.compute(), "class_accuracy": 100 * self.correct / self.total.clamp(min=1)}
 
     def reset(self) -> None:
-        """Starts anew."""
+        """Forgets all batches."""
         super().reset()
         self.f1.reset()

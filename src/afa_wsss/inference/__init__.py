@@ -1,4 +1,4 @@
-"""Running a network over scales and mirror images, and the dense CRF on its output."""
+"""A network over several scales and mirror images, and the dense CRF on its output."""
 
 from afa_wsss.inference.crf import crf_labels
 from afa_wsss.inference.multi_scale import CAM_SCALES, multi_scale_cam, multi_scale_logits

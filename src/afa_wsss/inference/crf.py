@@ -13,15 +13,15 @@ from afa_wsss.ops.dense_crf import dense_crf
 def crf_labels(
     photos: UInt8[Tensor, "b 3 H W"], logits: Float[Tensor, "b c H W"], boxes: Int[Tensor, "b 4"]
 ) -> Int[Tensor, "b H W"]:
-    """The likeliest class of each pixel after ``dense_crf``, with the paper's widths and weights.
+    """The most likely class of each pixel after ``dense_crf`` with the settings of the paper.
 
     Args:
-        photos: In 0-255.
-        logits: At the photos' size, as of ``multi_scale_logits``.
+        photos: RGB in 0-255.
+        logits: At the photos' size, see ``multi_scale_logits``.
         boxes: (y0, y1, x0, x1) of the photo in each frame; outside, labels are those of the logits.
     """
     labels = logits.argmax(dim=1)
-    # Photos of a batch differ in size; padding would pull at the labels of the border.
+    # Photos of a batch differ in size, and padding would change the labels near the border.
     for photo, scores, label, (top, bottom, left, right) in zip(photos, logits, labels, boxes.tolist(), strict=True):
         window = (..., slice(top, bottom), slice(left, right))
         marginals = dense_crf(photo[window][None], scores[window][None].float().softmax(dim=1))

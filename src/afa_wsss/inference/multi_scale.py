@@ -22,8 +22,12 @@ CAM_SCALES = (1.0, 0.5, 1.5)
 def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
     """``scales`` as a tuple.
 
+    Args:
+        scales: Of the image, 1 for its own size.
+        name: The argument that an error names.
+
     Raises:
-        UserError: For no scale or one that is not above 0, as the argument ``name``.
+        UserError: For no scale, or one that is not above 0.
     """
     if not scales or min(scales) <= 0:
         raise UserError(f"need scales above 0, got {list(scales)}", arguments=(name,))
@@ -32,7 +36,7 @@ def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
 
 @runtime_checkable
 class Activates(Protocol):
-    """A network that gives class activation maps of photos and mirror images, and affinity on demand."""
+    """A network with class activation maps of photos and mirror images, and affinity on demand."""
 
     def activate(self, images: Tensor, *, affinity: bool = False, mirror: bool = False) -> tuple[Tensor, Tensor | None]:
         """See ``AFA.activate``."""
@@ -40,7 +44,7 @@ class Activates(Protocol):
 
 @runtime_checkable
 class Segments(Protocol):
-    """A network that gives segmentation logits."""
+    """A network with segmentation logits."""
 
     def segment(self, images: Tensor) -> Tensor:
         """See ``AFA.segment``."""
@@ -62,22 +66,30 @@ def multi_scale_cam(
 ) -> tuple[Float[Tensor, "b s H W"], Float[Tensor, "b n n"]]:
     """Class activation maps of the whole batch, and the affinity of the largest scale, unmirrored.
 
-    At each scale the maps of a photo and of its mirror image, from one pass, resized to the input; ReLU of their
-    pixelwise maximum; summed over scales; then minus the minimum, over the maximum + 1e-5, for each photo and class.
+    At each scale, the maps of a photo and of its mirror image are resized to the input's size; their pixelwise maximum
+    goes through ReLU. The sum over scales is normalized for each photo and class: minus its minimum, divided by the new
+    maximum + 1e-5.
 
     Args:
         model: Anything with ``activate``.
-        images: Normalised.
-        scales: At least one; of equal largest ones the first gives the affinity.
-        classes: The classes whose maps are wanted, for each photo; None for all.
-        known: What the model said of these images before, where it is the same as ``activate`` would; see
-            ``AFA.forward_activates``. Scale 1 then takes one pass of the mirror images alone.
+        images: Normalized.
+        scales: At least one, each above 0; the largest gives the affinity, the first one of equals.
+        classes: The classes whose maps are wanted, for each photo, counted from 0; None for all.
+        known: The model's output for these images, if ``AFA.forward_activates`` allows to reuse it. Scale 1 then needs
+            a pass of the mirror images alone.
 
     Returns:
-        CAM in [0, 1], absent classes not yet zeroed, and the affinity.
+        Maps in [0, 1], also of classes that are not in the photo, and the affinity; both float32.
 
     Raises:
-        UserError: For no scale or one that is not above 0.
+        UserError: For no scale or one that is not above 0, and for a model without affinity.
+
+    Example:
+        >>> from afa_wsss.models import create_model
+        >>> network = create_model("mit_b0", num_classes=3).eval()
+        >>> cam, affinity = multi_scale_cam(network, torch.zeros(1, 3, 64, 64), scales=(1.0, 0.5))
+        >>> tuple(cam.shape), tuple(affinity.shape)
+        ((1, 3, 64, 64), (1, 16, 16))
     """
     check_scales(scales, "scales")
     total, affinity = images.new_zeros(()), None
@@ -99,7 +111,7 @@ def multi_scale_cam(
 def _both_ways(
     model: Activates, images: Tensor, known: AFAOutput | None, *, affinity: bool
 ) -> tuple[Sequence[Tensor], Tensor | None]:
-    """Maps of the images, those of their mirror images, and the affinity of the images where it is asked for."""
+    """Maps of the images and of their mirror images, and the affinity of the images if it is wanted."""
     if known is not None:
         mirrored, _ = model.activate(images.flip(-1))
         return (known.cam, mirrored), known.affinity.detach()
@@ -120,10 +132,13 @@ def multi_scale_logits(
 
     Args:
         model: Anything with ``segment``.
-        images: Normalised.
+        images: Normalized.
         scales: At least one, each above 0.
-        mirror: Whether each scale is also run on the mirror image, in the same pass.
-        known: What the model said of these images before; scale 1 is then not run again.
+        mirror: Whether each scale also runs on the mirror image.
+        known: The model's output for these images; scale 1 then reuses it.
+
+    Returns:
+        Logits, float32, background first.
 
     Raises:
         UserError: For no scale or one that is not above 0.

@@ -9,12 +9,12 @@ from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Scales of the class activation maps; scales, mirror and dense CRF of the segmentation branch.
+    """Scales of the class activation maps; scales, mirror images and dense CRF of the segmentation branch.
 
     Attributes:
         cam_scales: Scales of the class activation maps; the largest gives the affinity.
         scales: Scales of the segmentation logits, whose maximum is taken.
-        mirror: Whether each scale also takes the mirror image.
+        mirror: Whether each scale also runs on the mirror image.
         crf: Whether the dense CRF is applied: to the last validation of a run, in evaluation and in prediction.
     """
 

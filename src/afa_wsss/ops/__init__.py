@@ -1,1 +1,1 @@
-"""Pure functions on tensors: nothing but torch and the standard library."""
+"""Pure functions on tensors: they need torch and the standard library alone."""

@@ -1,6 +1,6 @@
-"""The bilateral filter: a Gaussian of the distance and of the difference in colour, between all pairs of pixels.
+"""The bilateral filter: a Gaussian of the distance and of the difference in color, between all pairs of pixels.
 
-Exact sums would need (H W)^2 terms; the permutohedral lattice needs a few for each pixel.
+Exact sums have (H W)^2 terms; the permutohedral lattice approximates them with a few terms for each pixel.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from afa_wsss.ops.permutohedral import Lattice, lattice_filter, permutohedral_la
 
 
 def position_features(images: Shaped[Tensor, "b 3 H W"], *, sigma_xy: float) -> Float[Tensor, "b m 2"]:
-    """Column and row of every pixel, over ``sigma_xy`` (pixels); m = H * W."""
-    if sigma_xy <= 0:
-        raise UserError(f"need a sigma_xy above 0, got {sigma_xy}")
+    """Column and row of every pixel, divided by ``sigma_xy`` (pixels); m = H * W.
+
+    Raises:
+        UserError: For a width that is not above 0.
+    """
+    _check_width(sigma_xy=sigma_xy)
     b, _, height, width = images.shape
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     rows, columns = (torch.arange(side, device=images.device, dtype=dtype) / sigma_xy for side in (height, width))
@@ -27,26 +30,35 @@ def position_features(images: Shaped[Tensor, "b 3 H W"], *, sigma_xy: float) -> 
 def bilateral_features(
     images: Shaped[Tensor, "b 3 H W"], *, sigma_rgb: float, sigma_xy: float
 ) -> Float[Tensor, "b m 5"]:
-    """Column and row over ``sigma_xy`` (pixels), and red, green and blue over ``sigma_rgb``; images in 0-255."""
-    if sigma_rgb <= 0:
-        raise UserError(f"need a sigma_rgb above 0, got {sigma_rgb}")
+    """Column and row divided by ``sigma_xy`` (pixels); red, green and blue in 0-255 divided by ``sigma_rgb``.
+
+    Raises:
+        UserError: For a width that is not above 0.
+    """
+    _check_width(sigma_rgb=sigma_rgb)
     places = position_features(images, sigma_xy=sigma_xy)
-    colours = images.flatten(2).transpose(1, 2).to(places.dtype) / sigma_rgb
-    return torch.cat([places, colours], dim=2)
+    colors = images.flatten(2).transpose(1, 2).to(places.dtype) / sigma_rgb
+    return torch.cat([places, colors], dim=2)
+
+
+def _check_width(**widths: float) -> None:
+    for name, width in widths.items():
+        if width <= 0:
+            raise UserError(f"need {name} above 0, got {width}", arguments=(name,))
 
 
 def bilateral_lattice(images: Shaped[Tensor, "b 3 H W"], *, sigma_rgb: float, sigma_xy: float) -> Lattice:
-    """The filter of a batch of photos in 0-255, of any type; it depends on them alone and serves any number of maps."""
+    """The filter of a batch of photos in 0-255, any dtype; it serves any number of maps of these photos."""
     return permutohedral_lattice(bilateral_features(images, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy))
 
 
 def position_lattice(images: Shaped[Tensor, "b 3 H W"], *, sigma_xy: float) -> Lattice:
-    """The Gaussian filter of the distance alone."""
+    """The Gaussian filter of the distance alone; of ``images`` only the size counts."""
     return permutohedral_lattice(position_features(images, sigma_xy=sigma_xy))
 
 
 def filter_maps(lattice: Lattice, maps: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-    """K of each channel of each image; differentiable in ``maps``."""
+    """The filter applied to each channel of each image; differentiable in ``maps``."""
     b, c, height, width = maps.shape
     filtered = lattice_filter(lattice, maps.permute(0, 2, 3, 1).reshape(b * height * width, c))
     return filtered.view(b, height, width, c).permute(0, 3, 1, 2)
@@ -55,18 +67,18 @@ def filter_maps(lattice: Lattice, maps: Float[Tensor, "b c H W"]) -> Float[Tenso
 def bilateral_filter(
     images: Shaped[Tensor, "b 3 H W"], maps: Float[Tensor, "b c H W"], *, sigma_rgb: float, sigma_xy: float
 ) -> Float[Tensor, "b c H W"]:
-    """About sum_j exp(-|x_i - x_j|^2 / (2 sigma_xy^2) - |I_i - I_j|^2 / (2 sigma_rgb^2)) v_j over the photo, j = i too.
+    """Approximates sum_j exp(-|x_i - x_j|^2 / (2 sigma_xy^2) - |I_i - I_j|^2 / (2 sigma_rgb^2)) v_j, j = i included.
 
-    How near the lattice comes is said at ``permutohedral_lattice``. A map of 1 gives the sums of the kernel's rows;
-    divided by these, filtered maps are averages. Differentiable in ``maps``.
+    ``permutohedral_lattice`` states the error. A map of ones gives the row sums of the kernel; filtered maps divided by
+    these are averages. Differentiable in ``maps``.
 
     Args:
-        images: In 0-255, of any type; float64 has the whole filter in float64.
-        maps: At the photos' size.
-        sigma_rgb: Width in colours.
+        images: RGB in 0-255, any dtype; with float64 the whole filter runs in float64.
+        maps: Values v, at the photos' size.
+        sigma_rgb: Width in color values of 0-255.
         sigma_xy: Width in pixels.
 
     Raises:
-        UserError: For widths that are not above 0, or so small that int64 cannot tell the lattice's corners apart.
+        UserError: For widths that are not above 0, or so small that int64 cannot number the corners of the lattice.
     """
     return filter_maps(bilateral_lattice(images, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy), maps)

@@ -1,4 +1,4 @@
-"""The dense CRF: labels of pixels made to agree with those of pixels that are near and look alike.
+"""The dense CRF: labels that agree between pixels that are close and look alike.
 
 Source: Krähenbühl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NeurIPS 2011.
 """
@@ -16,7 +16,7 @@ from afa_wsss.ops.bilateral import bilateral_lattice, position_lattice
 from afa_wsss.ops.permutohedral import Lattice
 
 LOWEST_PROBABILITY = 1e-5
-"""Floor of each probability: a class that the network rules out can still come back from its neighbors."""
+"""Floor of each probability, so that a class that the network rules out can still win by its neighbors."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class CRFSettings:
 
     Attributes:
         steps: Steps of the mean field.
-        position_sigma: Width w of the kernel exp(-d^2 / (2 w^2)) of the distance, in pixels.
-        position_weight: Weight of that kernel; 0 leaves it out.
-        bilateral_sigma_xy: Width in pixels of the kernel of distance and color.
-        bilateral_sigma_rgb: Width of that kernel in color values of 0-255.
-        bilateral_weight: Weight of that kernel; 0 leaves it out.
+        position_sigma: Width w of the distance kernel exp(-d^2 / (2 w^2)), in pixels.
+        position_weight: Weight of the distance kernel; 0 leaves it out.
+        bilateral_sigma_xy: Width of the kernel of distance and color, in pixels.
+        bilateral_sigma_rgb: Width of the kernel of distance and color, in color values of 0-255.
+        bilateral_weight: Weight of the kernel of distance and color; 0 leaves it out.
     """
 
     steps: int = 10
@@ -54,11 +54,14 @@ class CRFSettings:
 
 
 PAPER = CRFSettings()
-"""The only place of the CRF's defaults, for the function below."""
+"""Defaults of ``dense_crf``."""
 
 
 def _messages(lattice: Lattice, weight: float) -> Lattice:
-    """K over the roots of the sums of its rows and columns, times a weight: no pixel has much more say than others."""
+    """K normalized symmetrically by the roots of its row and column sums, times a weight.
+
+    So no pixel counts much more than others, however many pixels look like it.
+    """
     splat, back = lattice.splat, lattice.slice
     pixels = len(back.starts) - 1
     sums = lattice.times(back.weights.new_ones(pixels, 1))
@@ -68,16 +71,15 @@ def _messages(lattice: Lattice, weight: float) -> Lattice:
     return lattice._replace(splat=splat, slice=back)
 
 
-def _kernels(
-    image: Tensor, position: tuple[float, float], bilateral: tuple[float, float, float]
-) -> tuple[Lattice, ...]:
-    """Both kernels from their widths and weight (last); one of weight 0 is left out."""
+def _kernels(image: Tensor, crf: CRFSettings) -> tuple[Lattice, ...]:
+    """Both kernels; one with weight 0 is left out."""
     kernels = []
-    if position[-1] > 0:
-        kernels.append(_messages(position_lattice(image, sigma_xy=position[0]), position[-1]))
-    if bilateral[-1] > 0:
-        sigma_xy, sigma_rgb, weight = bilateral
-        kernels.append(_messages(bilateral_lattice(image, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy), weight))
+    if crf.position_weight > 0:
+        near = position_lattice(image, sigma_xy=crf.position_sigma)
+        kernels.append(_messages(near, crf.position_weight))
+    if crf.bilateral_weight > 0:
+        alike = bilateral_lattice(image, sigma_rgb=crf.bilateral_sigma_rgb, sigma_xy=crf.bilateral_sigma_xy)
+        kernels.append(_messages(alike, crf.bilateral_weight))
     return tuple(kernels)
 
 
@@ -87,7 +89,7 @@ def _mean_field(unary: Float[Tensor, "m c"], kernels: tuple[Lattice, ...], steps
     if not kernels:
         return current
     for _ in range(steps):
-        # In place: the arrays are large, and memory that is new costs more than the sums.
+        # In place, because allocating arrays of this size costs more than the sums.
         logits, *others = (kernel.times(current) for kernel in kernels)
         for message in (unary, *others):
             logits += message
@@ -107,41 +109,43 @@ def dense_crf(
     bilateral_sigma_rgb: float = PAPER.bilateral_sigma_rgb,
     bilateral_weight: float = PAPER.bilateral_weight,
 ) -> Float[Tensor, "b c H W"]:
-    """Mean field of a fully connected CRF with Potts costs and two Gaussian kernels, each normalised symmetrically.
+    """Mean field of a fully connected CRF with Potts costs and two Gaussian kernels, each normalized symmetrically.
 
-    E(x) = -sum_i log p_i(x_i) + sum_{i<j} [x_i != x_j] (w1 k(position) + w2 k(position, colour)). Equal to pydensecrf
-    with its default settings, to the precision of float32; the images of a batch share all products.
+    E(x) = -sum_i log p_i(x_i) + sum_{i<j} [x_i != x_j] (w1 k(position) + w2 k(position, color)). Equal to pydensecrf
+    with its default settings, up to float32 rounding. Images of a batch do not influence each other.
 
     Args:
-        image: uint8, red, green and blue, of the probabilities' size.
-        probabilities: Of each class.
-        steps: Of the mean field; after 0 the probabilities come back, at least 1e-5 and summing to 1.
-        position_sigma: Width w of the kernel exp(-d^2 / (2 w^2)) of the distance, in pixels.
-        position_weight: w1; 0 leaves the kernel out.
-        bilateral_sigma_xy: Width in pixels of the kernel of distance and colour.
-        bilateral_sigma_rgb: Its width in colours of 0-255.
-        bilateral_weight: w2; 0 leaves the kernel out.
+        image: uint8 RGB in 0-255, at the size of ``probabilities``.
+        probabilities: Class probabilities.
+        steps: Steps of the mean field; 0 returns the probabilities, at least 1e-5 and normalized.
+        position_sigma: Width w of the distance kernel exp(-d^2 / (2 w^2)), in pixels.
+        position_weight: Weight w1 of the distance kernel; 0 leaves it out.
+        bilateral_sigma_xy: Width of the kernel of distance and color, in pixels.
+        bilateral_sigma_rgb: Width of the kernel of distance and color, in color values of 0-255.
+        bilateral_weight: Weight w2 of the kernel of distance and color; 0 leaves it out.
 
     Returns:
-        Probabilities, float32; the classes of a pixel lie beside one another in memory.
+        Probabilities, float32, in channels-last memory format.
 
     Raises:
-        UserError: For an image that is not uint8 or of another size than the probabilities, for steps or weights below
-            0, and for widths that are not above 0.
+        UserError: For an image that is not uint8 or has another size than the probabilities, and for settings that
+            ``CRFSettings`` refuses.
+
+    Example:
+        >>> photo = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        >>> probabilities = torch.full((1, 2, 8, 8), 0.5)
+        >>> torch.allclose(dense_crf(photo, probabilities), probabilities)
+        True
     """
     if image.dtype != torch.uint8 or image.shape[-2:] != probabilities.shape[-2:]:
         raise UserError(
             f"need a uint8 image in 0-255 of the probabilities' size, got {image.dtype} of {tuple(image.shape)} "
-            f"and probabilities of {tuple(probabilities.shape)}"
+            f"and probabilities of {tuple(probabilities.shape)}",
+            arguments=("image",),
         )
-    if steps < 0 or min(position_weight, bilateral_weight) < 0:
-        raise UserError(
-            "need steps and weights of the CRF of at least 0, "
-            f"got {steps} steps and weights {position_weight} and {bilateral_weight}"
-        )
+    crf = CRFSettings(steps, position_sigma, position_weight, bilateral_sigma_xy, bilateral_sigma_rgb, bilateral_weight)
     b, c, height, width = probabilities.shape
-    position = (position_sigma, position_weight)
-    kernels = _kernels(image, position, (bilateral_sigma_xy, bilateral_sigma_rgb, bilateral_weight))
+    kernels = _kernels(image, crf)
     unary = probabilities.float().permute(0, 2, 3, 1).contiguous().clamp(min=LOWEST_PROBABILITY, max=1).log_()
     marginals = _mean_field(unary.view(-1, c), kernels, steps)
     return marginals.view(b, height, width, c).permute(0, 3, 1, 2)

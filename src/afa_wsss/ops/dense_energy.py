@@ -1,4 +1,7 @@
-"""The dense energy: how little pixels that are near and look alike agree on their class (Tang et al., ECCV 2018)."""
+"""The dense energy: low where pixels that are close and look alike have the same class.
+
+Source: Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation", ECCV 2018.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from afa_wsss.types import IGNORE_INDEX
 def energy_gate(
     probabilities: Float[Tensor, "b c H W"], labels: Shaped[Tensor, "b H W"], inside: Bool[Tensor, "b H W"]
 ) -> Float[Tensor, "b H W"]:
-    """How much each pixel counts: 1 where its label is unknown, elsewhere what its surest class leaves; no gradient.
+    """Weight of each pixel: 1 where its label is unknown, elsewhere 1 - its highest probability; without gradient.
 
     Args:
-        probabilities: Of each class.
-        labels: 255 where unknown.
-        inside: Whether the pixel is of the photo; outside the gate is 0.
+        probabilities: Class probabilities.
+        labels: Class of each pixel, 255 where unknown.
+        inside: Whether the pixel belongs to the photo; the gate is 0 elsewhere.
     """
     unsure = 1 - probabilities.detach().amax(dim=1)
     return torch.where(labels == IGNORE_INDEX, 1, unsure).clamp(min=0) * inside
@@ -29,23 +32,26 @@ def dense_energy(
     probabilities: Float[Tensor, "b c H W"],
     gate: Float[Tensor, "b H W"],
     *,
-    sigma_rgb: float = 15.0,
-    sigma_xy: float = 100.0,
+    sigma_rgb: float,
+    sigma_xy: float,
 ) -> Float[Tensor, ""]:
     """-1/b sum over images, classes and pairs of pixels of g_i p_i k(i, j) p_j, with k of ``bilateral_filter``.
 
-    With a gate of 1 it is the relaxed Potts energy sum_c p_c' K (1 - p_c) of Tang et al. (section 3) less the sum of K,
-    which the photo alone decides. Gradients go to the probabilities, through the filter and its adjoint.
+    With a gate of 1 it is the relaxed Potts energy sum_c p_c^T K (1 - p_c) of Tang et al. (section 3) minus the sum of
+    K, which depends on the photo alone. Gradients flow to the probabilities, through the filter and its adjoint.
 
     Args:
-        photos: In 0-255, of any type.
-        probabilities: Of each class; 0 for pixels that shall take no part, whatever their gate.
-        gate: See ``energy_gate``.
-        sigma_rgb: Width of the kernel in colours.
-        sigma_xy: Its width in pixels.
+        photos: RGB in 0-255, any dtype.
+        probabilities: Class probabilities; all 0 at pixels that take no part, whatever their gate.
+        gate: Weight of each pixel, see ``energy_gate``.
+        sigma_rgb: Width of the kernel in color values of 0-255.
+        sigma_xy: Width of the kernel in pixels.
 
     Returns:
-        At most 0; it grows with the square of the pixels' number, which its usual weight of 1e-9 makes up for.
+        A scalar, at most 0. It grows with the square of the number of pixels; hence its usual weight of 1e-9.
+
+    Raises:
+        UserError: For widths that are not above 0.
     """
     agreeing = bilateral_filter(photos, probabilities, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
     return -(gate[:, None] * probabilities * agreeing).sum() / len(photos)

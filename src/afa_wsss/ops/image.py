@@ -1,4 +1,4 @@
-"""Photos as tensors: normalising, and resizing."""
+"""Photos as tensors: normalization and resizing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of the red, green and blue values of ImageNet, in 0-255."""
+"""Mean and standard deviation of ImageNet's red, green and blue values, in 0-255."""
 
 
 def constant(values: Sequence[float], like: Tensor) -> Float[Tensor, " d"]:
-    """Numbers as float32 where ``like`` lies; a GPU is not waited for."""
+    """Numbers as float32 on the device of ``like``, without a device sync."""
     return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
 
 
@@ -24,20 +24,20 @@ def _channels(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def normalize(images: Shaped[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-    """(x - mean) / std of ImageNet, float32; ``images`` in 0-255, of any type."""
+    """(x - mean) / std of ImageNet, float32; ``images`` are RGB in 0-255, any dtype."""
     return (images.float() - _channels(IMAGENET_MEAN, images)).div_(_channels(IMAGENET_STD, images))
 
 
 def denormalize(images: Float[Tensor, "b 3 H W"]) -> Shaped[Tensor, "b 3 H W"]:
-    """The uint8 images in 0-255 of which ``normalize`` made ``images``."""
+    """The inverse of ``normalize``, rounded to uint8 in 0-255."""
     values = images.float() * _channels(IMAGENET_STD, images) + _channels(IMAGENET_MEAN, images)
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def truncated(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-    """Photos in [0, 1] after the round trip of the official code: normalised, back to 0-255, cut off to whole numbers.
+    """Photos in [0, 1] after the official code's round trip: normalized, scaled back to 0-255, truncated to integers.
 
-    float32 comes back a little under or over the whole number that it left from: about one value in 100 falls by one.
+    In float32 the round trip is not exact: about one value in 100 ends just below its integer and loses 1 of 255.
     """
     values = normalize((images * 255).round()) * _channels(IMAGENET_STD, images) + _channels(IMAGENET_MEAN, images)
     return values.clamp(0, 255).trunc() / 255
@@ -55,9 +55,9 @@ def resize(
 def source_coordinates(
     count: int, source: Int[Tensor, " b"], target: Int[Tensor, " b"], *, align_corners: bool = False
 ) -> Float[Tensor, "b {count}"]:
-    """Where the first ``count`` pixels of a side of length ``target`` lie on a side of length ``source``.
+    """Where the first ``count`` pixels of a side of length ``target`` lie on a side of length ``source``, in pixels.
 
-    The same rule as ``resize``, with lengths of each image's own. Pixels past ``target`` stay at the last source pixel.
+    The rule is that of ``resize``, with lengths for each image. Pixels past ``target`` stay at the last source pixel.
     """
     places = torch.arange(count, device=source.device, dtype=torch.float32)
     source, target = source.float()[:, None], target.float()[:, None]
@@ -71,7 +71,7 @@ def source_coordinates(
 def resample(
     maps: Float[Tensor, "b d h w"], rows: Float[Tensor, "b H"], columns: Float[Tensor, "b W"]
 ) -> Float[Tensor, "b d H W"]:
-    """Bilinear values of each image at its own ``rows`` and ``columns``, in pixels of ``maps``."""
+    """Bilinear samples of each image at rows and columns of its own, in pixels of ``maps``."""
     return _lerp(_lerp(maps, rows, dim=2), columns, dim=3)
 
 

@@ -1,8 +1,8 @@
 """PAR, pixel-adaptive refinement (AFA, section 3.4, equations 9-11).
 
-Scores flow between pixels that are close and look alike. The kernel depends on the photo alone: one kernel serves any
-number of score maps, thresholds and kinds of label. The formula is written here as one expression over all neighbors;
-``afa_wsss.ops.par_forms`` has forms that give the same and never copy the scores for each neighbor.
+Scores flow between pixels that are close and look alike. The kernel depends on the photo alone, so one kernel serves
+any number of score maps and thresholds. The formula is written here as one expression over all neighbors;
+``afa_wsss.ops.par_forms`` has forms that give the same result without a copy of the scores for each neighbor.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from afa_wsss.errors import UserError
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.par_forms import (
     PARKernel,
-    color_weights_by_rows,
     faster_propagation,
+    kernel_weights_by_rows,
     neighbor_offsets,
     neighbor_places,
 )
-
-DILATIONS = (1, 2, 4, 8, 12, 24)
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class PARSettings:
         w3: Weight of the distance kernel.
     """
 
-    dilations: tuple[int, ...] = DILATIONS
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
     steps: int = 10
     w1: float = 0.3
     w2: float = 0.3
@@ -57,15 +55,44 @@ class PARSettings:
             raise UserError(f"need dilations of at least 1, got {list(self.dilations)}", arguments=("dilations",))
         if self.steps < 0:
             raise UserError(f"need steps of at least 0, got {self.steps}", arguments=("steps",))
-        if min(self.w1, self.w2) <= 0 or self.w3 < 0:
-            raise UserError(
-                f"need w1 and w2 above 0 and w3 of at least 0, got {self.w1}, {self.w2} and {self.w3}",
-                arguments=("w1", "w2", "w3"),
-            )
+        wrong = [name for name in ("w1", "w2") if getattr(self, name) <= 0] + (["w3"] if self.w3 < 0 else [])
+        if wrong:
+            got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
+            raise UserError(f"need w1 and w2 above 0 and w3 of at least 0, got {got}", arguments=wrong)
 
 
 PAPER = PARSettings()
-"""The only place of PAR's defaults, for the functions below."""
+"""Defaults of the functions below."""
+
+
+def kernel_weights(
+    images: Float[Tensor, "b 3 H W"],
+    dilations: tuple[int, ...],
+    w1: float,
+    boxes: Int[Tensor, "b 4"] | None,
+    position: Float[Tensor, "s 1 1"],
+) -> Float[Tensor, "b s H W"]:
+    """The formula: softmax over the neighbors of the color term, plus ``position``, the weighted distance term."""
+    height, width = images.shape[-2:]
+    around = _neighbors(images, neighbor_places(dilations, height, width, boxes, images.device))
+    scale = w1 * around.std(dim=2, keepdim=True) + 1e-8
+    color = -((around - images[:, :, None]) / scale).square().mean(dim=1)
+    return color.softmax(dim=1) + position
+
+
+def propagate_scores(kernel: PARKernel, scores: Float[Tensor, "b c H W"], steps: int) -> Float[Tensor, "b c H W"]:
+    """The formula: each pixel becomes the weighted sum of its neighbors, ``steps`` times."""
+    height, width = scores.shape[-2:]
+    places = neighbor_places(kernel.dilations, height, width, kernel.boxes, scores.device)
+    for _ in range(steps):
+        scores = (_neighbors(scores, places) * kernel.weights[:, None]).sum(dim=2)
+    return scores
+
+
+def _neighbors(maps: Float[Tensor, "b d H W"], places: Int[Tensor, "#b s H W"]) -> Float[Tensor, "b d s H W"]:
+    """The values of every pixel's neighbors."""
+    index = places.long().expand(len(maps), -1, -1, -1).flatten(1)[:, None].expand(-1, maps.shape[1], -1)
+    return maps.flatten(2).gather(2, index).view(*maps.shape[:2], *places.shape[1:])
 
 
 @torch.no_grad()
@@ -80,63 +107,47 @@ def neighbor_kernel(
 ) -> PARKernel:
     """Kappa = softmax(-(|I_i - I_j| / (w1 sigma_rgb))^2) + w3 softmax(-(|P_i - P_j| / (w2 sigma_pos))^2).
 
+    Both softmaxes run over the neighbors j of pixel i; the color term is first averaged over the three channels.
+
     Args:
         images: In [0, 1].
-        dilations: Distances of the 8 neighbors in each ring.
-        w1: Width of the color kernel in standard deviations over the neighbors.
-        w2: Width of the distance kernel in standard deviations over the neighbors.
+        dilations: Distances of the 8 neighbors in each ring, in pixels.
+        w1: Width of the color kernel, in standard deviations over the neighbors.
+        w2: Width of the distance kernel, in standard deviations over the neighbors.
         w3: Weight of the distance kernel.
-        boxes: (y0, y1, x0, x1): each photo is refined as if it were cropped to its box; pixels outside have no meaning.
+        boxes: (y0, y1, x0, x1): each photo is refined as if it were cropped to its box; weights of pixels outside are
+            not defined.
+
+    Returns:
+        The kernel, float32; its weights sum to 1 + w3 at every pixel.
     """
     images, dilations = images.float(), tuple(dilations)
     lengths = torch.tensor([math.hypot(*offset) for offset in neighbor_offsets(dilations)])
     distance = -((lengths / (w2 * lengths.std() + 1e-8)) ** 2)
     position = (w3 * distance.softmax(dim=0)).to(images.device, non_blocking=True)[:, None, None]
-    # A compiler fuses the formula; without one the form by rows never holds 48 copies of the photo.
-    weights = color_weights if torch.compiler.is_compiling() else color_weights_by_rows
-    return PARKernel(weights(images, dilations, w1, boxes, position), dilations, boxes)
-
-
-def color_weights(
-    images: Float[Tensor, "b 3 H W"],
-    dilations: tuple[int, ...],
-    w1: float,
-    boxes: Int[Tensor, "b 4"] | None,
-    position: Float[Tensor, "s 1 1"],
-) -> Float[Tensor, "b s H W"]:
-    """The formula: softmax over neighbors of the mean over channels of the color term, plus ``position``."""
-    b, _, height, width = images.shape
-    places = neighbor_places(dilations, height, width, boxes, images.device).long().flatten(1).expand(b, -1)
-    color = images.new_zeros((b, len(position), height, width))
-    for channel in range(3):
-        plane = images[:, channel]
-        around = plane.flatten(1).gather(1, places).view_as(color)
-        scale = w1 * around.std(dim=1, keepdim=True) + 1e-8
-        color = color - ((around - plane[:, None]) / scale).square()
-    return (color / 3).softmax(dim=1) + position
+    # The compiler fuses the plain formula; in eager mode the form by rows never holds 48 copies of the photo.
+    form = kernel_weights if torch.compiler.is_compiling() else kernel_weights_by_rows
+    return PARKernel(form(images, dilations, w1, boxes, position), dilations, boxes)
 
 
 @torch.no_grad()
 def apply_kernel(
     kernel: PARKernel, scores: Float[Tensor, "b c H W"], *, steps: int = PAPER.steps
 ) -> Float[Tensor, "b c H W"]:
-    """M <- kappa M, ``steps`` times, in float32."""
-    # Under autocast a product of matrices would be one of half precision.
+    """M <- kappa M, ``steps`` times.
+
+    Args:
+        kernel: Of the same photos, see ``neighbor_kernel``.
+        scores: Any number of channels, at the photos' size.
+        steps: How often the kernel is applied.
+
+    Returns:
+        Refined scores, float32 also under autocast.
+    """
+    # Autocast would compute the products in half precision.
     with torch.autocast(scores.device.type, enabled=False):
         form = propagate_scores if torch.compiler.is_compiling() else faster_propagation(scores)
         return form(kernel, scores.float(), steps)
-
-
-def propagate_scores(kernel: PARKernel, scores: Float[Tensor, "b c H W"], steps: int) -> Float[Tensor, "b c H W"]:
-    """The formula: each pixel becomes the weighted sum of its neighbors, ``steps`` times."""
-    b, c, height, width = scores.shape
-    neighbors = neighbor_places(kernel.dilations, height, width, kernel.boxes, scores.device)
-    places = neighbors.long().expand(b, -1, -1, -1).flatten(1)[:, None].expand(-1, c, -1)
-    weights, current = kernel.weights.flatten(2)[:, None], scores.flatten(2)
-    for _ in range(steps):
-        around = current.gather(2, places).view(b, c, weights.shape[2], height * width)
-        current = (around * weights).sum(dim=2)
-    return current.view(b, c, height, width)
 
 
 def refine(
@@ -157,20 +168,24 @@ def refine(
     Args:
         images: In [0, 1].
         scores: Of any size; first resized to the photo's, bilinearly with aligned corners.
-        dilations: Distances of the 8 neighbors in each ring.
+        dilations: Distances of the 8 neighbors in each ring, in pixels.
         steps: How often the kernel is applied; 10 on VOC, 15 on COCO.
-        w1: Width of the color kernel.
-        w2: Width of the distance kernel.
+        w1: Width of the color kernel, in standard deviations over the neighbors.
+        w2: Width of the distance kernel, in standard deviations over the neighbors.
         w3: Weight of the distance kernel.
-        boxes: See ``neighbor_kernel``.
+        boxes: (y0, y1, x0, x1): each photo is refined as if it were cropped to its box; scores outside are not defined.
 
     Returns:
         Scores at the photo's size, float32, without gradient.
+
+    Raises:
+        UserError: For settings that ``PARSettings`` refuses.
 
     Example:
         >>> refined = refine(torch.rand(1, 3, 32, 32), torch.ones(1, 2, 8, 8), steps=2)
         >>> torch.allclose(refined, torch.full((1, 2, 32, 32), 1.01**2))
         True
     """
+    PARSettings(tuple(dilations), steps, w1, w2, w3)
     kernel = neighbor_kernel(images, dilations=dilations, w1=w1, w2=w2, w3=w3, boxes=boxes)
     return apply_kernel(kernel, resize(scores.float(), images.shape[-2:], align_corners=True), steps=steps)

@@ -1,6 +1,6 @@
-"""PAR's kernel as data, and forms of making and applying it that are faster than the formula in ``ops.par``.
+"""PAR's kernel as data, and faster ways to make and apply it than the formula in ``ops.par``.
 
-Each form is held equal to the formula by a test.
+``tests/ops/test_par.py`` holds each of them equal to the formula.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 _DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 MANY_CHANNELS = 8
-"""From this number on a CPU gains more by reading all channels of a neighbor at once than their new layout costs."""
+"""From this number on, a CPU gains more by reading a neighbor's channels at once than a channels-last copy costs."""
 
 _PIXELS_AT_ONCE = 1 << 15
-"""Pixels whose weights a CPU makes at a time: what lies between photo and weights then stays in its cache."""
+"""Pixels whose weights a CPU computes at a time, so that intermediate values stay in its cache."""
 
 
 class PARKernel(NamedTuple):
@@ -47,7 +47,7 @@ def neighbor_places(
 ) -> Int[Tensor, "#b s H W"]:
     """Flat index of every pixel's neighbors; past a border, that of the border's pixel.
 
-    Those of one pixel are next to each other in memory, as a sparse matrix has them.
+    The indices of one pixel are adjacent in memory, as in a sparse matrix by rows.
     """
     steps = torch.tensor(neighbor_offsets(dilations), dtype=torch.int32).to(device, non_blocking=True)
     photo = torch.tensor([[0, height, 0, width]]) if boxes is None else boxes
@@ -78,20 +78,20 @@ def _padded(maps: Float[Tensor, "b d H W"], radius: int, boxes: Int[Tensor, "b 4
 
 
 def _shifted(padded: Tensor, offsets: Sequence[tuple[int, int]], rows: slice, width: int) -> list[Tensor]:
-    """For each neighbor its values at ``rows``, as views."""
+    """The values of each neighbor of the pixels in ``rows``, as views."""
     radius = (padded.shape[-1] - width) // 2
     corners = [(radius + rows.start + dy, radius + dx) for dy, dx in offsets]
     return [padded[..., y : y + rows.stop - rows.start, x : x + width] for y, x in corners]
 
 
-def color_weights_by_rows(
+def kernel_weights_by_rows(
     images: Float[Tensor, "b 3 H W"],
     dilations: tuple[int, ...],
     w1: float,
     boxes: Int[Tensor, "b 4"] | None,
     position: Float[Tensor, "s 1 1"],
 ) -> Float[Tensor, "b s H W"]:
-    """``ops.par.color_weights``, some rows at a time and neighbor by neighbor, in place."""
+    """``ops.par.kernel_weights``, some rows at a time and neighbor by neighbor, in place."""
     b, _, height, width = images.shape
     offsets, padded = neighbor_offsets(dilations), _padded(images, max(dilations), boxes)
     weights = images.new_empty((b, len(offsets), height, width))
@@ -113,8 +113,8 @@ def color_weights_by_rows(
 def _inverse_width(around: list[Tensor], w1: float) -> Float[Tensor, "b 3 h W"]:
     """1 / (sqrt(3) w1 sigma_rgb), sigma_rgb the unbiased standard deviation of the neighbors.
 
-    The deviation is that of the neighbors themselves, not of their differences from the center; the root of 3 makes a
-    mean of the sum over channels.
+    The deviation is that of the neighbors themselves, not of their differences from the center. The root of 3 turns the
+    sum over channels into a mean.
     """
     mean = torch.zeros_like(around[0])
     for neighbor in around:
@@ -135,7 +135,7 @@ def faster_propagation(scores: Tensor) -> Callable[[PARKernel, Tensor, int], Ten
 
 
 def propagate_shifted(kernel: PARKernel, scores: Tensor, steps: int) -> Tensor:
-    """Neighbor by neighbor, each one multiply-add over all channels of a shifted view; reads no index."""
+    """Neighbor by neighbor: one multiply-add over all channels of a shifted view, without any index."""
     offsets, rows, width = neighbor_offsets(kernel.dilations), slice(0, scores.shape[-2]), scores.shape[-1]
     weights = kernel.weights[:, :, None].unbind(1)
     for _ in range(steps):
@@ -147,7 +147,7 @@ def propagate_shifted(kernel: PARKernel, scores: Tensor, steps: int) -> Tensor:
 
 
 def propagate_sparse(kernel: PARKernel, scores: Tensor, steps: int) -> Tensor:
-    """As a block-diagonal sparse matrix over the batch, whose rows hold a weight for each neighbor."""
+    """As a block-diagonal sparse matrix over the batch: each row holds the weights of one pixel's neighbors."""
     b, c, height, width = scores.shape
     pixels, around = height * width, kernel.weights.shape[1]
     columns = neighbor_places(kernel.dilations, height, width, kernel.boxes, scores.device).permute(0, 2, 3, 1)
@@ -155,10 +155,10 @@ def propagate_sparse(kernel: PARKernel, scores: Tensor, steps: int) -> Tensor:
         columns = columns + torch.arange(b, dtype=torch.int32).view(-1, 1, 1, 1) * pixels
     starts = torch.arange(0, (b * pixels + 1) * around, around, dtype=torch.int32)
     weights = kernel.weights.permute(0, 2, 3, 1).reshape(-1)
-    # embedding_bag falls back to a slow path for channels that are not next to each other in memory.
+    # embedding_bag has a slow path for channels that are not adjacent in memory.
     vectors = scores.permute(0, 2, 3, 1).reshape(b * pixels, c).contiguous()
     for _ in range(steps):
-        # A sum of weighted rows is what embedding_bag computes; on a CPU faster than a product with a CSR matrix.
+        # embedding_bag sums weighted rows; on a CPU it is faster than a product with a CSR matrix.
         vectors = F.embedding_bag(
             columns.reshape(-1), vectors, starts, mode="sum", per_sample_weights=weights, include_last_offset=True
         )

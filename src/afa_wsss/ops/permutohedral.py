@@ -1,8 +1,9 @@
 """The permutohedral lattice: a Gaussian filter in few dimensions, in time linear in the points (Adams et al., 2010).
 
-Points are embedded in the hyperplane of d + 1 coordinates that sum to 0. Each splats its value on the d + 1 corners of
-the simplex around it, corners are blurred with [1/2, 1, 1/2] along each of d + 1 axes, and each point reads the corners
-back (slice). Here all three are sparse matrices: the filter is their product, its adjoint the same product reversed.
+Points are embedded in the hyperplane of d + 1 coordinates that sum to 0. Each point splats its value on the d + 1
+corners of the simplex around it, corners are blurred with [1/2, 1, 1/2] along each of d + 1 axes, and each point
+gathers its corners' values again (slice). Here all three are sparse matrices: the filter is their product, and its
+adjoint the product in reverse order.
 
 Source: Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010.
 """
@@ -29,7 +30,7 @@ class Rows(NamedTuple):
 
     def times(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "rows c"]:
         """The product with a dense matrix, without gradient."""
-        # Sums of weighted rows are what bags of embeddings are; on a CPU a third of the time of a CSR product.
+        # embedding_bag sums weighted rows; on a CPU it takes a third of the time of a product with a CSR matrix.
         return F.embedding_bag(
             self.columns, values, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
         )
@@ -39,9 +40,9 @@ class Lattice(NamedTuple):
     """The filter K = slice B_d ... B_0 splat of m points, v corners.
 
     Attributes:
-        splat: v x m; what each corner takes of the points, their barycentric weights.
+        splat: v x m; the barycentric weights of the points at each corner.
         blurs: v x v for each axis, symmetric; corners that no point touches are missing and count as 0.
-        slice: m x v; the transpose of ``splat``, times the constant alpha = 1 / (1 + 2^-d) that Adams et al. put there.
+        slice: m x v; the transpose of ``splat``, times the constant alpha = 1 / (1 + 2^-d) of Adams et al.
     """
 
     splat: Rows
@@ -49,21 +50,23 @@ class Lattice(NamedTuple):
     slice: Rows
 
     def adjoint(self) -> Lattice:
-        """The transpose of the filter: matrices are symmetric or each other's transpose, so the axes swap order."""
+        """The transpose of the filter: the blurs in reverse order, as they are symmetric and slice transposes splat."""
         return self._replace(blurs=self.blurs[::-1])
 
     def times(self, values: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
-        """K values, without gradient."""
+        """The filtered values K v, without gradient."""
         for matrix in (self.splat, *self.blurs, self.slice):
             values = matrix.times(values)
         return values
 
 
 class _Simplices(NamedTuple):
-    """Where points lie: corner k of m points, k = 0 ... d, as one integer, and the points' barycentric weights.
+    """The simplex around each of m points.
 
-    Keys are linear in the coordinates of the corner: ``strides`` has the weights of the first d coordinates, of the
-    image, and of k.
+    Attributes:
+        keys: Corner k = 0 ... d of each point as one integer, linear in the corner's coordinates.
+        weights: Barycentric weight of each point at its corners.
+        strides: Factors of the first d coordinates, of the image and of k in a key.
     """
 
     keys: Int[Tensor, "d1 m"]
@@ -84,7 +87,7 @@ def _elevate(features: Float[Tensor, "d m"]) -> Float[Tensor, "d1 m"]:
 
 
 def _ranks(differences: Float[Tensor, "d1 m"]) -> Int[Tensor, "d1 m"]:
-    """How many of a point's coordinates are larger than each; of equal ones the first counts as the larger."""
+    """For each coordinate of a point, how many others are larger; of equal ones the first counts as the larger."""
     count = len(differences)
     ranks = torch.zeros_like(differences, dtype=torch.int8)
     for i in range(count):
@@ -96,12 +99,12 @@ def _ranks(differences: Float[Tensor, "d1 m"]) -> Int[Tensor, "d1 m"]:
 
 
 def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
-    """The simplex around each point; all coordinates of corner k are k modulo d + 1."""
+    """The simplex around each point; all coordinates of corner k are congruent to k modulo d + 1."""
     b, m, d = features.shape
     elevated = _elevate(features.reshape(b * m, d).T)
     nearest = (elevated / (d + 1)).round_()
     ranks = _ranks(elevated - nearest * (d + 1))
-    # The nearest multiples of d + 1 need not sum to 0; the coordinates that are off most take it up.
+    # The nearest multiples of d + 1 need not sum to 0; the coordinates with the largest differences are corrected.
     ranks += nearest.sum(dim=0).to(torch.int8)
     carry = (ranks < 0).to(torch.int8) - (ranks > d).to(torch.int8)
     ranks, nearest = (ranks + carry * (d + 1)).long(), nearest + carry
@@ -111,7 +114,7 @@ def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
     corner = (torch.arange(b, device=features.device) * strides[d] - origin).repeat_interleave(m)
     for coordinate, stride in zip(nearest[:d].long(), strides, strict=False):
         corner += coordinate * ((d + 1) * stride)
-    # From corner to corner all coordinates grow by 1, but the one next in rank falls by d.
+    # From one corner to the next all coordinates grow by 1, except the next in rank, which falls by d.
     falls = torch.tensor([*strides[:d], 0]).mul_(d + 1).to(corner.device, non_blocking=True)
     steps = torch.empty_like(ranks).scatter_(0, ranks, falls[:, None].expand_as(ranks)).flip(0)[:d]
     steps = sum(strides[:d]) + strides[d + 1] - steps
@@ -119,16 +122,18 @@ def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
 
 
 def _strides(nearest: Float[Tensor, "d m"], images: int) -> tuple[list[int], int]:
-    """Weights of coordinates, image and k in a key, and the key of the lowest values; no digit reaches into another."""
+    """Strides of coordinates, image and k in a key, and the key of the lowest values; keys of corners are unique."""
     d = len(nearest)
-    low, high = torch.stack(nearest.aminmax(dim=1)).tolist()  # a GPU is waited for here, and for the number of corners
+    low, high = torch.stack(
+        nearest.aminmax(dim=1)
+    ).tolist()  # one of two device syncs; the other is the number of corners
     strides = [1]
     for first, last in zip(low, high, strict=True):
-        # Corners lie up to d away, and their neighbours d more, on either side.
+        # Corners lie up to d away, and their neighbors d farther, on either side.
         span = (last - first) * (d + 1) + 4 * d + 1
         if not strides[-1] * span * images * (d + 1) < 2**63:
             raise UserError(
-                "need finite features that span less of the lattice, got over 2^63 cells; give a larger sigma"
+                "need finite features that span fewer than 2^63 cells of the lattice, got more; give a larger sigma"
             )
         strides.append(strides[-1] * int(span))
     origin = sum(stride * (int(first) * (d + 1) - 2 * d) for stride, first in zip(strides, low, strict=False))
@@ -147,7 +152,7 @@ def _blurs(corners: Int[Tensor, " v"], strides: list[int], dtype: torch.dtype) -
         wanted = corners + along + ((d + 1) * strides[axis] if axis < d else 0)
         after = torch.searchsorted(corners, wanted, out_int32=True).clamp_(max=count - 1)
         found = corners[after] == wanted
-        # The corner before is the one that has this one after it; those without a neighbour write past the end.
+        # The corner before is the one whose next corner is this one; corners without a next one write past the end.
         before = torch.cat([own, own[:1]]).scatter_(0, torch.where(found, after, count).long(), own)[:count]
         columns = torch.stack([before, own, torch.where(found, after, own)], dim=1)
         weights = torch.stack([before != own, torch.ones_like(found), found], dim=1).to(dtype) / 2
@@ -160,25 +165,25 @@ def _blurs(corners: Int[Tensor, " v"], strides: list[int], dtype: torch.dtype) -
 def permutohedral_lattice(features: Float[Tensor, "b m d"]) -> Lattice:
     """The filter K v = sum_j exp(-|f_i - f_j|^2 / 2) v_j over the points of each image, approximated.
 
-    It is the lattice of Adams et al. to the precision of its type, constants included. Against the Gaussian, sums come
-    out too small by a factor that hardly varies within a photo: 0.88 in the plane, 0.67 for points that fill 5
-    dimensions, 0.5-0.65 for the colours and places of photos, whose lattice has gaps. After that factor what is left is
-    1-3 % in the plane and 5-11 % (L2) on photos; averages K v / K 1 of v in [0, 1] are off by 0.001-0.015 (root mean
-    square).
+    The result is that of the lattice of Adams et al., constants included, up to rounding. Compared with the Gaussian,
+    sums are too small by a factor that hardly varies within a photo: 0.88 in the plane, 0.67 for points that fill 5
+    dimensions, 0.5-0.65 for the colors and places of photos, whose lattice has gaps. The error that remains after this
+    factor is 1-3 % in the plane and 5-11 % (L2) on photos; averages K v / K 1 of v in [0, 1] are off by 0.001-0.015
+    (root mean square).
 
     Args:
-        features: Each divided by its standard deviation; float32 or float64, which becomes the type of the matrices.
+        features: Each divided by its standard deviation; the matrices have their dtype, float32 or float64.
 
     Returns:
-        Matrices over the b * m points, those of an image in a row; no image sees another.
+        Matrices over the b * m points, image after image; images do not influence each other.
 
     Raises:
-        UserError: For features that are not finite or span so much that corners cannot be told apart.
+        UserError: For features that are not finite, or whose range is so large that int64 cannot number the corners.
     """
     keys, weights, strides = _simplices(features)
     corners_of_each = len(keys)
     alpha = 1 / (1 + 2.0 ** (1 - corners_of_each))
-    # No corner k is a corner l, so each row is sorted for itself; one by one, as torch sorts vectors faster than rows.
+    # Corners with different k never coincide, so each row is sorted alone; torch sorts vectors faster than a matrix.
     ordered, order = (torch.stack(part) for part in zip(*(row.sort(stable=True) for row in keys), strict=True))
     is_first = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[:, 1:], ordered[:, :-1], out=is_first[:, 1:])
@@ -193,7 +198,7 @@ def permutohedral_lattice(features: Float[Tensor, "b m d"]) -> Lattice:
 
 
 class _Filter(torch.autograd.Function):
-    """K values; the gradient is that of the adjoint, and so on."""
+    """The filter with its gradient: the adjoint filter, which is differentiable in turn."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, lattice: Lattice) -> Tensor:
@@ -206,8 +211,8 @@ class _Filter(torch.autograd.Function):
 
 
 def lattice_filter(lattice: Lattice, values: Shaped[Tensor, "m c"]) -> Shaped[Tensor, "m c"]:
-    """K values, in the matrices' precision; differentiable in ``values`` any number of times."""
-    # Under autocast a product of matrices would be one of half precision.
+    """The filtered values K v, in the dtype of the matrices; differentiable in ``values`` any number of times."""
+    # Autocast would compute the products in half precision.
     with torch.autocast(values.device.type, enabled=False):
         filtered: Tensor = _Filter.apply(values.to(lattice.slice.weights.dtype), lattice)
     return filtered
