@@ -1,4 +1,4 @@
-"""All comparisons, and the ratios: ``make bench``.
+"""Times each stage beside its textbook form, and prints the ratios: ``make bench``.
 
 python -m benchmarks --only PAR --rounds 3
 python -m benchmarks --only "labels of a step" --markdown found.md
@@ -20,7 +20,7 @@ COLUMNS = ("stage", "textbook, s", "ours, s", "times as fast", "textbook, MiB", 
 
 
 def compare(stage: str, rounds: int, threads: int) -> Comparison:
-    """Both ways of a stage."""
+    """Measures both ways of a stage."""
     torch.manual_seed(0)
     repeats = {"training": 1, "labels": 3, "validation": 3}.get(stage.split()[0], 5)
     seconds, difference = take_turns(STAGES[stage](), rounds, repeats=repeats)
@@ -29,7 +29,7 @@ def compare(stage: str, rounds: int, threads: int) -> Comparison:
 
 
 def spread(seconds: list[float]) -> str:
-    """Median and half the distance of the quartiles."""
+    """Median, and half the distance between the quartiles."""
     if len(seconds) == 1:
         return f"{seconds[0]:.3g} (once)"
     low, _, high = quantiles(seconds, n=4, method="inclusive")
@@ -37,7 +37,7 @@ def spread(seconds: list[float]) -> str:
 
 
 def row(stage: str, found: Comparison) -> list[str]:
-    """What is told of a stage, in the order of ``COLUMNS``."""
+    """The cells of a stage, in the order of ``COLUMNS``."""
     theirs, ours = (found.peaks[way] / 2**20 for way in ("textbook", "ours"))
     times = [spread(found.seconds[way]) for way in ("textbook", "ours")]
     memory = [f"{theirs:.0f}", f"{ours:.0f}", f"1/{theirs / ours:.1f}"] if theirs and ours else ["", "", ""]
@@ -50,7 +50,7 @@ def line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    """Prints a row for each stage as it is done; a stage of minutes has one round unless more are asked for."""
+    """Prints a row for each stage as it is done; stages that take minutes have one round unless more are asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", help="stages with this in their name")
     parser.add_argument("--rounds", type=int, default=5, help="of each stage but the longest, which have --long-rounds")
@@ -64,7 +64,7 @@ def main() -> None:
     if settings.peak:
         torch.manual_seed(0)
         job = getattr(STAGES[settings.peak[0]](), settings.peak[1])
-        job()  # what a process loads once is not counted
+        job()  # a first call, so that what a process loads once does not count
         console.print(peak_of(job))
         return
     console.print(f"torch {torch.__version__}, {settings.threads} threads")

@@ -1,11 +1,11 @@
-"""What a training step costs over crop, batch and classes, and what starting costs over photos: docs/cost.md.
+"""Cost of a training step by crop, batch and classes, and cost of the start by photos: docs/cost.md.
 
     python -m benchmarks.cost step crop 256 384 512 --repeats 3 >> cost.csv
     python -m benchmarks.cost data 1000 10000 100000 >> cost.csv
     python -m benchmarks.cost plot cost.csv docs/images
 
-Each size is measured in a process of its own. The first phase learns from labels of photos alone; the last has walk,
-PAR and affinity labels, for as many classes as labels of pixels have room for.
+Each size is measured in a process of its own. The first phase learns from image labels alone; the last has walk, PAR
+and affinity labels, for at most as many classes as pixel labels have room for.
 """
 
 from __future__ import annotations
@@ -32,25 +32,24 @@ from torch.utils.data import DataLoader
 from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
+from afa_wsss.supervision.maps import MOST_CLASSES
 from afa_wsss.training.datamodule import CropSampler
-from afa_wsss.training.maps import MOST_CLASSES
-from afa_wsss.training.optim import afa_optimizer
 from benchmarks.measure import peak_of
-from benchmarks.stages import module_of, network, training_batch
+from benchmarks.stages import module_of, network, optimizer_of, training_batch
 
 BASE = {"crop": 256, "batch": 4, "classes": 20}
-"""What the other two are while one grows."""
+"""The other two sizes while one grows."""
 
 PHASES = {"first phase": 1, "last phase": 0}
-"""The step from which on labels of pixels are made; the one that is measured is step 0."""
+"""The first step with pixel labels; step 0 is measured."""
 
 LABELS = {"crop": "side of the crop, pixels", "batch": "crops in a batch", "classes": "classes", "photos": "photos"}
 
 
 def step_cost(phase: str, settings: dict[str, int], repeats: int) -> tuple[float, float]:
-    """Median seconds of a step of MiT-B1, and MiB of memory above that of network, optimizer and batch."""
+    """Median seconds of a step of MiT-B1, and peak MiB above the memory of network, optimizer and batch."""
     model = network(settings["classes"])
-    module, optimizer = module_of(model, first_step=PHASES[phase]), afa_optimizer(model)
+    module, optimizer = module_of(model, first_step=PHASES[phase]), optimizer_of(model)
     batch = training_batch(settings["crop"], settings["batch"], settings["classes"])
 
     def step() -> None:
@@ -69,7 +68,7 @@ def step_cost(phase: str, settings: dict[str, int], repeats: int) -> tuple[float
 
 
 def write_index(root: Path, photos: int) -> None:
-    """A folder in VOC's layout: as many names as asked for, all links to one photo, and their gathered labels."""
+    """Writes a folder in VOC's layout: ``photos`` names that all link to one photo, and their cached labels."""
     (root / "JPEGImages").mkdir(parents=True)
     (root / "ImageSets" / "Segmentation").mkdir(parents=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (375, 500, 3), dtype=np.uint8)).save(root / "photo.jpg")
@@ -82,7 +81,7 @@ def write_index(root: Path, photos: int) -> None:
 
 
 def data_cost(root: Path) -> dict[str, float]:
-    """Seconds and MiB of reading the index, seconds of looking at every file, seconds and MiB of a first batch."""
+    """Seconds and MiB of the index, of the file check and of the first batch."""
     held: list[Any] = []
 
     def index() -> None:
@@ -104,14 +103,14 @@ def data_cost(root: Path) -> dict[str, float]:
 
 
 def in_own_process(*words: str) -> dict[str, Any]:
-    """What ``--one`` tells in a fresh process."""
+    """The JSON that this script prints for ``words`` in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.cost", *words]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
 
-def measure_steps(axis: str, values: list[int], repeats: int, tell: Callable[[str], None]) -> None:
-    """A CSV row for each value: axis, value, quantity, number."""
+def measure_steps(axis: str, values: list[int], repeats: int, write: Callable[[str], None]) -> None:
+    """Writes a CSV row for each value, phase and quantity: axis, value, quantity, number."""
     for value in values:
         settings = BASE | {axis: value}
         for phase in PHASES:
@@ -119,21 +118,21 @@ def measure_steps(axis: str, values: list[int], repeats: int, tell: Callable[[st
                 continue
             found = in_own_process("one-step", phase, json.dumps(settings), "--repeats", str(repeats))
             for quantity, number in found.items():
-                tell(f'{axis},{value},"{quantity}",{number:.4g}')
+                write(f'{axis},{value},"{quantity}",{number:.4g}')
 
 
-def measure_data(values: list[int], tell: Callable[[str], None]) -> None:
-    """Likewise."""
+def measure_data(values: list[int], write: Callable[[str], None]) -> None:
+    """Writes a CSV row for each number of photos and quantity: axis, value, quantity, number."""
     for value in values:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "VOC2012"
             write_index(root, value)
             for quantity, number in in_own_process("one-data", str(root)).items():
-                tell(f'photos,{value},"{quantity}",{number:.4g}')
+                write(f'photos,{value},"{quantity}",{number:.4g}')
 
 
 def draw(table: Path, folder: Path) -> list[Path]:
-    """A picture for each axis: seconds on the left, memory on the right."""
+    """Saves a chart for each axis: seconds on the left, memory on the right; returns the paths."""
     rows = [row for row in csv.reader(table.read_text(encoding="utf-8").splitlines()) if row]
     paths = []
     for axis in dict.fromkeys(row[0] for row in rows):
@@ -151,7 +150,7 @@ def draw(table: Path, folder: Path) -> list[Path]:
             if axis == "photos":
                 side.set_yscale("log")
             side.set_xlabel(LABELS[axis])
-            side.set_ylabel({"s": "seconds", "MiB": "MiB at most"}[unit])
+            side.set_ylabel({"s": "seconds", "MiB": "peak MiB"}[unit])
             side.set_ylim(bottom=None if axis == "photos" else 0)
         figure.legend(
             *sides[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8
@@ -162,26 +161,26 @@ def draw(table: Path, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the job that the first argument names; see the top of the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=("step", "data", "plot", "one-step", "one-data"))
     parser.add_argument("words", nargs="+")
     parser.add_argument("--repeats", type=int, default=3)
     settings = parser.parse_args()
-    words, tell = settings.words, Console(highlight=False, soft_wrap=True).print
+    words, write = settings.words, Console(highlight=False, soft_wrap=True).print
     match settings.what:
         case "step":
-            measure_steps(words[0], [int(word) for word in words[1:]], settings.repeats, tell)
+            measure_steps(words[0], [int(word) for word in words[1:]], settings.repeats, write)
         case "data":
-            measure_data([int(word) for word in words], tell)
+            measure_data([int(word) for word in words], write)
         case "one-step":
             torch.manual_seed(0)
             seconds, memory = step_cost(words[0], json.loads(words[1]), settings.repeats)
-            tell(json.dumps({f"{words[0]}, s": seconds, f"{words[0]}, MiB": memory}))
+            write(json.dumps({f"{words[0]}, s": seconds, f"{words[0]}, MiB": memory}))
         case "one-data":
-            tell(json.dumps(data_cost(Path(words[0]))))
+            write(json.dumps(data_cost(Path(words[0]))))
         case "plot":
-            tell("\n".join(str(path) for path in draw(Path(words[0]), Path(words[1]))))
+            write("\n".join(str(path) for path in draw(Path(words[0]), Path(words[1]))))
 
 
 if __name__ == "__main__":

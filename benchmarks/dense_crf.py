@@ -1,9 +1,9 @@
-"""The dense CRF beside pydensecrf: time for each photo, and labels on which the two agree.
+"""The dense CRF beside pydensecrf: time per photo, and share of equal labels.
 
     OMP_NUM_THREADS=1 python benchmarks/dense_crf.py path/to/VOC2012 --photos 10
 
-Both run on one thread, turn by turn in one process, from the same uint8 photo and softened mask of 21 classes to
-labels, lattices included. Needs ``pip install afa-wsss[crf-oracle]``.
+Both run on one thread and take turns in one process. Each goes from the same uint8 photo and softened mask of 21
+classes to labels, lattices included. Needs ``pip install afa-wsss[crf-oracle]``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def ours(photo: NDArray[np.uint8], probabilities: NDArray[np.float32], steps: in
 
 
 def theirs(photo: NDArray[np.uint8], probabilities: NDArray[np.float32], steps: int) -> NDArray[np.int64]:
-    """The same by pydensecrf."""
+    """Labels (H, W) of a photo (H, W, 3) by pydensecrf."""
     count, height, width = probabilities.shape
     crf = densecrf.DenseCRF2D(width, height, count)
     crf.setUnaryEnergy(-np.log(np.clip(probabilities, LOWEST_PROBABILITY, 1)).reshape(count, -1))
@@ -52,7 +52,7 @@ def softened(mask: NDArray[np.uint8], sure: float = 0.7) -> NDArray[np.float32]:
 
 
 def timed(job: Callable[..., NDArray[np.int64]], *parts: Any) -> tuple[float, NDArray[np.int64]]:
-    """Seconds of one call, and what it gave."""
+    """Seconds of one call, and its result."""
     start = time.perf_counter()
     found = job(*parts)
     return time.perf_counter() - start, found

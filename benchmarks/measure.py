@@ -17,12 +17,12 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Ways(NamedTuple):
-    """A stage, ready to run; both calls give what ``differ`` compares.
+    """A stage, ready to run; both calls return what ``differ`` compares.
 
     Attributes:
         textbook: The textbook's way.
         ours: This package's.
-        differ: How far the two results are apart, in words.
+        differ: Describes how much the two results differ.
     """
 
     textbook: Callable[[], Any]
@@ -31,7 +31,7 @@ class Ways(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Seconds of each round, what the results differ by, and bytes above the start, each by way."""
+    """Seconds of each round by way, how much the results differ, and peak bytes above the start by way."""
 
     seconds: Mapping[str, list[float]]
     difference: str
@@ -52,10 +52,10 @@ def seconds_of(job: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def take_turns(ways: Ways, rounds: int, *, repeats: int = 1) -> tuple[dict[str, list[float]], str]:
-    """Seconds of both ways in ``rounds`` rounds, and by what the results of the first differ.
+    """Seconds of both ways in ``rounds`` rounds, and how much the results of the first round differ.
 
-    Ours, the shorter, runs ``repeats`` times a round and counts with the median. Nothing is warmed up: a training step
-    that ran before would have another network.
+    Ours, the shorter one, runs ``repeats`` times per round, and the median counts. There is no warm-up: a training step
+    would change the network.
     """
     seconds: dict[str, list[float]] = {"textbook": [], "ours": []}
     difference = ""
@@ -69,10 +69,10 @@ def take_turns(ways: Ways, rounds: int, *, repeats: int = 1) -> tuple[dict[str, 
 
 
 def peak_of(job: Callable[[], Any]) -> int:
-    """Bytes of resident memory that a call needs at most, above what the process held before it (Linux)."""
+    """Peak resident memory of a call in bytes, above what the process held before it (Linux)."""
     with suppress(AttributeError):  # where the C library is not GNU's
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed but kept would serve the call and not be counted
-    CLEAR.write_text("5")  # the high-water mark starts anew
+        ctypes.CDLL(None).malloc_trim(0)  # memory that was freed but kept would serve the call and not count
+    CLEAR.write_text("5")  # resets the high-water mark
     before = _kilobytes("VmRSS")
     job()
     return 1024 * (_kilobytes("VmHWM") - before)
@@ -84,7 +84,7 @@ def _kilobytes(name: str) -> int:
 
 
 def peak_in_own_process(stage: str, way: str, threads: int) -> int:
-    """``peak_of`` a stage of ``benchmarks.stages``; 0 where the system does not tell."""
+    """``peak_of`` a stage of ``benchmarks.stages``; 0 where the system does not report it."""
     if not CLEAR.exists():
         return 0
     command = [sys.executable, "-m", "benchmarks", "--peak", stage, way, "--threads", str(threads)]

@@ -1,10 +1,11 @@
-"""What bounds a training step: the seconds of its parts, the textbook's in float32 beside this package's.
+"""Where a training step spends its time: seconds of its parts, the textbook's in float32 beside this package's.
 
     python -m benchmarks.parts --crop 512
     python -m benchmarks.parts --crop 512 --device cuda --precision bf16 --compile
 
-MiT-B1, batches of 4 with two classes each, last phase. The loader's part is what one process takes for a batch; workers
-make it beside the step. Both ways take turns, and the median of the rounds counts; on a GPU each part is waited for.
+MiT-B1, batches of 4 with two classes per photo, last phase. The loader's part is the time of one process for a batch;
+in training, workers load beside the step. Both ways take turns, and the median of the rounds counts; on a GPU the clock
+waits for each part.
 """
 
 from __future__ import annotations
@@ -27,13 +28,22 @@ from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.ops.image import normalize
-from afa_wsss.training.maps import make_maps, make_targets
-from afa_wsss.training.optim import afa_optimizer
+from afa_wsss.supervision.maps import make_maps
 from afa_wsss.types import Batch
 from benchmarks.__main__ import line
 from benchmarks.cost import write_index
 from benchmarks.loader import TextbookSet
-from benchmarks.stages import CPU, SCALES, make_windows, module_of, network, photos, training_batch
+from benchmarks.stages import (
+    CPU,
+    SCALES,
+    label_maker,
+    make_windows,
+    module_of,
+    network,
+    optimizer_of,
+    photos,
+    training_batch,
+)
 from benchmarks.textbook import network as textbook_network
 from benchmarks.textbook import step as textbook
 
@@ -48,12 +58,12 @@ class Clock:
     """Seconds of the parts of one step."""
 
     def __init__(self, device: torch.device) -> None:
-        """Nothing yet."""
+        """Starts without any part."""
         self.device, self.seconds = device, Seconds()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times what is done inside, to the end of it on the device."""
+        """Times the block inside, until the device has finished it."""
         self._wait()
         start = time.perf_counter()
         yield
@@ -68,7 +78,7 @@ class Clock:
 def textbook_step(batch: Batch) -> Callable[[Part], None]:
     """A step of the textbook."""
     model = network().to(batch.images.device)
-    optimizer = afa_optimizer(model)
+    optimizer = optimizer_of(model)
     make_windows(model, *batch.images.shape[-2:], batch.images.device)
 
     def step(part: Part) -> None:
@@ -91,8 +101,8 @@ def own_step(batch: Batch, *, half: bool, compiled: bool) -> Callable[[Part], No
     """A step of this package: what ``AFAModule.training_step`` does, part by part."""
     device = batch.images.device
     model = network().to(device)
-    module, optimizer = module_of(model).to(device), afa_optimizer(model)
-    grid = model.grid(*batch.images.shape[-2:])
+    terms, optimizer, maker = module_of(model).to(device).losses, optimizer_of(model), label_maker()
+    height, width = model.grid(*batch.images.shape[-2:])
     if compiled:
         model.encoder.compile(dynamic=False)
 
@@ -104,10 +114,10 @@ def own_step(batch: Batch, *, half: bool, compiled: bool) -> Callable[[Part], No
             with part("CAM passes"):
                 maps = make_maps(model, batch, images, output, scales=SCALES)
             with part("labels"):
-                made = make_targets(module.supervision, batch, maps, grid=grid, step=0, classes=model.num_classes)
+                made = maker.targets_from(maps, batch, grid=(height, width), step=0)
             with part("losses and backward"):
                 optimizer.zero_grad()
-                sum(term.weight * term(output, made) for term in module.losses.values()).backward()
+                sum(term.weight * term(output, made) for term in terms.values()).backward()
         with part("optimizer"):
             optimizer.step()
 
@@ -116,7 +126,7 @@ def own_step(batch: Batch, *, half: bool, compiled: bool) -> Callable[[Part], No
 
 @contextmanager
 def loaders(crop: int) -> Iterator[tuple[Iterator[Any], Iterator[Any]]]:
-    """Endless batches the textbook's way and ours, of photos of 500 x 375 in one process."""
+    """Many batches of photos of 500 x 375, loaded in this process: the textbook's way and ours."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "VOC2012"
         write_index(root, BATCH)
@@ -130,7 +140,7 @@ def loaders(crop: int) -> Iterator[tuple[Iterator[Any], Iterator[Any]]]:
 
 
 def measure(crop: int, rounds: int, device: torch.device, *, half: bool, compiled: bool) -> tuple[Seconds, Seconds]:
-    """Median seconds of every part, the textbook's and ours; a round before them warms up."""
+    """Median seconds of each part, the textbook's and ours, after a warm-up round."""
     batch = training_batch(crop)
     batch = batch._replace(**{name: getattr(batch, name).to(device) for name in ("images", "image_labels", "boxes")})
     steps = textbook_step(batch), own_step(batch, half=half, compiled=compiled)
@@ -148,7 +158,7 @@ def measure(crop: int, rounds: int, device: torch.device, *, half: bool, compile
 
 
 def rows(theirs: Seconds, ours: Seconds) -> Iterator[list[str]]:
-    """A row for each part, and one for the step without the loader, whose shares are of that."""
+    """A row for each part, and one for the step without the loader; shares are of that step."""
     parts = {name: (theirs[name], ours[name]) for name in PARTS}
     step = tuple(sum(seconds[name] for name in PARTS[1:]) for seconds in (theirs, ours))
     for name, pair in (parts | {"step without loader": step}).items():

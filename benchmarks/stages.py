@@ -1,24 +1,25 @@
-"""The stages that are compared, by name: each makes its inputs and gives both ways."""
+"""The stages that are compared, by name: each makes its inputs and returns both ways."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from afa_wsss.inference import InferenceSettings
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss
 from afa_wsss.models import AFA, create_model
 from afa_wsss.ops import par
 from afa_wsss.ops.image import normalize
-from afa_wsss.supervision import Supervision
-from afa_wsss.training.maps import make_maps, make_targets
+from afa_wsss.supervision import AFALabels
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
 from afa_wsss.types import AFAOutput, Batch
 from benchmarks.measure import Ways
 from benchmarks.textbook import par as textbook_par
@@ -28,13 +29,13 @@ CLASSES, SCALES, CPU = 20, (1.0, 0.5, 1.5), torch.device("cpu")
 
 
 def photos(count: int, height: int, width: int) -> Tensor:
-    """Patches of colour with noise, uint8: smooth regions and edges, as photos have them."""
+    """Patches of color with noise, uint8: smooth regions and edges, as in photos."""
     coarse = F.interpolate(torch.rand(count, 3, 9, 9), size=(height, width), mode="nearest")
     return (255 * (0.9 * coarse + 0.1 * torch.rand(count, 3, height, width))).to(torch.uint8)
 
 
 def training_batch(crop: int, count: int = 4, classes: int = CLASSES, *, full: bool = False) -> Batch:
-    """Crops with two classes each; every second one is padded, unless all are to be ``full``."""
+    """Crops with two classes each; every second one is padded, unless they are ``full``."""
     labels = torch.zeros(count, classes)
     for row in range(count):
         labels[row, [row % classes, (row + 3) % classes]] = 1
@@ -45,36 +46,44 @@ def training_batch(crop: int, count: int = 4, classes: int = CLASSES, *, full: b
 
 
 def network(classes: int = CLASSES) -> AFA:
-    """MiT-B1 with the rates of dropping that training has, and random weights."""
+    """MiT-B1 in training mode, with the default drop rates and random weights."""
     torch.manual_seed(0)
     return create_model("mit_b1", classes).train()
 
 
+def optimizer_of(model: AFA, others: Iterable[nn.Parameter] = ()) -> Optimizer:
+    """AdamW with the package's default settings."""
+    return afa_optimizer(model, OptimizerSettings(), others=others)
+
+
+def label_maker(*, first_step: int = 0) -> AFALabels:
+    """AFA's label maker, with labels from the walk from ``first_step`` on."""
+    return AFALabels(first_step=first_step, walk_first_step=first_step, cam_scales=SCALES)
+
+
 def module_of(model: AFA, *, first_step: int = 0) -> AFAModule:
-    """The real module in its last phase, or before ``first_step`` in its first, with nowhere to log to."""
+    """The LightningModule, without a Trainer: at step 0, in its last phase or, before ``first_step``, in its first."""
     losses = {
         "classification": ClassificationLoss(),
-        "segmentation": SegmentationLoss(0.1),
-        "affinity": AffinityLoss(0.1),
+        "segmentation": SegmentationLoss(weight=0.1, first_step=first_step),
+        "affinity": AffinityLoss(weight=0.1, first_step=first_step),
     }
     module = AFAModule(
         model,
-        Supervision(first_step=first_step, walk_first_step=first_step),
+        label_maker(first_step=first_step),
         losses,
-        afa_optimizer,
-        partial(warmup_poly, max_steps=100),
+        optimizer_of,
+        partial(warmup_poly, settings=SchedulerSettings(), max_steps=100),
         class_names=[str(index) for index in range(model.num_classes)],
         palette=np.zeros((model.num_classes + 1, 3), dtype=np.uint8),
-        cam_scales=SCALES,
-        eval_scales=SCALES,
-        eval_mirror=True,
+        inference=InferenceSettings(scales=SCALES, mirror=True),
     )
     module.log = module.log_dict = lambda *_, **__: None  # there is no Trainer that would log
     return module
 
 
 def make_windows(model: AFA, height: int, width: int, device: torch.device = CPU) -> None:
-    """Makes what the textbook makes once in a run, so that nobody counts it."""
+    """Fills the textbook's cache of windows: it makes them once in a run, so they do not count."""
     for grid in textbook.grids(model, height, width):
         textbook.window(grid, device)
 
@@ -104,17 +113,15 @@ def par_whole(channels: int, side: int) -> Ways:
 
 
 def label_making(crop: int) -> Ways:
-    """Multi-scale CAM, walk, PAR for both kinds of label and both thresholds, affinity labels."""
-    model, batch, supervision = network(), training_batch(crop), Supervision()
+    """Multi-scale CAM, walk, PAR for both kinds of labels and both thresholds, affinity labels."""
+    model, batch, maker = network(), training_batch(crop), label_maker()
     make_windows(model, crop, crop)
-    nothing = torch.zeros(0)  # the forward pass drops paths, so none of it is reused
+    # The forward pass drops paths, so its output is not reused and may be empty.
+    output = AFAOutput(torch.zeros(0, 0), torch.zeros(0, 0, 0, 0), torch.zeros(0, 0, 0), torch.zeros(0, 0, 0, 0))
 
     def ours() -> tuple[Tensor | None, ...]:
-        maps = make_maps(model, batch, normalize(batch.images), AFAOutput(*[nothing] * 4), scales=SCALES)
-        made = make_targets(
-            supervision, batch, maps, grid=model.grid(crop, crop), step=10**6, classes=model.num_classes
-        )
-        return made[1:3]
+        made = maker.targets(model, batch, normalize(batch.images), output, step=0)
+        return made.pseudo_label, made.affinity_label
 
     return Ways(lambda: textbook.make_targets(model, batch), ours, _agreement)
 
@@ -124,7 +131,7 @@ def training_step(crop: int) -> Ways:
     model, batch = network(), training_batch(crop)
     other = copy.deepcopy(model)
     make_windows(model, crop, crop)
-    module, optimizers = module_of(model), (afa_optimizer(other), afa_optimizer(model))
+    module, optimizers = module_of(model), (optimizer_of(other), optimizer_of(model))
 
     def theirs() -> float:
         torch.manual_seed(0)
@@ -156,7 +163,7 @@ def validation(height: int, width: int) -> Ways:
     def ours() -> tuple[Tensor, ...]:
         with torch.no_grad():
             found = module.inspect(batch)
-        return found.prediction, *found.stages
+        return tuple(shown.labels for shown in (*found.branch.values(), *found.stages.values()))
 
     return Ways(theirs, ours, _agreement)
 

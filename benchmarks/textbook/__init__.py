@@ -1,5 +1,6 @@
-"""Each stage written straight from its equation, in the way that papers' code does it.
+"""Each stage written straight from its equation, as research code does it.
 
-Neighbours are unfolded into memory, photos are taken one by one, each threshold is refined for itself, every pass runs
-the whole network and keeps every block's attention. Results equal those of the package; ``tests/benchmarks`` checks it.
+Neighbors are unfolded into memory, photos are processed one by one, each threshold is refined on its own, and every
+pass runs the whole network and keeps each block's attention. ``tests/benchmarks`` checks that the results equal those
+of the package.
 """

@@ -36,7 +36,7 @@ def _combined(low: Tensor, high: Tensor) -> Tensor:
 
 @torch.no_grad()
 def labels_from_cam(images: Tensor, cam: Tensor, image_labels: Tensor, boxes: Tensor) -> Tensor:
-    """Step 6 of the method."""
+    """Labels from the CAM: step 6 of docs/method.md."""
     b, _, height, width = images.shape
     small_images = _resize(images, (height // 2, width // 2))
     small_cam = _resize(cam, (height // 2, width // 2))
@@ -44,14 +44,14 @@ def labels_from_cam(images: Tensor, cam: Tensor, image_labels: Tensor, boxes: Te
     for index in range(b):
         present = torch.nonzero(image_labels[index])[:, 0]
         classes = torch.cat([present.new_zeros(1), present + 1])
-        readings = []
+        both = []
         for threshold in (LOW, HIGH):
             background = torch.full_like(small_cam[index, :1], threshold)
             scores = torch.cat([background, small_cam[index, present]])[None].softmax(dim=1)
             refined = _resize(par.refine(small_images[index][None], scores), (height, width))
-            readings.append(classes[refined.argmax(dim=1)[0]])
+            both.append(classes[refined.argmax(dim=1)[0]])
         top, bottom, left, right = boxes[index].tolist()
-        label = _combined(*readings).to(torch.uint8)
+        label = _combined(*both).to(torch.uint8)
         result[index, top:bottom, left:right] = label[top:bottom, left:right]
     return result
 
@@ -67,7 +67,7 @@ def labels_from_walk(
     grid: tuple[int, int],
     window: Tensor,
 ) -> Tensor:
-    """Steps 9 and 10 of the method."""
+    """Labels after the random walk: steps 9 and 10 of docs/method.md."""
     b, _, height, width = images.shape
     powers = affinity**2 * window.to(affinity.dtype)
     transition = powers / (powers.sum(dim=-1, keepdim=True) + 0.1)
@@ -79,20 +79,20 @@ def labels_from_walk(
         top, bottom, left, right = boxes[index].tolist()
         window_image = images[index][None, :, top:bottom, left:right]
         small_image = _resize(window_image, ((bottom - top) // 2, (right - left) // 2))
-        readings = []
+        both = []
         for threshold in (LOW, HIGH):
             background = torch.full_like(tokens[index, :1], threshold)
             scores = torch.cat([background, tokens[index, present]]).softmax(dim=0)
             walked = (transition[index] @ scores.flatten(1).T).T.reshape(1, -1, *grid)
             full = _resize(walked, (height, width))[..., top:bottom, left:right]
             refined = _resize(par.refine(small_image, full), (bottom - top, right - left))
-            readings.append(classes[refined.argmax(dim=1)[0]])
-        result[index, top:bottom, left:right] = _combined(*readings).to(torch.uint8)
+            both.append(classes[refined.argmax(dim=1)[0]])
+        result[index, top:bottom, left:right] = _combined(*both).to(torch.uint8)
     return result
 
 
 @torch.no_grad()
-def read_stages(
+def label_stages(
     images: Tensor,
     cam: Tensor,
     affinity: Tensor,
@@ -102,12 +102,12 @@ def read_stages(
     window: Tensor,
     background: float = 0.45,
 ) -> tuple[Tensor, ...]:
-    """Labels of whole photos at one background score: of CAM, CAM and PAR, walk, walk and PAR."""
+    """Labels of whole photos at one background score: CAM, CAM and PAR, walk, walk and PAR."""
     b, _, height, width = images.shape
     small_images, small_cam = (_resize(maps, (height // 2, width // 2)) for maps in (images, cam))
     powers = affinity**2 * window.to(affinity.dtype)
     transition = powers / (powers.sum(dim=-1, keepdim=True) + 0.1)
-    tokens, read = _resize(cam, grid), []
+    tokens, found = _resize(cam, grid), []
     for index in range(b):
         present = torch.nonzero(image_labels[index])[:, 0]
         classes = torch.cat([present.new_zeros(1), present + 1])
@@ -117,12 +117,12 @@ def read_stages(
         scores = torch.cat([torch.full_like(tokens[index, :1], background), tokens[index, present]]).softmax(dim=0)
         walked = _resize((transition[index] @ scores.flatten(1).T).T.reshape(1, -1, *grid), (height, width))
         both = _resize(par.refine(small_images[index][None], walked), (height, width))
-        read.append([classes[stage.argmax(dim=1)[0]] for stage in (plain, refined, walked, both)])
-    return tuple(torch.stack(stage) for stage in zip(*read, strict=True))
+        found.append([classes[stage.argmax(dim=1)[0]] for stage in (plain, refined, walked, both)])
+    return tuple(torch.stack(stage) for stage in zip(*found, strict=True))
 
 
 def affinity_labels(labels: Tensor, *, grid: tuple[int, int], window: Tensor) -> Tensor:
-    """Step 7 of the method."""
+    """Affinity labels: step 7 of docs/method.md."""
     tokens = F.interpolate(labels[:, None].float(), size=grid, mode="nearest").flatten(1)
     result = []
     for row in tokens:

@@ -9,8 +9,8 @@ from torch import Tensor
 DILATIONS = (1, 2, 4, 8, 12, 24)
 
 
-def neighbours(maps: Tensor) -> Tensor:
-    """The 48 neighbours of every pixel, (b, c, 48, H, W)."""
+def neighbors(maps: Tensor) -> Tensor:
+    """The 48 neighbors of every pixel, (b, c, 48, H, W)."""
     b, c, height, width = maps.shape
     rings = []
     for dilation in DILATIONS:
@@ -21,27 +21,27 @@ def neighbours(maps: Tensor) -> Tensor:
 
 
 def kernel(image: Tensor, *, w1: float = 0.3, w2: float = 0.3, w3: float = 0.01) -> Tensor:
-    """Kappa, (b, 1, 48, H, W): softmax of the colour term + w3 softmax of the distance term."""
-    around = neighbours(image)
+    """Kappa, (b, 1, 48, H, W): softmax of the color term + w3 softmax of the distance term."""
+    around = neighbors(image)
     difference = torch.abs(around - image.unsqueeze(2))
     spread = torch.std(around, dim=2, keepdim=True)
-    colour = (-((difference / (spread + 1e-8) / w1) ** 2)).mean(dim=1, keepdim=True)
+    color = (-((difference / (spread + 1e-8) / w1) ** 2)).mean(dim=1, keepdim=True)
     ring = image.new_tensor([2**0.5, 1.0, 2**0.5, 1.0, 1.0, 2**0.5, 1.0, 2**0.5])
     distance = torch.cat([ring * dilation for dilation in DILATIONS]).view(1, 1, 48, 1, 1)
     distance = distance.expand(image.shape[0], 1, 48, *image.shape[-2:]).contiguous()
     place = -((distance / (torch.std(distance, dim=2, keepdim=True) + 1e-8) / w2) ** 2)
-    return torch.softmax(colour, dim=2) + w3 * torch.softmax(place, dim=2)
+    return torch.softmax(color, dim=2) + w3 * torch.softmax(place, dim=2)
 
 
 def apply(weights: Tensor, scores: Tensor, *, steps: int = 10) -> Tensor:
     """M <- kappa M."""
     for _ in range(steps):
-        scores = (neighbours(scores) * weights).sum(dim=2)
+        scores = (neighbors(scores) * weights).sum(dim=2)
     return scores
 
 
 @torch.no_grad()
 def refine(image: Tensor, scores: Tensor, *, steps: int = 10) -> Tensor:
-    """PAR with its defaults; scores are first resized to the image."""
+    """PAR with its defaults; the scores are first resized to the image."""
     scores = F.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=True)
     return apply(kernel(image), scores, steps=steps)

@@ -19,7 +19,7 @@ SCALES = (1.0, 0.5, 1.5)
 
 @lru_cache
 def window(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Pairs of tokens near each other; made once in a training run."""
+    """Pairs of tokens near each other, made once in a training run."""
     return labels.window_mask(*grid).to(device)
 
 
@@ -29,13 +29,13 @@ def grids(model: AFA, height: int, width: int) -> tuple[tuple[int, int], tuple[i
 
 
 def make_maps(model: AFA, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Maps of the photos' own classes, and the affinity of the largest scale."""
+    """Activation maps of the classes in each photo, and the affinity of the largest scale."""
     cam, affinity = network.multi_scale_cam(model, normalize(batch.images), scales=SCALES)
     return cam * batch.image_labels[..., None, None], affinity
 
 
 def make_labels(model: AFA, batch: Batch, cam: Tensor, affinity: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels of both kinds: of pixels from the walk, of pairs of tokens from CAM."""
+    """Pixel labels from the walk, and affinity labels from the CAM."""
     photos, device = batch.images.float() / 255, batch.images.device
     grid, large = grids(model, *photos.shape[-2:])
     from_cam = labels.labels_from_cam(photos, cam, batch.image_labels, batch.boxes)
@@ -45,7 +45,7 @@ def make_labels(model: AFA, batch: Batch, cam: Tensor, affinity: Tensor) -> tupl
 
 
 def make_targets(model: AFA, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Both, one after the other."""
+    """Pixel labels and affinity labels of a batch."""
     return make_labels(model, batch, *make_maps(model, batch))
 
 
@@ -67,7 +67,7 @@ def total_loss(output: network.AFAOutput, image_labels: Tensor, pixels: Tensor, 
 
 
 def training_step(model: AFA, optimizer: Optimizer, batch: Batch) -> float:
-    """Forward, labels, losses, backward, optimizer; the loss."""
+    """Forward, labels, losses, backward, optimizer; returns the loss."""
     output = network.forward(model, normalize(batch.images))
     loss = total_loss(output, batch.image_labels, *make_targets(model, batch))
     optimizer.zero_grad()
@@ -78,7 +78,7 @@ def training_step(model: AFA, optimizer: Optimizer, batch: Batch) -> float:
 
 @torch.no_grad()
 def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-    """What validation scores: the prediction over scales and mirror, class logits, CAM, and labels of each stage."""
+    """What validation scores: prediction over scales and mirror, class logits, CAM, and labels of each stage."""
     images = normalize(batch.images)
     height, width = images.shape[-2:]
     class_logits = network.forward(model, images).class_logits
@@ -95,5 +95,5 @@ def inspect(model: AFA, batch: Batch) -> tuple[Tensor, Tensor, Tensor, tuple[Ten
     cam, affinity = make_maps(model, batch)
     _, large = grids(model, height, width)
     shown = (batch.images.float() / 255, cam, affinity, batch.image_labels)
-    read = labels.read_stages(*shown, grid=large, window=window(large, images.device))
-    return prediction, class_logits, cam, read
+    stages = labels.label_stages(*shown, grid=large, window=window(large, images.device))
+    return prediction, class_logits, cam, stages

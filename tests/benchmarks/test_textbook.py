@@ -1,4 +1,4 @@
-"""What the benchmarks compare is equal: each textbook stage beside the package's, on small sizes."""
+"""Both ways of each benchmark give equal results, on small sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks import parts, stages
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """A network of a second a step, with all that a larger one has."""
+    """A smaller network of the same structure, with steps of about a second."""
     monkeypatch.setattr(stages, "create_model", lambda _, classes: create_model("mit_b0", classes, decoder_width=16))
 
 
@@ -40,14 +40,14 @@ def test_labels_of_a_step() -> None:
 
 
 def test_a_training_step() -> None:
-    """The second step tells whether the first had the same gradients."""
+    """The loss of the second step shows that the first step had equal gradients."""
     ways = stages.training_step(96)
     for _ in range(2):
         theirs, ours = both(ways)
         assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_validated_photo() -> None:
+def test_validation_of_a_photo() -> None:
     for theirs, ours in zip(*both(stages.validation(90, 110)), strict=True):
         assert (theirs == ours).float().mean() >= 0.999
 
@@ -56,13 +56,13 @@ def test_the_window_of_four_loops_is_ours() -> None:
     assert torch.equal(textbook_labels.window_mask(5, 7, radius=2), locality_mask(5, 7, radius=2))
 
 
-def test_a_row_has_ratio_spread_and_memory() -> None:
+def test_a_row_holds_ratio_spread_and_memory() -> None:
     seconds, difference = take_turns(stages.par_whole(2, 24), 3)
     assert {name: len(found) for name, found in seconds.items()} == {"textbook": 3, "ours": 3}
     assert difference.startswith("largest difference")
     times = {"textbook": [8.0, 9.0, 10.0], "ours": [1.0, 2.0, 3.0]}
-    told = line(row("stage", Comparison(times, difference, {"textbook": 80 << 20, "ours": 10 << 20})))
-    assert told.startswith("| stage | 9 ± 0.5 | 2 ± 0.5 | 4.5 | 80 | 10 | 1/8.0 |")
+    text = line(row("stage", Comparison(times, difference, {"textbook": 80 << 20, "ours": 10 << 20})))
+    assert text.startswith("| stage | 9 ± 0.5 | 2 ± 0.5 | 4.5 | 80 | 10 | 1/8.0 |")
 
 
 def test_parts_of_a_step() -> None:
