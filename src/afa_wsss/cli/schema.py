@@ -22,6 +22,9 @@ PRIMITIVES = (int, float, bool, str, bytes, Path)
 GIVEN = ("self", "root", "split", "with_masks", "report")
 """Arguments of a part that the package gives it; they are no settings."""
 
+ASKED_FOR = "asked_for"
+"""In the metadata of a field: commands ask for its value, callers of the library may leave it out."""
+
 Twin = tuple[str, Any, Any]
 """Name, type and ``dataclasses.field`` of a field."""
 
@@ -60,7 +63,7 @@ def _field(hint: Any, source: Field[Any]) -> tuple[Any, Any]:
     if _is_seam(hint):
         return Any, field(default=None)  # a group of conf/ chooses; else the part's own default counts
     default: Any = MISSING
-    if source.default is not NO_DEFAULT:
+    if source.default is not NO_DEFAULT and not source.metadata.get(ASKED_FOR):
         default = source.default
     elif source.default_factory is not NO_DEFAULT:
         default = source.default_factory()
@@ -98,7 +101,8 @@ def _plain(value: Any) -> Any:
     """A default as OmegaConf takes it: dataclasses as their twins, tuples as lists."""
     if is_dataclass(value) and not isinstance(value, type):
         schema = schema_of(type(value))
-        return schema(**{one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.init})
+        kept = [one.name for one in fields(value) if one.init and not one.metadata.get(ASKED_FOR)]
+        return schema(**{name: _plain(getattr(value, name)) for name in kept})
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value

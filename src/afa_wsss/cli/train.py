@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
 
-from afa_wsss import data, losses, supervision
+from afa_wsss import losses, supervision
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.train import Prepared, Run, backbone_name, train
 from afa_wsss.cli.compose import Composed
@@ -18,11 +18,8 @@ from afa_wsss.models import AFA
 from afa_wsss.report.tables import files_table, stages_table
 
 PARTS = {
-    f"part/{part.__name__}": part
+    f"hydra/part/{part.__name__}": part
     for part in (
-        data.VOCDataset,
-        data.COCODataset,
-        data.FolderDataset,
         losses.ClassificationLoss,
         losses.LabelDistributionLoss,
         losses.SegmentationLoss,

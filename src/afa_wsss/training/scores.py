@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from afa_wsss.errors import UserError
 from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
@@ -39,7 +40,14 @@ class ValidationScores(nn.Module):
         class_logits: Float[Tensor, "b k"],
         batch: Batch,
     ) -> None:
-        """Adds a batch; without masks the class branch alone is scored."""
+        """Adds a batch; without masks the class branch alone is scored.
+
+        Raises:
+            UserError: For a stage of the label maker with a name of the segmentation branch's.
+        """
+        taken = stages.keys() & {BRANCH, REFINED_BRANCH}
+        if taken:
+            raise UserError(f"need names of stages other than those of the segmentation branch, got {', '.join(taken)}")
         self.image_labels.update(class_logits, batch.image_labels)
         shown = {**stages, **branch}
         self.stages = tuple(shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from afa_wsss.data.base import SegmentationDataset
@@ -71,7 +71,7 @@ class DataSettings(CropSettings):
 
     name: str = ""
     dataset: Any = None
-    root: str | None = None
+    root: str | None = field(default=None, metadata={"asked_for": True})
     train_split: str | None = None
     val_split: str | None = None
     batch_size: int = 8
