@@ -93,7 +93,7 @@ class Segmenter:
     def predict(self, photo: list[Photo], *, crf: bool | None = None, scores: bool = False) -> list[Segmentation]: ...
 
     def predict(self, photo: Any, *, crf: bool | None = None, scores: bool = False) -> Any:
-        """Labels every pixel by the segmentation branch, which is not told any classes.
+        """Labels every pixel by the segmentation branch, which sees the photo alone.
 
         Args:
             photo: A path, a PIL image, or uint8 values (H, W, 3); a list gives a list.

@@ -102,7 +102,7 @@ def train(
             opened by ``load``.
         linked: ``config`` with references between settings, for ``config.yaml``; None for ``config`` itself.
         announce: Called before training.
-        stopped: Called where training is cut short, before the error goes on.
+        stopped: Called where training is cut short, before the error is raised again.
 
     Raises:
         UserError: For what settings, data and weights refuse, before training starts.
@@ -139,7 +139,7 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
         pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
         data = AFADataModule(settings.data, seed=settings.seed, pin_memory=pin_memory)
     with argument("model"):
-        # A run that goes on has its weights in the checkpoint: those that it started from may be out of reach by now.
+        # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
         network = build_model(settings.model, len(data.class_names), pretrained=settings.resume is None)
     palette = data.dataset.palette
     module = make_module(settings, network, class_names=data.class_names, palette=palette)
@@ -247,7 +247,7 @@ def run_info(
     config: Mapping[str, Any],
     losses: tuple[str, ...] = (),
 ) -> RunInfo:
-    """What the report is told of a run beside its scores."""
+    """What the report shows of a run beside its scores."""
     return RunInfo(
         name=name,
         class_names=module.class_names,

@@ -25,7 +25,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _supervision(stored: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:
-    """AFA was the only label maker, PAR or nothing the refinement, and CAM scales were told by inference alone."""
+    """AFA was the only label maker, PAR or nothing its refinement, and CAM scales were a setting of inference alone."""
     values = {name: value for name, value in stored.items() if name != "par"}
     par = stored.get("par")
     refinement = "NoRefinement" if par is None else "PAR"

@@ -71,8 +71,8 @@ def _print_split(found: PreparedCOCO) -> None:
 USAGE = """usage: afa-data WORD [setting=value ...]
 
   partshapes   draws a synthetic data set
-  voc          prepares PASCAL VOC as it is shipped, and checks it
-  coco         prepares COCO as it is shipped: image labels and masks
+  voc          prepares PASCAL VOC as downloaded, and checks it
+  coco         prepares COCO as downloaded: image labels and masks
   folder       checks your own photos and labels
   check        checks any data set that afa-train reads
 

@@ -33,7 +33,7 @@ class Inspection(NamedTuple):
 
     Attributes:
         stages: Labels after each stage of the label maker, which knows the photo's classes; by name.
-        branch: Labels of the segmentation branch, which is not told any classes: ``segmentation``, and ``crf`` after
+        branch: Labels of the segmentation branch, which sees the photo alone: ``segmentation``, and ``crf`` after
             the dense CRF where it is asked for.
         class_logits: Output of the class branch.
         affinity: At scale 1, on ``grid``.
@@ -129,7 +129,7 @@ class AFAModule(lightning.LightningModule):
         return Inspection(stages, branch, output.class_logits, output.affinity, self.network.grid(*images.shape[-2:]))
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
-        """Updates the scores; the inspection goes on to the callbacks that draw and write."""
+        """Updates the scores; callbacks that draw and write get the inspection."""
         found = self.inspect(batch)
         self.scores.update(found.stages, found.branch, found.class_logits, batch)
         return found
