@@ -1,4 +1,4 @@
-"""Processes that Lightning starts for ``trainer.devices`` above 1: each runs the command again, with one job alone."""
+"""Processes that Lightning starts for ``trainer.devices`` above 1: each runs the command again, for one job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
-"""What Lightning leaves in the environment for the processes it starts, and takes as a sign that they run already."""
+"""Variables that Lightning sets for the processes it starts, and that make it believe they are already running."""
 
 
 @contextmanager

@@ -29,7 +29,7 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 
 
 class Inspection(NamedTuple):
-    """What validation scores and pictures show of a batch; padding is anything.
+    """What validation scores and pictures show of a batch; values in the padding are undefined.
 
     Attributes:
         stages: Labels after each stage of the label maker, which knows the photo's classes; by name.

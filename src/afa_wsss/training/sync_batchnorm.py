@@ -38,7 +38,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     """``BatchNorm2d`` whose moments are those of the batches of all processes, with their gradient."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Plain batch norm in evaluation and outside of a distributed run."""
+        """Plain batch norm in evaluation mode and without distributed processes."""
         alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
         if alone or not self.training:
             return super().forward(maps)
@@ -49,11 +49,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         number = total[-1].detach()
         mean = total[:-1] / number
         centred = values - mean.view(shape)
-        # A second sum instead of E[x^2] - E[x]^2, which loses all digits where the mean is far from 0.
+        # Two passes instead of E[x^2] - E[x]^2, which cancels where the mean is far from 0.
         variance = sum_over_processes(centred.square().sum((0, 2, 3))) / number
         self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
-        normalised = centred * (variance + self.eps).rsqrt().view(shape)
-        scaled: Tensor = normalised * self.weight.view(shape) + self.bias.view(shape)
+        normalized = centred * (variance + self.eps).rsqrt().view(shape)
+        scaled: Tensor = normalized * self.weight.view(shape) + self.bias.view(shape)
         return scaled.to(maps.dtype)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Keeps the best and the last weights, and loses nothing where a run is cut short."""
+"""Writes the best and the last checkpoint, also when a run is interrupted."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from afa_wsss.types import Batch
 
 
 class Checkpoints(Checkpoint):
-    """``last.ckpt`` every few steps, after every validation and when training ends, however it does; ``best.ckpt``.
+    """Writes ``last.ckpt`` every few steps, after every validation and whenever training ends, and ``best.ckpt``.
 
     Attributes:
         best_score: The highest value of ``monitor`` so far; None before the first.
-        written_step: Of ``last.ckpt``.
+        written_step: Training step of ``last.ckpt``.
     """
 
     def __init__(self, folder: str, *, monitor: str = "val/miou", every_n_steps: int = 500) -> None:
-        """Starts with nothing written.
+        """Nothing is written yet.
 
         Args:
-            folder: Where both lie.
-            monitor: The score, higher is better; without it there is no best.
-            every_n_steps: Between two writes of ``last.ckpt``, whenever validations are.
+            folder: Folder of both files.
+            monitor: Logged score, higher is better; without it no ``best.ckpt`` is written.
+            every_n_steps: Steps between two writes of ``last.ckpt``, independent of validations.
 
         Raises:
             UserError: For ``every_n_steps`` below 1.
@@ -42,7 +42,7 @@ class Checkpoints(Checkpoint):
         self.progress: dict[str, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """What a resumed run starts from is on the disk already."""
+        """The checkpoint that a resumed run starts from is already on disk."""
         self.written_step = self.ended_step = trainer.global_step
 
     def on_train_batch_end(
@@ -53,20 +53,20 @@ class Checkpoints(Checkpoint):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Saves every few steps, and notes after each step where the loops stand."""
+        """Saves every few steps, and keeps the state of the loops after each step."""
         if trainer.global_step == self.ended_step:
-            return  # gradients are still being gathered
+            return  # gradients are still being accumulated
         self.ended_step = trainer.global_step
         self.progress = trainer._checkpoint_connector._get_loops_state_dict()
         if trainer.global_step % self.every_n_steps == 0:
             self.save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """The last step's weights, whenever they were validated last."""
+        """Saves the weights of the last step, validated or not."""
         self.save(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Saves in training; a validation after training looks at ``last.ckpt``, which may then be the best."""
+        """Saves during training; a validation after training scores ``last.ckpt``, which may become the best."""
         if trainer.sanity_checking:
             return
         score = trainer.callback_metrics.get(self.monitor)
@@ -81,24 +81,24 @@ class Checkpoints(Checkpoint):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """Saves what Ctrl-C, a signal of the scheduler or an error would lose: the steps since the last write."""
+        """Saves the steps since the last write, which Ctrl-C, a signal of the scheduler or an error would lose."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.global_step <= self.written_step:
             return
-        # Not save_checkpoint(): it waits for the other processes, and these may be stuck or gone.
+        # Not save_checkpoint(): it waits for the other processes, which may hang or have exited.
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if trainer.global_step == self.ended_step:
-            # The loops are amid a batch that changed nothing; resuming is to begin with it.
+            # The loops are inside a batch that has not changed the weights; a resumed run has to repeat it.
             checkpoint["loops"] = self.progress
         trainer.strategy.save_checkpoint(checkpoint, self.last)
         self.written_step = trainer.global_step
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Writes ``last.ckpt``; every process has to call it."""
+        """Writes ``last.ckpt``; has to be called in every process."""
         trainer.save_checkpoint(self.last, weights_only=False)
         self.written_step = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
-        """Stored in the checkpoint, so that a resumed run knows what to beat."""
+        """Stored in the checkpoint, so that a resumed run compares with the best score so far."""
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``torch.compile`` where it pays: in training, whose shapes are few."""
+"""``torch.compile`` for training, whose shapes are few."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Compilation(Callback):
     """
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Marks the encoder; it is compiled when it is first called."""
+        """Marks the encoder for compilation, which happens at its first call."""
         if stage == "fit" and isinstance(pl_module, AFAModule):
-            # Runs of a sweep share the process: graphs of other crops would count against the limit of this run's.
+            # Runs of a sweep share the process: graphs for other crop sizes would count against the recompile limit.
             torch.compiler.reset()
             pl_module.network.encoder.compile(dynamic=False)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """From here on nothing compiles."""
+        """Runs eagerly during validation."""
         torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Back to the compiled encoder."""
+        """Uses the compiled encoder again."""
         torch.compiler.set_stance("default")
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """The same where validation is cut short: the setting is the whole process's."""
+        """Resets the stance, which is global to the process, when validation raises."""
         torch.compiler.set_stance("default")

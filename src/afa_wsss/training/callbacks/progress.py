@@ -18,11 +18,11 @@ class ProgressBar(RichProgressBar):
 
     @property
     def total_train_batches(self) -> int | float:
-        """Steps of the whole run: epochs mean little where a run is measured in steps."""
+        """Steps of the whole run, because runs are measured in steps, not in epochs."""
         return self.trainer.max_steps
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Starts the one bar at the first epoch and leaves it alone at the others."""
+        """Starts one bar at the first epoch and keeps it for the others."""
         if self.train_progress_bar_id is None:
             super().on_train_epoch_start(trainer, pl_module)
 
@@ -38,7 +38,7 @@ class ProgressBar(RichProgressBar):
     def get_metrics(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """The loss of the first step and of those that are logged: reading it makes a GPU finish its step first."""
+        """The loss of the first step and of logged steps only, because reading it syncs the device."""
         logged = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # set by Lightning
         if (logged or not self.shown) and "train/loss" in trainer.callback_metrics:
             self.shown = {"train/loss": trainer.callback_metrics["train/loss"].item()}

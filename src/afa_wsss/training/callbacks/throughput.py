@@ -12,16 +12,16 @@ from afa_wsss.types import Batch
 
 
 class Throughput(Callback):
-    """Logs ``train/images_per_second`` at every logging step, validation left out."""
+    """Logs ``train/images_per_second`` at every logging step, without the time of validations."""
 
     def __init__(self) -> None:
-        """Starts at the first batch."""
+        """The clock starts at the first batch."""
         self.images, self.seconds, self.started = 0, 0.0, 0.0
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Starts the clock where it stands still."""
+        """Starts the clock if it is stopped."""
         self.started = self.started or time.perf_counter()
 
     def on_train_batch_end(
@@ -32,7 +32,7 @@ class Throughput(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Counts, and logs where Lightning logs."""
+        """Counts images, and logs at the steps at which Lightning logs."""
         self.images += len(batch.names) * trainer.world_size
         if (trainer.global_step % trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]  # set by Lightning
             elapsed = self.seconds + time.perf_counter() - self.started

@@ -16,7 +16,7 @@ class UnevenValidation(Callback):
     """
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Process 0's buffers (the running moments of batch norm) for all; no word between batches."""
+        """Broadcasts the buffers of process 0 (running moments of batch norm) once, and not before each batch."""
         wrapped = trainer.strategy.model
         if isinstance(wrapped, DistributedDataParallel):
             for buffer in pl_module.buffers():
@@ -24,7 +24,7 @@ class UnevenValidation(Callback):
             wrapped.broadcast_buffers = False
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Training broadcasts as before."""
+        """Restores DDP's broadcast for training."""
         wrapped = trainer.strategy.model
         if isinstance(wrapped, DistributedDataParallel):
             wrapped.broadcast_buffers = True
