@@ -1,4 +1,4 @@
-"""Making labels: what is reused or left out changes nothing, and nothing waits for the device or loops over photos."""
+"""Maps and targets: what is reused or left out changes no label; no operation waits for the device or loops over photos."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import present_classes
-from afa_wsss.supervision import Supervision
-from afa_wsss.training.maps import make_maps, make_targets, read_stages
+from afa_wsss.supervision import AFALabels
+from afa_wsss.supervision.maps import make_maps
 from afa_wsss.types import Batch
 
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "is_nonzero"}
-"""Operators whose result, or its size, the host has to wait for."""
+"""Operators for whose result, or its size, the host waits."""
 
-SUPERVISION = Supervision(low=0.4, high=0.6, radius=2, first_step=0, walk_first_step=0)
-SCALES = (1.0, 1.5)
+MAKER = AFALabels(low=0.4, high=0.6, radius=2, first_step=0, walk_first_step=0, cam_scales=(1.0, 1.5))
 
 
 class Watched(TorchDispatchMode):
-    """Counts operators, refuses those that wait, and notes the largest tensor made."""
+    """Counts operators, refuses those that wait, and records the size of the largest tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,11 +48,14 @@ def a_batch(count=2, classes=5, most=2, side=64, *, device="cpu", full=False):
     return Batch(images.to(device), labels.to(device), boxes.to(device), ("",) * count, None, most, full)
 
 
-def labelled(network, batch):
+def labeled(network, batch):
     images = normalize(batch.images)
-    maps = make_maps(network, batch, images, network(images), scales=SCALES)
-    grid = network.grid(*images.shape[-2:])
-    return make_targets(SUPERVISION, batch, maps, grid=grid, step=1, classes=network.num_classes), maps
+    return MAKER.targets(network, batch, images, network(images), step=1)
+
+
+def stages(network, batch):
+    images = normalize(batch.images)
+    return MAKER.stages(network, batch, images, network(images))
 
 
 def a_network(classes=5):
@@ -63,15 +65,14 @@ def a_network(classes=5):
 def watched(batch):
     network = a_network(batch.image_labels.shape[1])
     with torch.no_grad(), Watched() as found:
-        labelled(network, batch)
+        labeled(network, batch)
     return found
 
 
 @torch.no_grad()
 def test_slots_change_no_label():
     network, batch = a_network(), a_batch(3)
-    targets, _ = labelled(network, batch)
-    every, _ = labelled(network, batch._replace(most_classes=None))
+    targets, every = labeled(network, batch), labeled(network, batch._replace(most_classes=None))
     assert torch.equal(targets.pseudo_label, every.pseudo_label)
     assert torch.equal(targets.affinity_label, every.affinity_label)
     for row in range(3):
@@ -83,29 +84,28 @@ def test_slots_change_no_label():
 @torch.no_grad()
 def test_one_kernel_for_full_frames_changes_no_label():
     network, batch = a_network(), a_batch(full=True)
-    (shared, maps), (own, _) = labelled(network, batch), labelled(network, batch._replace(full_frames=False))
+    other = batch._replace(full_frames=False)
+    shared, own = labeled(network, batch), labeled(network, other)
     assert (shared.pseudo_label == own.pseudo_label).float().mean() >= 0.999
-    for one, other in zip(
-        read_stages(SUPERVISION, batch, maps),
-        read_stages(SUPERVISION, batch._replace(full_frames=False), maps),
-        strict=True,
-    ):
-        assert (one == other).float().mean() >= 0.999
+    shared, own = stages(network, batch), stages(network, other)
+    assert list(shared) == list(own) == ["cam", "cam_par", "walk", "pseudo_label"]
+    for name, stage in shared.items():
+        assert (stage.labels == own[name].labels).float().mean() >= 0.999
 
 
-def test_one_kernel_serves_both_kinds_of_label_and_all_thresholds(monkeypatch):
+def test_one_kernel_serves_both_kinds_of_labels_and_all_thresholds(monkeypatch):
     made = []
-    module = "afa_wsss.supervision.scores.neighbour_kernel"
-    from afa_wsss.ops.par import neighbour_kernel
+    target = "afa_wsss.supervision.par.neighbor_kernel"
+    from afa_wsss.ops.par import neighbor_kernel
 
-    monkeypatch.setattr(module, lambda *a, **k: made.append(1) or neighbour_kernel(*a, **k))
-    labelled(a_network(), a_batch(full=True))
+    monkeypatch.setattr(target, lambda *a, **k: made.append(1) or neighbor_kernel(*a, **k))
+    labeled(a_network(), a_batch(full=True))
     assert len(made) == 1
-    labelled(a_network(), a_batch(full=False))
-    assert len(made) == 1 + 2  # of the crops with their padding, and of the boxes
+    labeled(a_network(), a_batch(full=False))
+    assert len(made) == 1 + 2  # one for the crops with their padding, one for the boxes
 
 
-def test_nothing_waits_for_the_device():
+def test_no_operation_waits_for_the_device():
     assert watched(a_batch()).counts["gather"] > 0
 
 
@@ -114,31 +114,31 @@ def test_no_loop_over_photos_or_classes():
     assert watched(a_batch(count=5, classes=40, most=2)).counts == few
 
 
-def test_no_tensor_holds_a_copy_of_the_scores_for_each_neighbour():
-    """The largest is 48 weights a pixel, or the tokens' hidden layers; neither knows of classes."""
+def test_no_tensor_holds_a_copy_of_the_scores_for_each_neighbor():
+    """The largest tensor holds 48 weights per pixel, or hidden layers; the size of neither depends on the classes."""
     one, two = (watched(a_batch(count=2, classes=80, most=most, side=96)).largest for most in (1, 8))
     assert one == two
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_nothing_waits_for_a_gpu_by_the_way_that_it_goes_there(full):
-    """PAR has another form on a GPU; needs none."""
+def test_no_operation_for_a_gpu_waits(full):
+    """PAR has another form on a GPU; this test needs none."""
     network, batch = a_network(), a_batch(full=full)
     with torch.no_grad(), imagined_gpu() as move:
-        targets, _ = labelled(move(network), move(batch))
+        targets = labeled(move(network), move(batch))
     assert targets.pseudo_label.device.type == "cuda"
     with pytest.raises(AssertionError, match="waits for the device"), imagined_gpu() as move:
         move(batch).boxes.to("cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
-def test_nothing_waits_for_a_gpu():
+def test_no_operation_waits_on_a_real_gpu():
     network, batch = a_network().cuda(), a_batch(device="cuda")
     with torch.no_grad():
-        labelled(network, batch)
+        labeled(network, batch)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            labelled(network, batch)
+            labeled(network, batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -153,14 +153,15 @@ def test_slots_hold_the_photos_own_classes_in_order():
 
 
 def test_maps_of_all_classes_are_zero_where_there_is_no_slot():
-    batch = a_batch()
-    _, maps = labelled(a_network(), batch)
-    every = maps.of_classes(5)
+    network, batch = a_network(), a_batch()
+    images = normalize(batch.images)
+    every = make_maps(network, batch, images, network(images), scales=MAKER.cam_scales).all_classes(5)
     assert every.shape == (2, 5, 64, 64)
     assert torch.equal(every.flatten(2).amax(2) > 0, batch.image_labels.bool())
 
 
 def test_more_classes_than_a_byte_holds_are_refused():
     network, batch = a_network(255), a_batch(classes=255)
-    with pytest.raises(UserError, match="need at most 254 classes for labels of pixels, which are bytes, got 255"):
-        labelled(network, batch)
+    with pytest.raises(UserError, match="need at most 254 classes for pixel labels, which are bytes, got 255") as error:
+        labeled(network, batch)
+    assert error.value.kind == "too_many_classes"
