@@ -1,4 +1,4 @@
-"""Maps and targets: what is reused or left out changes no label; no operation waits for the device or loops over photos."""
+"""Maps and targets: what is reused or left out changes no label; nothing waits for the device or loops over photos."""
 
 from __future__ import annotations
 

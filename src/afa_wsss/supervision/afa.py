@@ -95,8 +95,8 @@ class AFALabels(LabelMaker):
             )
 
     def _check_ranges(self) -> None:
-        scores = {"background": self.background, "walk_background": self.walk_thresholds.background}
-        wrong = [name for name, score in scores.items() if not 0 <= score <= 1]
+        scores = {"background": self.background, "walk_background": self.walk_background}
+        wrong = [name for name, score in scores.items() if score is not None and not 0 <= score <= 1]
         if wrong:
             got = ", ".join(f"{name}={scores[name]}" for name in wrong)
             raise UserError(f"need a background score between 0 and 1, got {got}", arguments=wrong)
