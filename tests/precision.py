@@ -1,4 +1,4 @@
-"""What the tests of precision and compilation run: every operator and loss with inputs of any size and class count."""
+"""Operators and losses with inputs of any size and number of classes, for the tests of precision and compilation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from afa_wsss.losses.affinity import affinity_loss
 from afa_wsss.losses.classification import label_distribution_cross_entropy, multilabel_soft_margin
 from afa_wsss.losses.segmentation import balanced_cross_entropy
 from afa_wsss.ops import affinity, cam, image, par, pseudo_label, random_walk
-from afa_wsss.supervision import PARSettings, Walk, labels_from_cam, labels_from_walk
+from afa_wsss.supervision import PAR, Walk, labels_from_cam, labels_from_walk
 from afa_wsss.types import IGNORE_INDEX
 
-PAR = PARSettings(dilations=(1, 2), steps=2)
+REFINEMENT = PAR(dilations=(1, 2), steps=2)
 
 
 class Size(NamedTuple):
-    """Of the inputs: images, foreground classes, pixels (at least 16 a side)."""
+    """Size of the inputs: images, foreground classes, pixels (at least 16 per side)."""
 
     images: int
     classes: int
@@ -31,7 +31,13 @@ SIZES = (Size(2, 3, 16, 24), Size(3, 4, 20, 28), Size(3, 7, 32, 24), Size(2, 20,
 
 
 class Case(NamedTuple):
-    """A function, what makes its arguments, and the largest error of bf16 autocast, relative to the largest value."""
+    """A function and its arguments.
+
+    Attributes:
+        run: The function.
+        arguments: Makes its arguments for a size.
+        tolerance: Largest error under bf16 autocast, relative to the largest value.
+    """
 
     run: Callable[..., Any]
     arguments: Callable[[Size], tuple[Any, ...]]
@@ -39,25 +45,25 @@ class Case(NamedTuple):
 
 
 def maps(size: Size, channels: int | None = None) -> Tensor:
-    """In [0, 1]; of as many channels as there are classes."""
+    """Maps in [0, 1], one channel per class unless ``channels`` says otherwise."""
     return torch.rand(size.images, channels or size.classes, size.height, size.width)
 
 
 def image_labels(size: Size) -> Tensor:
-    """The first class everywhere, the last in the first photo."""
+    """The first class in every photo, the last in the first photo."""
     labels = torch.zeros(size.images, size.classes)
     labels[:, 0] = labels[0, -1] = 1
     return labels
 
 
 def boxes(size: Size) -> Tensor:
-    """The whole frame, but for the last photo."""
+    """The whole frame, except in the last photo."""
     whole = [0, size.height, 0, size.width]
     return torch.tensor([whole] * (size.images - 1) + [[2, size.height - 3, 1, size.width - 2]])
 
 
 def pixel_labels(size: Size) -> Tensor:
-    """All classes; the first row is unknown."""
+    """Labels of all classes; the first row is unknown."""
     labels = torch.randint(0, size.classes + 1, (size.images, size.height, size.width), dtype=torch.uint8)
     labels[:, 0] = IGNORE_INDEX
     return labels
@@ -70,29 +76,31 @@ def pairs(size: Size, tokens: int) -> Tensor:
 
 
 def pair_labels(size: Size, tokens: int) -> Tensor:
-    """Of both kinds, and unknown ones."""
+    """Affinity labels of both kinds, and unknown ones."""
     kinds = torch.tensor([0, 1, IGNORE_INDEX], dtype=torch.uint8)
     return kinds[torch.randint(0, 3, (size.images, tokens, tokens))]
 
 
 def grid(size: Size) -> tuple[int, int]:
-    """Of tokens at a quarter."""
+    """The token grid at a quarter of the size."""
     return size.height // 4, size.width // 4
 
 
 def from_cam(images: Tensor, maps: Tensor, image_labels: Tensor, boxes: Tensor) -> Tensor:
-    """``labels_from_cam``, with thresholds between which random maps have labels of every kind."""
-    return labels_from_cam(images, maps, image_labels, boxes, low=0.4, high=0.6, par=PAR)
+    """``labels_from_cam``, with thresholds at which random maps give labels of every kind."""
+    return labels_from_cam(images, maps, image_labels, boxes, low=0.4, high=0.6, refinement=REFINEMENT)
 
 
 def from_walk(images: Tensor, maps: Tensor, affinity: Tensor, image_labels: Tensor, boxes: Tensor) -> Tensor:
-    """``labels_from_walk``, likewise."""
-    walk = Walk((images.shape[-2] // 4, images.shape[-1] // 4), radius=2)
-    return labels_from_walk(images, maps, affinity, image_labels, boxes, low=0.4, high=0.6, walk=walk, par=PAR)
+    """``labels_from_walk``, with thresholds at which random maps give labels of every kind."""
+    walk = Walk((images.shape[-2] // 4, images.shape[-1] // 4), radius=2, alpha=2.0, steps=1)
+    return labels_from_walk(
+        images, maps, affinity, image_labels, boxes, low=0.4, high=0.6, walk=walk, refinement=REFINEMENT
+    )
 
 
 def tokens(size: Size) -> int:
-    """Of that grid."""
+    """Tokens of ``grid``."""
     return grid(size)[0] * grid(size)[1]
 
 

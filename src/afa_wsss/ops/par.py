@@ -51,14 +51,24 @@ class PARSettings:
             UserError: For a dilation below 1, a negative number of steps, and widths or a weight out of range.
         """
         object.__setattr__(self, "dilations", tuple(self.dilations))
-        if not self.dilations or min(self.dilations) < 1:
-            raise UserError(f"need dilations of at least 1, got {list(self.dilations)}", arguments=("dilations",))
-        if self.steps < 0:
-            raise UserError(f"need steps of at least 0, got {self.steps}", arguments=("steps",))
-        wrong = [name for name in ("w1", "w2") if getattr(self, name) <= 0] + (["w3"] if self.w3 < 0 else [])
-        if wrong:
-            got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
-            raise UserError(f"need w1 and w2 above 0 and w3 of at least 0, got {got}", arguments=wrong)
+        check_settings(self.dilations, self.steps, self.w1, self.w2, self.w3)
+
+
+def check_settings(dilations: Sequence[int], steps: int, w1: float, w2: float, w3: float) -> None:
+    """Checks the settings of PAR.
+
+    Raises:
+        UserError: For a dilation below 1, a negative number of steps, and widths or a weight out of range.
+    """
+    if not dilations or min(dilations) < 1:
+        raise UserError(f"need dilations of at least 1, got {list(dilations)}", arguments=("dilations",))
+    if steps < 0:
+        raise UserError(f"need steps of at least 0, got {steps}", arguments=("steps",))
+    for name, width in (("w1", w1), ("w2", w2)):
+        if width <= 0:
+            raise UserError(f"need {name} above 0, got {width}", arguments=(name,))
+    if w3 < 0:
+        raise UserError(f"need w3 of at least 0, got {w3}", arguments=("w3",))
 
 
 PAPER = PARSettings()
@@ -179,13 +189,13 @@ def refine(
         Scores at the photo's size, float32, without gradient.
 
     Raises:
-        UserError: For settings that ``PARSettings`` refuses.
+        UserError: For settings out of range, see ``check_settings``.
 
     Example:
         >>> refined = refine(torch.rand(1, 3, 32, 32), torch.ones(1, 2, 8, 8), steps=2)
         >>> torch.allclose(refined, torch.full((1, 2, 32, 32), 1.01**2))
         True
     """
-    PARSettings(tuple(dilations), steps, w1, w2, w3)
+    check_settings(dilations, steps, w1, w2, w3)
     kernel = neighbor_kernel(images, dilations=dilations, w1=w1, w2=w2, w3=w3, boxes=boxes)
     return apply_kernel(kernel, resize(scores.float(), images.shape[-2:], align_corners=True), steps=steps)
