@@ -117,9 +117,8 @@ def test_the_walk_may_have_background_scores_of_its_own(network, batch, maps) ->
     assert torch.equal(labeled(same | own, 0).pseudo_label, labeled(same, 0).pseudo_label)
     assert torch.equal(labeled(same | own, 1).pseudo_label, labeled(same | there, 1).pseudo_label)
     assert torch.equal(labeled(same | own, 1).affinity_label, labeled(same, 1).affinity_label)
-    both, cam, walk = (
-        stages_of(AFALabels(**settings), network, batch) for settings in (same | own, same, same | there)
-    )
+    settings = (same | own, same, same | there)
+    both, cam, walk = (stages_of(AFALabels(**chosen), network, batch) for chosen in settings)
     assert torch.equal(both["cam_par"].labels, cam["cam_par"].labels)
     assert torch.equal(both["pseudo_label"].labels, walk["pseudo_label"].labels)
 
@@ -196,7 +195,7 @@ def test_phases_are_marked_in_the_charts() -> None:
     ("settings", "message", "arguments"),
     [
         ({"low": 0.6, "high": 0.5}, "need 0 <= low < high <= 1, got low=0.6, high=0.5", ("low", "high")),
-        ({"background": 1.5}, "background=1.5", ("background", "walk_background")),
+        ({"background": 1.5}, "got background=1.5", ("background",)),
         ({"walk_background": -1.0}, "got walk_background=-1.0", ("walk_background",)),
         ({"walk_low": 0.6}, "walk_low < walk_high <= 1, got walk_low=0.6, walk_high=0.55", ("walk_low", "walk_high")),
         ({"radius": 0}, "got radius=0", ("radius",)),
