@@ -1,7 +1,7 @@
 """Times each stage beside its textbook form, and prints the ratios: ``make bench``.
 
-python -m benchmarks --only PAR --rounds 3
-python -m benchmarks --only "labels of a step" --markdown found.md
+    python -m benchmarks --only PAR --rounds 3
+    python -m benchmarks --only "labels of a step" --markdown found.md
 """
 
 from __future__ import annotations

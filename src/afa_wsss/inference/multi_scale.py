@@ -18,6 +18,9 @@ from afa_wsss.types import AFAOutput
 CAM_SCALES = (1.0, 0.5, 1.5)
 """Scales of the class activation maps (AFA, section 4.1); the largest gives the affinity."""
 
+LOGIT_SCALES = (1.0,)
+"""Scales of the segmentation logits."""
+
 
 def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
     """``scales`` as a tuple.
@@ -124,7 +127,7 @@ def multi_scale_logits(
     model: Segments,
     images: Float[Tensor, "b 3 H W"],
     *,
-    scales: Sequence[float] = (1.0,),
+    scales: Sequence[float] = LOGIT_SCALES,
     mirror: bool = False,
     known: AFAOutput | None = None,
 ) -> Float[Tensor, "b c H W"]:

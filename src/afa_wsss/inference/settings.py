@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
+from afa_wsss.inference.multi_scale import CAM_SCALES, LOGIT_SCALES, check_scales
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class InferenceSettings:
     """
 
     cam_scales: tuple[float, ...] = CAM_SCALES
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[float, ...] = LOGIT_SCALES
     mirror: bool = False
     crf: bool = False
 
