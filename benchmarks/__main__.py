@@ -2,6 +2,8 @@
 
     python -m benchmarks --only PAR --rounds 3
     python -m benchmarks --only "labels of a step" --markdown found.md
+
+A ratio is the textbook's time over the package's, so that higher is better.
 """
 
 from __future__ import annotations
