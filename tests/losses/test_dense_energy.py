@@ -1,3 +1,5 @@
+"""The gated dense energy beside the sum over all pairs."""
+
 from __future__ import annotations
 
 import pytest
@@ -12,7 +14,8 @@ from afa_wsss.losses.dense_energy import dense_energy_loss
 from afa_wsss.types import AFAOutput, Targets
 
 BOX = torch.tensor([[2, 20, 4, 16]])
-SIGMAS = {"sigma_rgb": 25.0, "sigma_xy": 12.0}
+SIGMAS = {"scale": 0.5, "sigma_rgb": 25.0, "sigma_xy": 12.0}
+PAPER = {"scale": 0.5, "sigma_rgb": 15.0, "sigma_xy": 100.0}
 
 
 def labels_with_unknown():
@@ -51,13 +54,13 @@ def test_nothing_outside_of_the_box_counts() -> None:
     assert (gradient[..., 2:, 4:] != 0).any()
     assert (gradient[..., :2, :] == 0).all()
     assert (gradient[..., :4] == 0).all()
-    relabelled = labels.clone()
-    relabelled[:, :2], relabelled[..., :4] = 1, 1
-    torch.testing.assert_close(dense_energy_loss(logits, relabelled, photo, BOX, **SIGMAS), loss)
+    relabeled = labels.clone()
+    relabeled[:, :2], relabeled[..., :4] = 1, 1
+    torch.testing.assert_close(dense_energy_loss(logits, relabeled, photo, BOX, **SIGMAS), loss)
 
 
-def test_descent_draws_unknown_pixels_to_what_they_look_like() -> None:
-    """A ground of one colour and a body of another, each known in one pixel of four and unknown elsewhere."""
+def test_descent_pulls_unknown_pixels_to_the_class_they_look_like() -> None:
+    """Background and object of one color each; logits favor the right class in one pixel of four."""
     photo = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     photo[..., 8:] = 200
     labels = torch.full((1, 16, 16), 255, dtype=torch.uint8)
@@ -65,7 +68,7 @@ def test_descent_draws_unknown_pixels_to_what_they_look_like() -> None:
     logits[:, 0, ::2, 0:8:2] = logits[:, 1, ::2, 8::2] = 4.0
     logits.requires_grad_()
     box = torch.tensor([[0, 16, 0, 16]])
-    loss = dense_energy_loss(logits, labels, photo, box)
+    loss = dense_energy_loss(logits, labels, photo, box, **PAPER)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient[:, 0, :, :8] < 0).all()
     assert (gradient[:, 1, :, 8:] < 0).all()
@@ -75,29 +78,39 @@ def test_descent_draws_unknown_pixels_to_what_they_look_like() -> None:
 def test_odd_sizes(size) -> None:
     photo, labels = smooth_photo(*size), torch.full((1, *size), 255, dtype=torch.uint8)
     box = torch.tensor([[0, size[0], 0, size[1]]])
-    assert dense_energy_loss(torch.randn(1, 3, 4, 5), labels, photo, box).isfinite()
+    assert dense_energy_loss(torch.randn(1, 3, 4, 5), labels, photo, box, **PAPER).isfinite()
 
 
-def test_the_term_is_zero_before_there_are_labels_and_the_energy_after() -> None:
-    output, term = output_of(torch.randn(1, 3, 5, 4)), DenseEnergyLoss(1e-9, 5)
-    first, later = Targets(torch.ones(1, 2)), Targets(torch.ones(1, 2), labels_with_unknown())
-    later = later._replace(photos=speckled_photo(20, 16), boxes=BOX)
-    assert float(term(output, first)) == 0
-    expected = dense_energy_loss(output.seg_logits, later.pseudo_label, later.photos, later.boxes)
-    assert torch.equal(term(output, later), expected)
-    assert [term.is_active(step) for step in (4, 5)] == [False, True]
+@pytest.mark.parametrize("settings", [{}, SIGMAS])
+def test_the_term_is_the_energy_with_the_papers_settings_unless_given_others(settings) -> None:
+    output, term = output_of(torch.randn(1, 3, 5, 4)), DenseEnergyLoss(**settings)
+    targets = Targets(torch.ones(1, 2), labels_with_unknown(), photos=speckled_photo(20, 16), boxes=BOX)
+    expected = dense_energy_loss(
+        output.seg_logits, targets.pseudo_label, targets.photos, targets.boxes, **(PAPER | settings)
+    )
+    assert torch.equal(term(output, targets), expected)
+    assert (term.weight, term.first_step) == (1e-9, 0)
 
 
 def test_stays_float32_under_autocast() -> None:
     parts = torch.randn(1, 3, 5, 4), labels_with_unknown(), speckled_photo(20, 16), BOX
-    exact = dense_energy_loss(*parts)
+    exact = dense_energy_loss(*parts, **PAPER)
     with torch.autocast("cpu", torch.bfloat16):
-        found = dense_energy_loss(*parts)
+        found = dense_energy_loss(*parts, **PAPER)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact)
 
 
-@pytest.mark.parametrize("settings", [{"scale": 0.0}, {"scale": 2.0}, {"sigma_rgb": 0.0}, {"sigma_xy": -1.0}])
-def test_impossible_settings_are_refused(settings) -> None:
-    with pytest.raises(UserError, match="need 0 < scale <= 1 and a sigma_rgb and sigma_xy above 0"):
+@pytest.mark.parametrize(
+    ("settings", "message", "argument"),
+    [
+        ({"scale": 0.0}, "need 0 < scale <= 1, got 0.0", "scale"),
+        ({"scale": 2.0}, "need 0 < scale <= 1, got 2.0", "scale"),
+        ({"sigma_rgb": 0.0}, "need sigma_rgb and sigma_xy above 0, got sigma_rgb=0.0, sigma_xy=100.0", "sigma_rgb"),
+        ({"sigma_xy": -1.0}, "need sigma_rgb and sigma_xy above 0, got sigma_rgb=15.0, sigma_xy=-1.0", "sigma_xy"),
+    ],
+)
+def test_impossible_settings_name_their_argument(settings, message, argument) -> None:
+    with pytest.raises(UserError, match=message) as error:
         DenseEnergyLoss(**settings)
+    assert error.value.arguments == (argument,)

@@ -1,18 +1,19 @@
+"""Losses beside the official ones, and their edge cases."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from afa_wsss.errors import UserError
-from afa_wsss.losses import AffinityLoss, ClassificationLoss, LabelDistributionLoss, SegmentationLoss
+from afa_wsss.losses import LabelDistributionLoss
 from afa_wsss.losses.affinity import affinity_loss
 from afa_wsss.losses.classification import multilabel_soft_margin
 from afa_wsss.losses.segmentation import balanced_cross_entropy
 from afa_wsss.types import AFAOutput, Targets
 
 
-def test_equal_the_official_losses(golden) -> None:
+def test_losses_equal_the_official_ones(golden) -> None:
     data = {name: torch.from_numpy(value) for name, value in golden("affinity").items() if value.ndim}
     expected = {name: float(golden("affinity")[name]) for name in ("loss", "seg_loss", "cls_loss")}
     found = {
@@ -23,15 +24,15 @@ def test_equal_the_official_losses(golden) -> None:
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-4)
 
 
-def test_affinity_loss_draws_equal_pairs_together() -> None:
-    """With A a similarity, the printed formula (its sets exchanged) would do the opposite."""
+def test_affinity_loss_pulls_equal_pairs_together() -> None:
+    """With A a similarity, the formula as printed, which exchanges the two sets, would do the opposite."""
     labels = torch.tensor([[[1, 0], [0, 1]]], dtype=torch.uint8)
     good, bad = torch.tensor([[[0.9, 0.1], [0.1, 0.9]]]), torch.tensor([[[0.1, 0.9], [0.9, 0.1]]])
     assert affinity_loss(good, labels) < affinity_loss(bad, labels)
     assert float(affinity_loss(good, labels)) == pytest.approx(0.5 * 0.2 / 3 + 0.5 * 0.2 / 3)
 
 
-def test_segmentation_loss_weighs_background_and_foreground_alike() -> None:
+def test_background_and_foreground_have_equal_weight() -> None:
     logits, labels = torch.randn(2, 4, 6, 6), torch.randint(0, 4, (2, 6, 6))
     labels[0, :3] = 255
     parts = [
@@ -50,29 +51,11 @@ def test_an_empty_set_contributes_nothing_and_gradients_stay_finite(value) -> No
     assert (float(loss.detach()) == 0) == (value == 255)
 
 
-def test_no_pairs_give_a_loss_of_nothing() -> None:
+def test_without_known_pairs_the_affinity_loss_is_zero() -> None:
     assert float(affinity_loss(torch.rand(1, 3, 3), torch.full((1, 3, 3), 255, dtype=torch.uint8))) == 0
 
 
-def test_terms_count_from_their_first_step_with_their_weight() -> None:
-    term = AffinityLoss(weight=0.1, first_step=5)
-    assert [term.is_active(step) for step in (4, 5, 6)] == [False, True, True]
-    assert not SegmentationLoss(weight=0.0).is_active(10)
-
-
-@pytest.mark.parametrize("settings", [{"weight": -1.0}, {"first_step": -1}])
-def test_impossible_terms_are_refused(settings) -> None:
-    with pytest.raises(UserError, match="at least 0"):
-        ClassificationLoss(**settings)
-
-
-def test_terms_are_zero_before_there_are_labels() -> None:
-    output = AFAOutput(torch.randn(2, 3), torch.randn(2, 4, 4, 4), torch.rand(2, 4, 4), torch.randn(2, 3, 2, 2))
-    targets = Targets(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]))
-    assert float(SegmentationLoss()(output, targets)) == float(AffinityLoss()(output, targets)) == 0
-
-
-def test_label_distribution_loss_shares_a_photo_among_its_labels() -> None:
+def test_label_distribution_loss_gives_each_label_of_a_photo_an_equal_share() -> None:
     output = AFAOutput(torch.randn(2, 3), torch.randn(2, 4, 4, 4), torch.rand(2, 4, 4), torch.randn(2, 3, 2, 2))
     log = output.class_logits.log_softmax(dim=1)
     expected = -(log[0, 0] + (log[1, 1] + log[1, 2]) / 2) / 2

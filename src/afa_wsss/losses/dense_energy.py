@@ -79,10 +79,10 @@ class DenseEnergyLoss(LossTerm):
         super().__init__(weight=weight, first_step=first_step)
         if not 0 < scale <= 1:
             raise UserError(f"need 0 < scale <= 1, got {scale}", arguments=("scale",))
-        if min(sigma_rgb, sigma_xy) <= 0:
+        wrong = [name for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)) if sigma <= 0]
+        if wrong:
             raise UserError(
-                f"need sigma_rgb and sigma_xy above 0, got {sigma_rgb} and {sigma_xy}",
-                arguments=("sigma_rgb", "sigma_xy"),
+                f"need sigma_rgb and sigma_xy above 0, got sigma_rgb={sigma_rgb}, sigma_xy={sigma_xy}", arguments=wrong
             )
         self.scale, self.sigma_rgb, self.sigma_xy = scale, sigma_rgb, sigma_xy
 
