@@ -1,4 +1,4 @@
-"""Random SegFormers of ``transformers``, and their files as the hub has them."""
+"""SegFormers of ``transformers`` with random weights, and their files as on the hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 
 
 def hugging_face(cls: type[PreTrainedModel], backbone: str) -> PreTrainedModel:
-    """A random SegFormer of ``transformers``; norms and biases are not left at 1 and 0, where mix-ups do not show."""
+    """A SegFormer with random weights, norms and biases too: at 1 and 0, swapped tensors would go unnoticed."""
     sizes = MIX_TRANSFORMERS[backbone]
     config = SegformerConfig(hidden_sizes=list(sizes.widths), depths=list(sizes.depths), num_labels=3)
     model = cls(config).eval()
@@ -23,7 +23,7 @@ def hugging_face(cls: type[PreTrainedModel], backbone: str) -> PreTrainedModel:
 
 
 def save_published(model: PreTrainedModel, folder: Path, suffix: str) -> Path:
-    """Writes it under the names that the files of the hub have; ``state_dict()`` has others since transformers 5."""
+    """Saves it with the names that files on the hub have; ``state_dict()`` has others since transformers 5."""
     model.save_pretrained(folder)
     if suffix == "bin":
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")

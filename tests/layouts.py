@@ -1,4 +1,4 @@
-"""Weight files of other projects, their public names written down once more: the inverse of ``weight_layouts``."""
+"""Weight files of other projects, from a second list of their public names: the inverse of ``models.weights.layouts``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 
 
 def layers_of(backbone):
-    """Each stage's and block's tensors of a network of ours, by place."""
+    """Index of each stage, and the indices of its blocks."""
     for stage, depth in enumerate(MIX_TRANSFORMERS[backbone].depths):
         yield stage, range(depth)
 
@@ -79,7 +79,7 @@ def as_mmseg(weights, backbone, root=""):
 
 
 def random_weights(module):
-    """As many different numbers as there are: no two tensors can be exchanged unseen."""
+    """Random values for all tensors, so that no two can be swapped unnoticed."""
     return {name: torch.randn(value.shape) for name, value in module.state_dict().items()}
 
 
@@ -99,4 +99,4 @@ FILES = {
     "mmseg backbone": lambda own: as_mmseg(own, "mit_b0"),
     "mmseg segmentor": lambda own: as_mmseg(own, "mit_b0", "backbone.") | MMSEG_HEADS,
 }
-"""By title of the layout: our backbone's tensors (of ``mit_b0``) as a file of that project has them, heads beside."""
+"""By title of the layout: what turns our tensors of ``mit_b0`` into a file of that project, with its heads."""

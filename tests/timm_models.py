@@ -1,4 +1,4 @@
-"""Names of timm that the tests build."""
+"""Vision transformers of timm that the tests build."""
 
 DEIT = "deit_tiny_patch16_224"
 KINDS = {
@@ -13,4 +13,4 @@ KINDS = {
     "learned rotations of each head": "vit_small_patch16_rope_mixed_224",
     "norms of timm's own": "test_vit4",
 }
-"""One of timm's names for each way in which its transformers differ."""
+"""One model for each way in which timm's transformers differ."""

@@ -1,4 +1,4 @@
-"""Models of timm with feature maps behind AFA: maps and grids at any image size, the blocks on top, training."""
+"""Models of timm with feature maps: maps and grids at any image size, the blocks on top, training."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_blocks_start_as_the_identity_and_are_trained():
     assert not torch.equal(encoder(images).features[-1], plain.features[-1])
 
 
-def test_the_affinity_teaches_queries_and_keys_from_the_first_step():
+def test_the_affinity_gives_gradient_to_queries_and_keys_from_the_first_step():
     encoder = create_timm_features("test_convnext")
     encoder(torch.randn(1, 3, 48, 64)).attention.logits().square().mean().backward()
     inputs = encoder.attention_inputs()
@@ -206,7 +206,7 @@ def test_a_network_is_built_by_name_and_learns():
     assert affinity.shape == (4, 16, 16)
 
 
-def test_plain_vision_transformers_take_their_own_way():
+def test_plain_vision_transformers_have_an_encoder_of_their_own():
     assert isinstance(create_model("deit_tiny_patch16_224", 3, decoder_width=16).encoder, VisionTransformerEncoder)
 
 
