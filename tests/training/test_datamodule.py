@@ -1,12 +1,12 @@
-from __future__ import annotations
+"""Sharding, shuffling and batches."""
 
-from functools import partial
+from __future__ import annotations
 
 import pytest
 from tests.commands import write_small_set
 
 from afa_wsss.data.formats.voc import VOCDataset
-from afa_wsss.data.loading.transforms import TrainTransform
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError
 from afa_wsss.training import datamodule
 from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
@@ -17,16 +17,17 @@ def root(tmp_path_factory):
     return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
-def make(root, **settings):
-    chosen = {"train_split": "train", "val_split": "val", "transform": TrainTransform(32), "num_workers": 0}
-    return AFADataModule(partial(VOCDataset, root), **(chosen | settings))
+def make(root, *, with_masks=True, **settings):
+    chosen = {"train_split": "train", "val_split": "val", "crop_size": 32, "num_workers": 0}
+    opened = {"dataset": VOCDataset, "root": str(root)}
+    return AFADataModule(DataSettings(**(opened | chosen | settings)), with_masks=with_masks)
 
 
 def as_process(monkeypatch, rank, world):
     monkeypatch.setattr(datamodule, "_processes", lambda: (rank, world))
 
 
-def test_crops_are_shuffled_anew_each_epoch_and_alike_for_a_seed():
+def test_crops_are_shuffled_anew_each_epoch_and_equally_for_equal_seeds():
     sampler, twin = (CropSampler(20, batch_size=4, seed=3) for _ in range(2))
     first = list(sampler)
     assert first == list(twin)
@@ -36,7 +37,7 @@ def test_crops_are_shuffled_anew_each_epoch_and_alike_for_a_seed():
     assert {epoch for epoch, _ in sampler} == {1}
 
 
-def test_processes_get_other_photos_and_as_many_of_them(monkeypatch):
+def test_processes_get_different_photos_and_equally_many(monkeypatch):
     dealt = []
     for rank in range(2):
         as_process(monkeypatch, rank, 2)
@@ -65,27 +66,31 @@ def test_training_batches_hold_no_masks_and_validation_batches_do(root):
     assert photos.masks.shape == (2, 48, 48)
 
 
-def test_photos_without_masks_are_welcome_where_none_are_needed(root):
+def test_validation_photos_may_lack_masks_where_none_are_needed(root):
     photos = next(iter(make(root, with_masks=False).val_dataloader()))
     assert photos.masks is None
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"eval_batch_size": 0}, {"num_workers": -1}])
-def test_sizes_below_one_are_refused(root, wrong):
-    with pytest.raises(UserError, match="batch sizes"):
-        make(root, **wrong)
+@pytest.mark.parametrize(("name", "least"), [("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0)])
+def test_batches_and_workers_below_the_least_are_refused(root, name, least):
+    with pytest.raises(UserError, match=f"need {name} of at least {least}, got {least - 1}") as error:
+        make(root, **{name: least - 1})
+    assert error.value.arguments == (name,)
 
 
 def test_a_process_without_a_photo_is_refused(root, monkeypatch):
     as_process(monkeypatch, 0, 6)
-    with pytest.raises(UserError, match=r"5 for 6; lower trainer\.devices"):
+    with pytest.raises(UserError, match="5 for 6; use fewer devices") as error:
         make(root).val_dataloader()
+    assert error.value.arguments == ("devices",)
 
 
 def test_without_splits_there_are_no_classes(root):
     data = make(root, train_split=None, val_split=None)
     assert data.val_dataloader() == []
-    with pytest.raises(UserError, match="train_split"):
+    with pytest.raises(UserError, match="need a split to train on, got none") as error:
         data.train_dataloader()
-    with pytest.raises(UserError, match="got neither"):
+    assert error.value.arguments == ("train_split",)
+    with pytest.raises(UserError, match="got neither") as error:
         _ = data.class_names
+    assert error.value.arguments == ("train_split", "val_split")

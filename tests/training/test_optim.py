@@ -1,11 +1,14 @@
+"""Parameter groups and schedule."""
+
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
 
 
 @pytest.fixture(scope="module")
@@ -13,34 +16,61 @@ def network():
     return create_model("mit_nano", num_classes=2, decoder_width=16)
 
 
-def rates(optimizer):
-    return {group["name"]: group["lr"] for group in optimizer.param_groups}
+def by_name(optimizer, key):
+    return {group["name"]: group[key] for group in optimizer.param_groups}
 
 
 def test_every_parameter_is_in_one_group(network):
-    grouped = [id(parameter) for group in afa_optimizer(network).param_groups for parameter in group["params"]]
+    optimizer = afa_optimizer(network, OptimizerSettings())
+    assert list(by_name(optimizer, "lr")) == ["backbone", "attention_logits", "norms", "heads"]
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
 
 
 def test_rates_are_the_papers(network):
-    optimizer = afa_optimizer(network)
-    found = rates(optimizer)
+    optimizer = afa_optimizer(network, OptimizerSettings())
+    found = by_name(optimizer, "lr")
     assert (found["backbone"], found["heads"], found["norms"]) == pytest.approx((6e-5, 6e-4, 0.0))
-    assert {group["name"]: group["weight_decay"] for group in optimizer.param_groups}["backbone"] == 0.01
+    assert by_name(optimizer, "weight_decay")["backbone"] == 0.01
+
+
+def test_settings_reach_their_groups(network):
+    settings = OptimizerSettings(
+        lr=1e-3, head_lr_factor=5.0, norm_lr_factor=2.0, logits_lr_factor=3.0, weight_decay=0.1, betas=(0.8, 0.9)
+    )
+    optimizer = afa_optimizer(network, settings, others=[nn.Parameter(torch.zeros(2))])
+    rates = {"backbone": 1e-3, "attention_logits": 3e-3, "norms": 2e-3, "heads": 5e-3, "losses": 5e-3}
+    assert by_name(optimizer, "lr") == pytest.approx(rates)
+    decays = {"backbone": 0.1, "attention_logits": 0.1, "norms": 0.0, "heads": 0.1, "losses": 0.0}
+    assert by_name(optimizer, "weight_decay") == decays
+    assert set(by_name(optimizer, "betas").values()) == {(0.8, 0.9)}
 
 
 def test_the_heads_are_all_that_is_not_backbone(network):
-    heads = next(group for group in afa_optimizer(network).param_groups if group["name"] == "heads")
+    heads = by_name(afa_optimizer(network, OptimizerSettings()), "params")["heads"]
     encoder = {id(parameter) for parameter in network.encoder.parameters()}
-    assert not encoder & {id(parameter) for parameter in heads["params"]}
+    assert not encoder & {id(parameter) for parameter in heads}
 
 
-def test_schedule_warms_up_and_then_falls_as_if_from_the_start(network):
-    optimizer = afa_optimizer(network)
-    scheduler = warmup_poly(optimizer, max_steps=100, warmup_steps=10, warmup_lr=6e-6, power=0.9)
+def test_parameters_of_losses_are_a_group_of_their_own(network):
+    own = [nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(3))]
+    optimizer = afa_optimizer(network, OptimizerSettings(weight_decay=0.5), others=iter(own))
+    last = optimizer.param_groups[4]
+    assert (last["name"], last["weight_decay"]) == ("losses", 0.0)
+    assert [id(parameter) for parameter in last["params"]] == [id(parameter) for parameter in own]
+    for parameter in own:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert all((parameter < 1).all() for parameter in own)
+
+
+def test_the_schedule_warms_up_and_then_falls_as_if_from_the_start(network):
+    optimizer = afa_optimizer(network, OptimizerSettings())
+    settings = SchedulerSettings(warmup_steps=10, warmup_lr=6e-6, power=0.9)
+    scheduler = warmup_poly(optimizer, settings, max_steps=100)
     seen = []
     for _ in range(101):
-        seen.append(rates(optimizer)["backbone"])
+        seen.append(by_name(optimizer, "lr")["backbone"])
         optimizer.step()
         scheduler.step()
     assert seen[0] == pytest.approx(6e-6)
@@ -50,13 +80,31 @@ def test_schedule_warms_up_and_then_falls_as_if_from_the_start(network):
     assert seen[100] == 0
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"betas": (0.9,)}, {"betas": (0.9, 1.0)}])
-def test_wrong_settings_are_refused(network, wrong):
-    with pytest.raises(UserError, match="need optimizer"):
-        afa_optimizer(network, **wrong)
+def test_the_end_of_the_schedule_is_that_of_training_unless_set():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    for own, end in ((None, 100), (50, 50)):
+        schedule = warmup_poly(optimizer, SchedulerSettings(max_steps=own, warmup_steps=0), max_steps=100)
+        (factor,) = schedule.lr_lambdas
+        assert factor(end // 2) == pytest.approx(0.5)
+        assert factor(end) == 0
 
 
-def test_a_schedule_needs_steps():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(UserError, match="max_steps"):
-        warmup_poly(optimizer, max_steps=0)
+@pytest.mark.parametrize(
+    ("settings", "message", "argument"),
+    [
+        ({"lr": 0.0}, "need a learning rate above 0, got lr=0.0", "lr"),
+        ({"betas": (0.9,)}, "need two betas of at least 0 and below 1", "betas"),
+        ({"betas": (0.9, 1.0)}, "need two betas of at least 0 and below 1", "betas"),
+    ],
+)
+def test_impossible_settings_of_the_optimizer_name_their_argument(settings, message, argument):
+    with pytest.raises(UserError, match=message) as error:
+        OptimizerSettings(**settings)
+    assert error.value.arguments == (argument,)
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_steps", 0), ("warmup_steps", -1)])
+def test_impossible_settings_of_the_schedule_name_their_argument(name, value):
+    with pytest.raises(UserError, match=f"need {name} of at least") as error:
+        SchedulerSettings(**{name: value})
+    assert error.value.arguments == (name,)

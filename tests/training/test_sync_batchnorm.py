@@ -1,3 +1,5 @@
+"""Batch norm over processes beside batch norm over the whole batch."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,7 +12,7 @@ from torch import nn
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm, SyncBatchNorm2d
 
 SPLIT = 3
-"""Of five images the first process has three, the second two."""
+"""The first process has three of five images, the second two."""
 
 
 def images():
@@ -18,7 +20,7 @@ def images():
 
 
 def use(layer, maps):
-    """Output and gradients of a loss that depends on every value in its own way."""
+    """Output and gradients, for a loss in which each value has a weight of its own."""
     maps = maps.clone().requires_grad_()
     output = layer(maps)
     (output * torch.linspace(-1, 1, output[0].numel()).view_as(output[0])).square().sum().backward()
@@ -33,13 +35,13 @@ def use_a_share(rank: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.ddp
-def test_two_processes_are_one_batch(tmp_path: Path):
+def test_two_processes_share_one_batch(tmp_path: Path):
     first, second = in_two_processes(use_a_share, tmp_path)
     oracle = nn.BatchNorm2d(4)
     whole = use(oracle, images())
     for name in ("output", "maps"):
         torch.testing.assert_close(torch.cat([first[name], second[name]]), whole[name], atol=2e-4, rtol=1e-4)
-    for name in ("weight", "bias"):  # each process has its share; DDP adds them up
+    for name in ("weight", "bias"):  # each process has its share, and DDP adds them up
         torch.testing.assert_close(first[name] + second[name], whole[name], atol=1e-3, rtol=1e-4)
     for found in (first, second):
         torch.testing.assert_close(found["mean"], oracle.running_mean)
