@@ -1,4 +1,4 @@
-"""Weight files of other projects, from a second list of their public names: the inverse of ``models.weights.layouts``."""
+"""Weight files of other projects, from a second list of public names: the inverse of ``models.weights.layouts``."""
 
 from __future__ import annotations
 
