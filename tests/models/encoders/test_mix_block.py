@@ -44,16 +44,17 @@ ATTENTIONS = {
 }
 
 
+@pytest.mark.parametrize("grid", [Grid(6, 8), Grid(5, 7), Grid(2, 9), Grid(11, 3)])
 @pytest.mark.parametrize("read", [False, True])
 @pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS.keys())
-def test_the_block_without_gradient_on_a_cpu_gives_the_same(monkeypatch, attention, read):
+def test_the_block_without_gradient_on_a_cpu_gives_the_same(monkeypatch, attention, read, grid):
     # In double precision, as the sums are in another order. Bands of two rows, so that neighbors are needed.
     monkeypatch.setattr(mix_block_cpu, "_HIDDEN_AT_ONCE", 0)
     monkeypatch.setattr(mix_block_cpu, "_ROWS_AT_ONCE", 2)
     block = MixBlock(16, attention(), 64, drop_path=0.5).eval().double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.3)
-    tokens, grid = torch.randn(3, 6 * 8, 16, dtype=torch.float64), Grid(6, 8)
+    tokens = torch.randn(3, grid.height * grid.width, 16, dtype=torch.float64)
     wanted, wanted_attention = block.plain(tokens, grid, read=read)
     with torch.no_grad():
         found, found_attention = mix_block_cpu.forward(block, tokens, grid, read=read)
