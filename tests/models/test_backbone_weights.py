@@ -120,8 +120,7 @@ def test_affinity_heads_come_with_the_backbone_of_an_afa_network(tmp_path) -> No
     save_file(trained.state_dict(), tmp_path / "ours.safetensors")
     torch.save(reference_weights(), tmp_path / "official.pth")
     for name, source in (("ours.safetensors", trained), ("official.pth", reference_network())):
-        model = create_model("mit_b0", 5)
-        load_backbone(model.encoder, str(tmp_path / name), affinity_head=model.affinity_head)
+        model = create_model("mit_b0", 5, pretrained=str(tmp_path / name))
         wanted = source.affinity_head.state_dict()
         assert all(torch.equal(value, wanted[key]) for key, value in model.affinity_head.state_dict().items())
 

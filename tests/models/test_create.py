@@ -63,5 +63,5 @@ def test_an_official_checkpoint_of_other_classes_is_refused(tmp_path) -> None:
     with pytest.raises(
         UserError, match=r"need an official AFA checkpoint of the data's 3 classes, .* has 20"
     ) as caught:
-        create_model("mit_b0", 3, pretrained=str(tmp_path / "official.pth"))
+        build_model(ModelSettings(backbone="mit_b0", pretrained=str(tmp_path / "official.pth")), 3)
     assert caught.value.arguments == ("pretrained",)

@@ -29,7 +29,8 @@ def create_model(
     Args:
         backbone: Its name, or a callable that makes an ``Encoder``; see ``ModelSettings``.
         num_classes: Foreground classes.
-        pretrained: Weights to start from, see ``ModelSettings``; None for random weights.
+        pretrained: Weights of the backbone, see ``ModelSettings``; None for random weights. With the backbone of an AFA
+            network, of any classes, comes its affinity head.
         settings: Other fields of ``ModelSettings``.
 
     Raises:
@@ -45,7 +46,12 @@ def create_model(
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise UserError(f"need settings of {', '.join(known)}; got {', '.join(unknown)}", arguments=unknown)
-    return build_model(ModelSettings(backbone=backbone, pretrained=pretrained, **settings), num_classes)
+    chosen = ModelSettings(backbone=backbone, pretrained=pretrained, **settings)
+    network = build_model(chosen, num_classes, pretrained=False)
+    if pretrained is not None:
+        with about("pretrained"):
+            load_backbone(network.encoder, pretrained, affinity_head=network.affinity_head)
+    return network
 
 
 def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool = True) -> AFA:
