@@ -255,7 +255,7 @@ def test_an_official_checkpoint_is_loaded_whole(official):
 @pytest.mark.parametrize(
     ("words", "classes", "message"),
     [
-        (["model=mit_b0"], 5, "need an official AFA checkpoint of the data's 5 classes, .* has 20; give other data"),
+        (["model=mit_b0"], 5, "need an official AFA checkpoint of the data's 5 classes, .* has 20; use other data"),
         (["model=mit_b1"], 20, r"\(layout: official AFA checkpoint, mit_b0\) does not: .* of another shape"),
     ],
 )
