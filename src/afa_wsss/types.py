@@ -23,20 +23,22 @@ class Batch(NamedTuple):
         image_labels: Multi-hot, 1 where the class is somewhere in the photo.
         boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop, half open; the rest is padding.
         names: Names of the photos, without folder or suffix.
-        masks: Target classes, background 0, 255 ignored; None in training and where a data set has none.
+        masks: Target classes at full size, background 0, 255 ignored; None in training and where a data set has none.
         most_classes: Largest number of classes in one photo, None if not counted. A Python int: reading it causes no
             device sync.
         full_frames: Whether every photo is known to fill its frame, without padding. A Python bool: reading it causes
             no device sync.
+        full_sizes: Height and width of each photo on disk where any of them was shrunk; None where none was.
     """
 
     images: UInt8[Tensor, "b 3 H W"]
     image_labels: Float[Tensor, "b k"]
     boxes: Int[Tensor, "b 4"]
     names: tuple[str, ...]
-    masks: UInt8[Tensor, "b H W"] | None = None
+    masks: UInt8[Tensor, "b _ _"] | None = None
     most_classes: int | None = None
     full_frames: bool = False
+    full_sizes: tuple[tuple[int, int], ...] | None = None
 
 
 class AFAOutput(NamedTuple):

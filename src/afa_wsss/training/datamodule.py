@@ -107,9 +107,9 @@ class AFADataModule(lightning.LightningDataModule):
         self.train_set = self.val_set = None
         if settings.train_split is not None:
             opened = _checked(settings, "train", with_masks=False)
-            self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed)
+            self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed, max_side=settings.max_side)
         if settings.val_split is not None:
-            self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks))
+            self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks), max_side=settings.max_side)
 
     @property
     def dataset(self) -> SegmentationDataset:

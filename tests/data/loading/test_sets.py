@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from afa_wsss.data.formats.voc import VOCDataset
 from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
 from afa_wsss.data.loading.settings import CropSettings
+from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform
 from afa_wsss.errors import UserError
 
@@ -95,6 +96,36 @@ def test_whole_photos_are_padded_to_the_largest_of_the_batch() -> None:
 
 def test_batch_without_masks() -> None:
     assert collate([EvalSet(Noise(with_masks=False))[0]]).masks is None
+
+
+def test_large_photos_are_shrunk_and_their_masks_are_not() -> None:
+    dataset = EvalSet(Noise(), max_side=32)
+    item, sample = dataset[0], Noise().sample(0)
+    assert item.image.shape == (19, 32, 3)
+    assert item.full_size == (30, 50)
+    np.testing.assert_array_equal(item.mask, sample.mask)
+    batch = collate([dataset[0], dataset[5]])
+    assert batch.images.shape == (2, 3, 25, 32)
+    assert batch.full_sizes == ((30, 50), (35, 45))
+    assert batch.masks is not None
+    for row, index in enumerate((0, 5)):
+        mask = Noise().sample(index).mask
+        assert mask is not None
+        np.testing.assert_array_equal(batch.masks[row, : mask.shape[0], : mask.shape[1]].numpy(), mask)
+
+
+def test_photos_within_the_limit_stay_as_they_are() -> None:
+    batch = collate([EvalSet(Noise(), max_side=50)[index] for index in range(2)])
+    assert batch.full_sizes is None
+    assert torch.equal(batch.images, collate([EvalSet(Noise())[index] for index in range(2)]).images)
+
+
+def test_crops_are_cut_from_the_shrunk_photo() -> None:
+    transform = TrainTransform(CropSettings(64, scale=(1.0, 1.0), mirror=0.0))
+    crop = TrainSet(Noise(), transform, seed=0, max_side=40)[0, 0]
+    y0, y1, x0, x1 = crop.box
+    assert (y1 - y0, x1 - x0) == (24, 40)
+    np.testing.assert_array_equal(crop.image[y0:y1, x0:x1], shrunk(Noise().sample(0).image, 40))
 
 
 @pytest.mark.data

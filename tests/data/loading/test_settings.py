@@ -25,6 +25,7 @@ from afa_wsss.errors import UserError
         ({"batch_size": 0}, "need batch_size of at least 1, got 0"),
         ({"eval_batch_size": 0}, "need eval_batch_size of at least 1, got 0"),
         ({"num_workers": -1}, "need num_workers of at least 0, got -1"),
+        ({"max_side": 16}, "need max_side of at least 32, got 16"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from torch.utils.data import Dataset
 
 from afa_wsss.data.base import Mask, Photo, SegmentationDataset
+from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.data.loading.transforms import PADDING, Box, TrainTransform
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX, Batch
@@ -25,7 +26,8 @@ class Item(NamedTuple):
         image_labels: (k,) multi-hot.
         box: Where the photo is in ``image``; the rest is padding.
         name: The photo's name.
-        mask: (H, W) class ids; None in training and where there is no mask.
+        mask: (H, W) class ids at full size; None in training and where there is no mask.
+        full_size: Height and width of the photo before it was shrunk; None where it was not.
     """
 
     image: Photo
@@ -33,25 +35,29 @@ class Item(NamedTuple):
     box: Box
     name: str
     mask: Mask | None
+    full_size: tuple[int, int] | None = None
 
 
 class TrainSet(Dataset[Item]):
     """Random crops without masks. A crop depends on seed, epoch and index alone, not on the process or the run."""
 
-    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int) -> None:
+    def __init__(
+        self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int, max_side: int | None = None
+    ) -> None:
         """Wraps a split.
 
         Args:
             dataset: Where the photos are from.
             transform: Makes the crops.
             seed: At least 0.
+            max_side: Longest side that photos are shrunk to before they are cropped; None to shrink none.
 
         Raises:
             UserError: For a seed below 0.
         """
         if seed < 0:
             raise UserError(f"need seed of at least 0, got {seed}", arguments=("seed",))
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.dataset, self.transform, self.seed, self.max_side = dataset, transform, seed, max_side
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -62,16 +68,16 @@ class TrainSet(Dataset[Item]):
         epoch, index = key
         sample = self.dataset.sample(index)
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
-        crop, box = self.transform(sample.image, seed)
+        crop, box = self.transform(shrunk(sample.image, self.max_side), seed)
         return Item(crop, sample.image_labels, box, sample.name, None)
 
 
 class EvalSet(Dataset[Item]):
-    """Whole photos, with their masks where the data set has them."""
+    """Whole photos, with their masks at full size where the data set has them."""
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        """Wraps a split."""
-        self.dataset = dataset
+    def __init__(self, dataset: SegmentationDataset, *, max_side: int | None = None) -> None:
+        """Wraps a split; photos are shrunk to a longest side of ``max_side``, None to shrink none."""
+        self.dataset, self.max_side = dataset, max_side
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -80,28 +86,28 @@ class EvalSet(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         """One whole photo."""
         sample = self.dataset.sample(index)
-        height, width = sample.image.shape[:2]
-        return Item(sample.image, sample.image_labels, (0, height, 0, width), sample.name, sample.mask)
+        image = shrunk(sample.image, self.max_side)
+        height, width = image.shape[:2]
+        full_height, full_width = sample.image.shape[:2]
+        full_size = None if (full_height, full_width) == (height, width) else (full_height, full_width)
+        return Item(image, sample.image_labels, (0, height, 0, width), sample.name, sample.mask, full_size)
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stacks items, each at the top left of a frame as large as the largest; the rest is padding.
 
-    Masks are stacked where every item has one, and padded with 255.
+    Masks are stacked in the same way where every item has one, at full size, and padded with 255.
     """
     height, width = (max(item.image.shape[axis] for item in items) for axis in (0, 1))
     images = np.empty((len(items), 3, height, width), dtype=np.uint8)
-    masks = None
-    if all(item.mask is not None for item in items):
-        masks = np.full((len(items), height, width), IGNORE_INDEX, dtype=np.uint8)
     for row, item in enumerate(items):
         h, w = item.image.shape[:2]
         for channel, (plane, padding) in enumerate(zip(cv2.split(item.image), PADDING, strict=True)):
             images[row, channel, :h, :w] = plane
             images[row, channel, h:] = padding
             images[row, channel, :h, w:] = padding
-        if masks is not None and item.mask is not None:
-            masks[row, :h, :w] = item.mask
+    masks = _stacked_masks([item.mask for item in items])
+    shrunk_ones = any(item.full_size is not None for item in items)
     return Batch(
         images=torch.from_numpy(images),
         image_labels=torch.from_numpy(np.stack([item.image_labels for item in items])),
@@ -110,4 +116,20 @@ def collate(items: Sequence[Item]) -> Batch:
         masks=None if masks is None else torch.from_numpy(masks),
         most_classes=max(int(item.image_labels.sum()) for item in items),
         full_frames=all(item.box == (0, height, 0, width) for item in items),
+        full_sizes=tuple(_full_size(item) for item in items) if shrunk_ones else None,
     )
+
+
+def _full_size(item: Item) -> tuple[int, int]:
+    return item.full_size or (item.image.shape[0], item.image.shape[1])
+
+
+def _stacked_masks(masks: Sequence[UInt8[np.ndarray, "_ _"] | None]) -> UInt8[np.ndarray, "b h w"] | None:
+    known = [mask for mask in masks if mask is not None]
+    if len(known) < len(masks):
+        return None
+    height, width = (max(mask.shape[axis] for mask in known) for axis in (0, 1))
+    stacked = np.full((len(known), height, width), IGNORE_INDEX, dtype=np.uint8)
+    for row, mask in enumerate(known):
+        stacked[row, : mask.shape[0], : mask.shape[1]] = mask
+    return stacked

@@ -62,8 +62,10 @@ class DataSettings(CropSettings):
         train_split: Split to train on; None where nothing is trained.
         val_split: Split to validate on; None where nothing is validated.
         batch_size: Crops per training step and process.
-        eval_batch_size: Photos per validation step; they are padded to the largest.
+        eval_batch_size: Photos per validation step. Those of one size share a pass, so no score depends on it.
         num_workers: Number of loader processes; 0 loads in the main process.
+        max_side: Longest side in pixels, at least 32, that a photo is shrunk to where it is larger: for crops,
+            validation, labels and predictions. Masks and scores are those of the full size. None to shrink none.
 
     Raises:
         UserError: For a value out of range.
@@ -77,6 +79,7 @@ class DataSettings(CropSettings):
     batch_size: int = 8
     eval_batch_size: int = 1
     num_workers: int = 4
+    max_side: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -85,6 +88,8 @@ class DataSettings(CropSettings):
             value = getattr(self, name)
             if value < least:
                 raise UserError(f"need {name} of at least {least}, got {value}", arguments=(name,))
+        if self.max_side is not None and self.max_side < MIN_CROP:
+            raise UserError(f"need max_side of at least {MIN_CROP}, got {self.max_side}", arguments=("max_side",))
 
     def check_root(self) -> None:
         """Checks that there is a data set, and a root unless it takes none.
