@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.imagined_gpu import imagined_gpu
 from tests.two_processes import in_two_processes
 from torch import Tensor
 
-from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores, iou_of
+from afa_wsss.evaluation.image_labels import ImageLabelScores
+from afa_wsss.evaluation.label_shares import LabelShares
+from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores, iou_of
 from afa_wsss.types import IGNORE_INDEX
 
 CLASSES = 4
@@ -47,7 +50,7 @@ def test_segmentation_scores_are_those_of_the_definition(labels):
     assert found.pixel_accuracy.item() == pytest.approx(accuracy.item(), rel=1e-5)
 
 
-def test_a_class_that_neither_predictions_nor_targets_have_is_left_out():
+def test_a_class_without_a_held_out_pixel_is_left_out():
     scores = SegmentationScores(CLASSES)
     scores.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 255]]]))
     found = scores.compute()
@@ -56,10 +59,12 @@ def test_a_class_that_neither_predictions_nor_targets_have_is_left_out():
     assert found.miou.item() == 100.0
 
 
-def test_a_class_that_is_only_predicted_has_an_iou_of_zero():
+def test_pixels_given_to_a_class_that_is_left_out_count_against_their_own_class():
     scores = SegmentationScores(CLASSES)
     scores.update(torch.tensor([[[0, 3]]]), torch.tensor([[[0, 0]]]))
-    assert scores.compute().iou.nan_to_num(-1).tolist() == [50.0, -1.0, -1.0, 0.0]
+    found = scores.compute()
+    assert found.iou.nan_to_num(-1).tolist() == [50.0, -1.0, -1.0, -1.0]
+    assert found.miou.item() == 50.0
 
 
 def test_reset_forgets(labels):
@@ -106,36 +111,113 @@ def test_background_sweep_memory_does_not_grow():
     assert sweep.counts.sum() == 3 * 2 * 25
 
 
-def test_multi_label_scores_are_those_of_the_definition():
-    logits, image_labels = torch.randn(40, 3), (torch.rand(40, 3) < 0.4).float()
-    scores = MultiLabelScores(3)
+def f1_of(predicted: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The definition, in percent, of each column."""
+    hits, both = (predicted & wanted).sum(axis=0), predicted.sum(axis=0) + wanted.sum(axis=0)
+    return 100 * np.where(both > 0, 2 * hits / np.maximum(both, 1), 0)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_image_label_scores_are_those_of_the_definition(classes):
+    logits, image_labels = torch.randn(40, classes), (torch.rand(40, classes) < 0.4).float()
+    scores = ImageLabelScores(classes)
     scores.update(logits[:10], image_labels[:10])
     scores.update(logits[10:], image_labels[10:])
     found = scores.compute()
     predicted, wanted = (logits > 0).numpy(), image_labels.bool().numpy()
-    f1 = [2 * (p & t).sum() / (p.sum() + t.sum()) for p, t in zip(predicted.T, wanted.T, strict=True)]
-    assert found["class_f1"].item() == pytest.approx(100 * np.mean(f1), rel=1e-5)
-    assert found["class_accuracy"].item() == pytest.approx(100 * (predicted == wanted).mean(), rel=1e-5)
+    hits = (predicted & wanted).sum(axis=0)
+    np.testing.assert_allclose(found.class_f1, f1_of(predicted, wanted), rtol=1e-5)
+    np.testing.assert_allclose(found.class_precision, 100 * hits / predicted.sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found.class_recall, 100 * hits / wanted.sum(axis=0), rtol=1e-5)
+    assert found.f1.item() == pytest.approx(f1_of(predicted, wanted).mean(), rel=1e-5)
+    assert found.accuracy.item() == pytest.approx(100 * (predicted == wanted).mean(), rel=1e-5)
+    assert found.photos.view(-1).tolist() == wanted.sum(axis=0).tolist()
     scores.reset()
-    scores.update(torch.ones(1, 3), torch.ones(1, 3))
-    assert scores.compute() == {"class_f1": 100, "class_accuracy": 100}
+    scores.update(torch.ones(1, classes), torch.ones(1, classes))
+    assert scores.compute().f1 == scores.compute().accuracy == 100
 
 
-def test_multi_label_scores_of_photos_without_labels_are_empty():
-    scores = MultiLabelScores(3)
+def test_the_best_threshold_is_that_of_trying_all():
+    logits, image_labels = torch.randn(60, 3), (torch.rand(60, 3) < 0.4).float()
+    scores = ImageLabelScores(3)
+    scores.update(logits, image_labels)
+    found = scores.compute()
+    tried = np.arange(1, 100, dtype=np.float32) / 100
+    by_hand = np.stack([f1_of((logits.sigmoid() >= t).numpy(), image_labels.bool().numpy()) for t in tried])
+    np.testing.assert_allclose(found.class_best_f1, by_hand.max(axis=0), rtol=1e-5)
+    for column, threshold in enumerate(found.class_threshold.tolist()):
+        assert by_hand[round(threshold * 100) - 1, column] == pytest.approx(by_hand[:, column].max())
+
+
+def test_of_equally_good_thresholds_the_one_closest_to_a_half_is_taken():
+    scores = ImageLabelScores(2)
+    scores.update(torch.tensor([[3.0, -1.5], [-3.0, -3.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+    assert scores.compute().class_threshold.tolist() == pytest.approx([0.5, 0.18])
+
+
+def test_classes_that_no_photo_has_are_left_out():
+    scores = ImageLabelScores(3)
+    scores.update(torch.tensor([[2.0, 3.0, -1.0], [-2.0, 3.0, -1.0]]), torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
+    found = scores.compute()
+    assert found.f1 == 100
+    assert found.photos.tolist() == [1, 0, 0]
+    for values in (found.class_f1, found.class_precision, found.class_recall, found.class_threshold):
+        assert values.isnan().tolist() == [False, True, True]
+    assert found.accuracy.item() == pytest.approx(100 * 4 / 6)
+
+
+def test_photos_without_any_label_have_no_image_label_scores():
+    scores = ImageLabelScores(3)
     scores.update(torch.randn(4, 3), torch.zeros(4, 3))
-    assert scores.compute() == {}
+    assert scores.compute() is None
+
+
+def test_label_shares_are_those_of_counting_inside_the_photos():
+    labels = torch.tensor([0, 1, 2, IGNORE_INDEX], dtype=torch.uint8)[torch.randint(0, 4, (3, 20, 30))]
+    boxes = torch.tensor([[0, 20, 0, 30], [3, 9, 5, 30], [0, 1, 0, 1]])
+    shares = LabelShares(2)
+    for one, box in zip(labels, boxes, strict=True):
+        shares.update(one[None], box[None])
+    inside = np.concatenate([one[a:b, c:d].ravel() for one, (a, b, c, d) in zip(labels.numpy(), boxes, strict=True)])
+    found = shares.compute()
+    by_hand = [100 * (inside == value).mean() for value in (0, 1, 2, IGNORE_INDEX)]
+    assert [found.background, *found.classes, found.unknown] == pytest.approx(by_hand, rel=1e-5)
+    assert found.foreground.item() == pytest.approx(by_hand[1] + by_hand[2], rel=1e-5)
+
+
+def test_label_shares_of_a_large_photo_are_close():
+    labels = torch.zeros(1, 700, 515, dtype=torch.uint8)
+    labels[:, 100:400, 50:300] = 1
+    shares = LabelShares(1)
+    shares.update(labels, torch.tensor([[0, 600, 0, 515]]))
+    assert shares.compute().foreground.item() == pytest.approx(100 * 300 * 250 / (600 * 515), abs=0.3)
+
+
+def test_label_shares_wait_for_no_gpu():
+    shares = LabelShares(2)
+    with imagined_gpu() as move:
+        move(shares).update(
+            move(torch.zeros(2, 8, 8, dtype=torch.uint8)), move(torch.tensor([[0, 8, 0, 8], [0, 4, 0, 4]]))
+        )
 
 
 def scores_of(cam: Tensor, image_labels: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Every score of a few photos, summed over all processes."""
-    segmentation, sweep, labels = SegmentationScores(CLASSES), BackgroundSweep(CLASSES), MultiLabelScores(CLASSES - 1)
+    segmentation, sweep, labels = SegmentationScores(CLASSES), BackgroundSweep(CLASSES), ImageLabelScores(CLASSES - 1)
+    shares = LabelShares(CLASSES - 1)
     preds = cam.argmax(dim=1)
     segmentation.update(preds, target)
     sweep.update(cam, image_labels, target)
     labels.update(cam.mean(dim=(2, 3)) - 0.5, image_labels)
-    found = segmentation.compute()
-    return {"miou": found.miou, "iou": found.iou, "sweep": sweep.compute().curve, **labels.compute()}
+    shares.update(preds, torch.tensor([[0, 6, 0, 5]]).expand(len(preds), 4))
+    found, branch = segmentation.compute(), labels.compute()._asdict()
+    return {
+        "miou": found.miou,
+        "iou": found.iou,
+        "sweep": sweep.compute().curve,
+        **branch,
+        **shares.compute()._asdict(),
+    }
 
 
 def score_a_share(rank: int, photos: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:

@@ -202,16 +202,24 @@ def test_each_validation_starts_anew(module, batch, logged):
         module.on_validation_epoch_end()
         first = logged.copy()
     assert first == logged
-    metrics = (*module.scores.labels.values(), *module.scores.sweeps.values(), module.scores.image_labels)
+    scores = module.scores
+    metrics = (*scores.labels.values(), *scores.sweeps.values(), *scores.shares.values(), scores.image_labels)
     assert all(not metric.update_called for metric in metrics)
 
 
-def test_without_masks_the_class_branch_alone_is_scored(module, batch, logged):
+def test_without_masks_nothing_is_scored_but_image_labels_and_shares_of_pixels(module, batch, logged):
     module.eval()
     with torch.no_grad():
         module.validation_step(batch._replace(masks=None), 0)
     module.on_validation_epoch_end()
-    assert set(logged) == {"val/class_f1", "val/class_accuracy"}
+    by_class = [f"val/class_{what}/{{}}" for what in ("photos", "f1", "precision", "recall", "threshold", "best_f1")]
+    stages = (*STAGES, "segmentation")
+    shares = [f"val/labels/{stage}/{what}" for stage in stages for what in ("foreground", "background", "unknown")]
+    by_class += [f"val/labels/{stage}/class/{{}}" for stage in ("pseudo_label", "segmentation")]
+    each = [key.format(name) for key in by_class for name in NAMES]
+    assert set(logged) == {"val/class_f1", "val/class_accuracy", *each, *shares}
+    for stage in stages:
+        assert sum(logged[f"val/labels/{stage}/{what}"] for what in ("foreground", "background")) == pytest.approx(100)
 
 
 def test_the_losses_see_photos_and_boxes(module, batch, logged, monkeypatch):

@@ -1,4 +1,4 @@
-"""Metrics of torchmetrics' kind: summed over batches and processes, in memory that does not grow with the data."""
+"""Metrics of labels that have masks to compare with, in memory that does not grow with the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassConfusionMatrix, MultilabelF1Score
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from afa_wsss.types import IGNORE_INDEX
 
@@ -18,7 +18,8 @@ class SegmentationResult(NamedTuple):
 
     Attributes:
         miou: Mean of ``iou`` over the classes that are not NaN.
-        iou: Intersection over union of each class, NaN for a class that neither predictions nor targets have.
+        iou: Intersection over union of each class, NaN for a class that no target has. Pixels wrongly given to such a
+            class still count against the classes that they belong to.
         pixel_accuracy: Share of pixels whose class is right.
     """
 
@@ -42,11 +43,12 @@ class BackgroundResult(NamedTuple):
 
 
 def iou_of(confusion: Shaped[Tensor, "... c c"]) -> Float[Tensor, "... c"]:
-    """Intersection over union of each class in percent, NaN where the union is empty; rows are targets."""
+    """Intersection over union of each class in percent, NaN where no target has the class; rows are targets."""
     confusion = confusion.double()
     hits = confusion.diagonal(dim1=-2, dim2=-1)
-    union = confusion.sum(dim=-1) + confusion.sum(dim=-2) - hits
-    return torch.where(union > 0, 100 * hits / union, torch.nan).float()
+    targets = confusion.sum(dim=-1)
+    union = targets + confusion.sum(dim=-2) - hits
+    return torch.where(targets > 0, 100 * hits / union, torch.nan).float()
 
 
 class SegmentationScores(MulticlassConfusionMatrix):
@@ -56,7 +58,7 @@ class SegmentationScores(MulticlassConfusionMatrix):
         >>> scores = SegmentationScores(2)
         >>> scores.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]))
         >>> scores.compute().iou.tolist()
-        [50.0, 0.0]
+        [50.0, nan]
     """
 
     def __init__(self, classes: int) -> None:
@@ -132,51 +134,3 @@ class BackgroundSweep(Metric):
         curve = iou_of(confusion).nanmean(dim=-1)
         best = curve.argmax()
         return BackgroundResult((best + 1) / self.bins, curve[best], curve)
-
-
-class MultiLabelScores(Metric):
-    """Scores of the class branch: F1 averaged over classes, and the share of right image labels.
-
-    Example:
-        >>> scores = MultiLabelScores(2)
-        >>> scores.update(torch.tensor([[3.0, -1.0], [2.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
-        >>> {name: score.item() for name, score in scores.compute().items()}
-        {'class_f1': 50.0, 'class_accuracy': 75.0}
-    """
-
-    full_state_update = False
-    correct: Tensor
-    total: Tensor
-    present: Tensor
-
-    def __init__(self, classes: int, **settings: Any) -> None:
-        """``classes`` is the number of foreground classes."""
-        super().__init__(**settings)
-        self.f1 = MultilabelF1Score(num_labels=classes, average="macro", validate_args=False)
-        self.add_state("correct", default=torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("present", default=torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, preds: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> None:
-        """Adds a batch.
-
-        Args:
-            preds: Class logits; a class is predicted where its logit is above 0.
-            target: Multi-hot image labels.
-        """
-        predicted = preds > 0
-        self.f1.update(predicted.long(), target.long())
-        self.correct += (predicted == target.bool()).sum()
-        self.total += target.numel()
-        self.present += target.bool().sum()
-
-    def compute(self) -> dict[str, Tensor]:
-        """``class_f1`` and ``class_accuracy`` in percent; empty where no photo has labels, as in VOC's ``test``."""
-        if not self.present:
-            return {}
-        return {"class_f1": 100 * self.f1.compute(), "class_accuracy": 100 * self.correct / self.total.clamp(min=1)}
-
-    def reset(self) -> None:
-        """Forgets all batches."""
-        super().reset()
-        self.f1.reset()

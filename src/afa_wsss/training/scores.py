@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
-from afa_wsss.evaluation.metrics import BackgroundSweep, MultiLabelScores, SegmentationScores
+from afa_wsss.evaluation.image_labels import ImageLabelScores
+from afa_wsss.evaluation.label_shares import LabelShareResult, LabelShares
+from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
 
@@ -18,6 +20,8 @@ BRANCH, REFINED_BRANCH = "segmentation", "crf"
 
 class ValidationScores(nn.Module):
     """Metrics of every stage that is seen, and of the class branch; in percent.
+
+    Without masks the class branch is scored, and how much of the photos the labels of each stage call what.
 
     Attributes:
         stages: Names of the label maker's stages and of the branch, in the order of the method.
@@ -31,7 +35,8 @@ class ValidationScores(nn.Module):
         self.stages: tuple[str, ...] = ()
         self.labels = nn.ModuleDict()
         self.sweeps = nn.ModuleDict()
-        self.image_labels = MultiLabelScores(len(self.class_names))
+        self.shares = nn.ModuleDict()
+        self.image_labels = ImageLabelScores(len(self.class_names))
 
     def update(
         self,
@@ -40,7 +45,7 @@ class ValidationScores(nn.Module):
         class_logits: Float[Tensor, "b k"],
         batch: Batch,
     ) -> None:
-        """Adds a batch; without masks the class branch alone is scored.
+        """Adds a batch; without masks nothing is compared with a target but the image labels.
 
         Raises:
             UserError: For a stage of the label maker with a name of the segmentation branch's.
@@ -51,6 +56,8 @@ class ValidationScores(nn.Module):
         self.image_labels.update(class_logits, batch.image_labels)
         shown = {**stages, **branch}
         self.stages = tuple(shown)
+        for name, found in shown.items():
+            self._shares_of(name, like=found.labels).update(found.labels, batch.boxes)
         if batch.masks is None:
             return
         inside = box_mask(batch.boxes, *batch.masks.shape[-2:])
@@ -73,9 +80,15 @@ class ValidationScores(nn.Module):
         metric: BackgroundSweep = self.sweeps[name]  # type: ignore[assignment]  # torch types no values
         return metric
 
+    def _shares_of(self, name: str, *, like: Tensor) -> LabelShares:
+        if name not in self.shares:
+            self.shares[name] = LabelShares(len(self.class_names)).to(like.device)
+        metric: LabelShares = self.shares[name]  # type: ignore[assignment]  # torch types no values
+        return metric
+
     def compute(self) -> dict[str, Tensor]:
         """``val/miou`` of the branch, ``val/<stage>_miou`` of the others, ``val/iou/<class>``, ``val/class_f1``, ..."""
-        scores = {f"val/{name}": value for name, value in self.image_labels.compute().items()}
+        scores = self._image_label_scores() | self._label_shares()
         labels, sweeps = dict(self.labels.items()), dict(self.sweeps.items())
         for name in self.stages:
             metric, sweep = labels.get(name), sweeps.get(name)
@@ -86,6 +99,28 @@ class ValidationScores(nn.Module):
                 scores |= {f"val/{name}_best_miou": best.miou, f"val/{name}_best_background": best.background}
         return scores
 
+    def _image_label_scores(self) -> dict[str, Tensor]:
+        """Scores of the class branch; NaN for a class that no held-out photo has, which no mean counts."""
+        found = self.image_labels.compute()
+        if found is None:
+            return {}
+        scores = {"val/class_f1": found.f1, "val/class_accuracy": found.accuracy}
+        for what in ("photos", "f1", "precision", "recall", "threshold", "best_f1"):
+            values = (found.photos.float() if what == "photos" else getattr(found, f"class_{what}")).view(-1)
+            scores |= {f"val/class_{what}/{name}": value for name, value in zip(self.class_names, values, strict=True)}
+        return scores
+
+    def _label_shares(self) -> dict[str, Tensor]:
+        """Shares of the pixels after each stage; by class for the label maker's last stage and the branch."""
+        made = [name for name in self.stages if name not in (BRANCH, REFINED_BRANCH)]
+        scores = {}
+        for name in self.stages:
+            metric = dict(self.shares.items())[name]
+            if isinstance(metric, LabelShares):
+                classes = self.class_names if name in (*made[-1:], BRANCH) else ()
+                scores |= named_shares(f"val/labels/{name}", metric.compute(), classes)
+        return scores
+
     def _branch_scores(self, metric: SegmentationScores) -> dict[str, Tensor]:
         found = metric.compute()
         names = ("background", *self.class_names)
@@ -94,5 +129,12 @@ class ValidationScores(nn.Module):
 
     def reset(self) -> None:
         """Starts anew."""
-        for metric in (*self.labels.values(), *self.sweeps.values(), self.image_labels):
+        for metric in (*self.labels.values(), *self.sweeps.values(), *self.shares.values(), self.image_labels):
             metric.reset()  # type: ignore[operator]  # torch types no values
+
+
+def named_shares(prefix: str, shares: LabelShareResult, class_names: Sequence[str]) -> dict[str, Tensor]:
+    """``<prefix>/foreground``, ``background`` and ``unknown``, and ``<prefix>/class/<class>`` of the names given."""
+    scores = {f"{prefix}/{what}": getattr(shares, what) for what in ("foreground", "background", "unknown")}
+    by_class = zip(class_names, shares.classes.view(-1) if class_names else (), strict=True)
+    return scores | {f"{prefix}/class/{name}": share for name, share in by_class}

@@ -1,0 +1,75 @@
+"""How much of the photos labels call foreground, background and unknown, counted without waiting for the device."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torchmetrics import Metric
+
+from afa_wsss.ops.pseudo_label import box_mask
+from afa_wsss.types import IGNORE_INDEX
+
+FINEST = 128
+"""Rows and columns beyond twice this many are thinned out before counting: shares of large photos need no more."""
+
+
+class LabelShareResult(NamedTuple):
+    """Shares in percent of the photos' pixels, padding left out; foreground, background and unknown sum to 100.
+
+    torchmetrics makes the values of a single class scalars.
+
+    Attributes:
+        foreground: Pixels of any foreground class.
+        background: Pixels of the background.
+        unknown: Pixels without a label, 255.
+        classes: Pixels of each foreground class.
+    """
+
+    foreground: Float[Tensor, ""]
+    background: Float[Tensor, ""]
+    unknown: Float[Tensor, ""]
+    classes: Float[Tensor, " k"]
+
+
+class LabelShares(Metric):
+    """Shares of the pixels that labels give to each class, summed over batches and processes.
+
+    ``update`` reads no value: it may run in every training step.
+
+    Example:
+        >>> shares = LabelShares(2)
+        >>> labels = torch.tensor([[[0, 1], [1, 255]]], dtype=torch.uint8)
+        >>> shares.update(labels, torch.tensor([[0, 2, 0, 2]]))
+        >>> found = shares.compute()
+        >>> found.foreground.item(), found.background.item(), found.unknown.item(), found.classes.tolist()
+        (50.0, 25.0, 25.0, [50.0, 0.0])
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, classes: int, **settings: Any) -> None:
+        """``classes`` is the number of foreground classes."""
+        super().__init__(**settings)
+        self.register_buffer("values", torch.tensor([*range(classes + 1), IGNORE_INDEX]), persistent=False)
+        self.add_state("counts", default=torch.zeros(classes + 2, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"], boxes: Int[Tensor, "b 4"]) -> None:
+        """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one is counted.
+
+        Args:
+            labels: Background 0, 255 unknown.
+            boxes: ``(y0, y1, x0, x1)`` of the photos; pixels outside are not counted.
+        """
+        height, width = labels.shape[-2:]
+        step = (slice(None), slice(None, None, max(1, height // FINEST)), slice(None, None, max(1, width // FINEST)))
+        inside, thinned = box_mask(boxes, height, width)[step], labels[step]
+        self.counts += ((thinned[..., None] == self.values) & inside[..., None]).sum(dim=(0, 1, 2))
+
+    def compute(self) -> LabelShareResult:
+        """Shares over all batches; NaN where nothing was counted."""
+        shares = (100 * self.counts.double() / self.counts.sum()).float()
+        return LabelShareResult(shares[1:-1].sum(), shares[0], shares[-1], shares[1:-1])
