@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from afa_wsss.data.base import FilePath
-from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, photo_error, read_photo
+from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, photo_error, read_photo
 from afa_wsss.errors import UserError
 
 ORIENTATION = 0x0112
@@ -63,7 +63,7 @@ def read_header(path: FilePath) -> PhotoHeader:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
             header, image_format = parse_jpeg_header(file.read(HEADER_BYTES)), "JPEG"
             if header is None:
-                with Image.open(path) as image:
+                with open_picture(path) as image:
                     check_pixels(path, *image.size)
                     image_format = image.format or ""
                     upright = image_format == "PNG" and not _may_be_rotated(file)

@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from afa_wsss.data.base import FilePath, Photo
+from afa_wsss.data.files.picture_types import ADVICE, is_readable, kind_of_file, picture_suffixes, reads_heic
 from afa_wsss.errors import UserError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of photos, in lower or upper case."""
+"""Usual suffixes of photos, in lower or upper case: such a file is a photo, or is refused by name."""
 
 RUN_FOLDERS = ("outputs", "multirun")
 """Folders that commands write to: pictures in them are results, not photos."""
@@ -25,21 +26,53 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.Decompres
 """What Pillow raises for a file that is missing, empty, truncated, of another format, or above its own pixel limit."""
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a file, by its path relative to the data, or a folder on the way to it is hidden."""
+    return any(part.startswith(".") for part in path.parts)
+
+
 def is_photo(path: Path) -> bool:
-    """Whether a relative path has a photo's suffix, and neither the file nor a folder on the way is hidden."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    """Whether a relative path has a usual photo's suffix, and neither the file nor a folder on the way is hidden."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not is_hidden(path)
+
+
+def is_photo_file(path: FilePath) -> bool:
+    """Whether a file is a photo: by its usual suffix, else by its first bytes.
+
+    A broken file with a usual suffix counts, so that reading it names it instead of skipping it in silence.
+    """
+    if str(path).lower().endswith(PHOTO_SUFFIXES):
+        return True
+    try:
+        return is_readable(kind_of_file(path))
+    except OSError:
+        return False
 
 
 def without_suffix(file: str) -> str:
-    """A photo's name: its normalized path, ``/`` between folders, without a photo's suffix.
+    """A photo's name: its normalized path, ``/`` between folders, without a suffix of a picture.
 
     Example:
-        >>> without_suffix("./cats//a.JPEG"), without_suffix("a.v2")
-        ('cats/a', 'a.v2')
+        >>> without_suffix("./cats//a.JPEG"), without_suffix("b.heic"), without_suffix("a.v2")
+        ('cats/a', 'b', 'a.v2')
     """
     file = normpath(file)
     name, dot, suffix = file.rpartition(".")
-    return name if name[-1:] not in ("", "/") and f"{dot}{suffix}".lower() in PHOTO_SUFFIXES else file
+    return name if name[-1:] not in ("", "/") and f"{dot}{suffix}".lower() in picture_suffixes() else file
+
+
+def open_picture(path: FilePath) -> Image.Image:
+    """Opens a picture of any format that Pillow reads, and HEIC where pillow-heif is installed.
+
+    Raises:
+        OSError: As ``PIL.Image.open``.
+    """
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if kind_of_file(path) == "HEIC" and reads_heic():
+            return Image.open(path)
+        raise
 
 
 def read_photo(path: FilePath) -> Photo:
@@ -52,7 +85,7 @@ def read_photo(path: FilePath) -> Photo:
         UserError: Where the file is missing, cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             check_pixels(path, *image.size)
             return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
     except UserError:
@@ -80,7 +113,9 @@ def why_unreadable(path: FilePath, error: BaseException) -> tuple[str, str]:
     """Why Pillow cannot read a file, in words for a message and as the kind of a ``UserError``."""
     if Path(path).stat().st_size == 0:
         return "the file is empty", "empty"
-    return "unknown image format" if isinstance(error, UnidentifiedImageError) else str(error), "unreadable"
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error), "unreadable"
+    return ADVICE.get(kind_of_file(path), "unknown image format"), "unreadable"
 
 
 def check_pixels(path: FilePath, width: int, height: int) -> None:

@@ -1,0 +1,189 @@
+"""Masks of your own photos: which file in ``masks`` belongs to which photo, whatever tool named it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.files.photos import is_hidden, is_photo_file, without_suffix
+from afa_wsss.errors import UserError
+
+MASK_FOLDERS = ("masks", "mask")
+"""Names of the folder of masks, in any case."""
+
+AFFIX = "masks?|seg(?:mentation)?|labels?|gt|ground_?truth|annotation|class_?ids?|label_?ids"
+"""What tools add to a photo's name to name its mask."""
+
+AFFIXED = (re.compile(rf"(?P<name>.+)[ _.-](?:{AFFIX})", re.I), re.compile(rf"(?:{AFFIX})[ _.-](?P<name>.+)", re.I))
+
+SUGGESTED = 20
+"""Files without a photo for which the nearest name is looked up; with thousands that would take minutes."""
+
+
+class FoundMasks(NamedTuple):
+    """The masks of a folder.
+
+    Attributes:
+        folder: The folder; None where there is none.
+        by_name: Path of the mask by the photo's name, for the photos that have one.
+        unmatched: Files that fit no photo, or several, relative to ``folder``.
+        patterns: How often the files are named ``<name>``, ``<file>``, ``<name>_mask``, ...
+        problems: What is wrong with all that.
+    """
+
+    folder: Path | None
+    by_name: Mapping[str, str]
+    unmatched: Sequence[str]
+    patterns: Mapping[str, int]
+    problems: Sequence[Problem]
+
+    def path(self, name: str) -> str | None:
+        """Path of a photo's mask; None where it has none."""
+        return self.by_name.get(name)
+
+
+def find_mask_folder(root: Path) -> Path | None:
+    """The folder of masks in a data set's folder, in any case.
+
+    Raises:
+        UserError: Where there are several.
+    """
+    found = sorted(path for path in root.iterdir() if path.name.lower() in MASK_FOLDERS and path.is_dir())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"need one folder of masks in {root}, got {names}; move the others away")
+    return found[0] if found else None
+
+
+def find_masks(root: Path, names: Sequence[str], files: Sequence[str]) -> FoundMasks:
+    """The masks of photos: ``<name>.png``, ``<name>_mask.png``, ``<file>.png``, in any picture format.
+
+    A mask may lie in the same folders below ``masks`` as its photo, or in fewer where that leaves one photo.
+
+    Args:
+        root: The data set's folder.
+        names: Names of its photos: files without suffix, ``/`` between folders.
+        files: Their files, as in the labels.
+
+    Returns:
+        The masks, and as problems: files that fit no photo, photos with two masks, and no fitting file at all.
+
+    Raises:
+        UserError: Where there are several folders of masks.
+    """
+    folder = find_mask_folder(root)
+    if folder is None:
+        return FoundMasks(None, {}, (), {}, ())
+    matcher = _Matcher(names, files)
+    masks: dict[str, list[str]] = defaultdict(list)
+    patterns: Counter[str] = Counter()
+    unmatched: dict[str, list[str]] = {}
+    for file in _picture_files(folder):
+        fitting, pattern = matcher.fitting(file)
+        if len(fitting) == 1:
+            masks[fitting[0]].append(file)
+            patterns[pattern] += 1
+        else:
+            unmatched[file] = fitting
+    problems = [*_ambiguous(folder, masks), *_without_photo(folder, names, unmatched, some_fit=bool(masks))]
+    by_name = {name: f"{folder}/{fitting[0]}" for name, fitting in masks.items()}
+    return FoundMasks(folder, by_name, list(unmatched), dict(patterns), problems)
+
+
+class _Matcher:
+    """Finds photos by the names that their masks may have."""
+
+    def __init__(self, names: Sequence[str], files: Sequence[str]) -> None:
+        """Indexes photos by name and by file: as they are, in lower case, and by the ends of their paths."""
+        self.exact: dict[str, set[str]] = defaultdict(set)
+        self.folded: dict[str, set[str]] = defaultdict(set)
+        self.ends: dict[str, set[str]] = defaultdict(set)
+        for name, file in zip(names, files, strict=True):
+            for key in {name, file}:
+                self.exact[key].add(name)
+                self.folded[key.lower()].add(name)
+                for end in _ends(key.lower()):
+                    self.ends[end].add(name)
+
+    def fitting(self, file: str) -> tuple[list[str], str]:
+        """Names of the photos that a mask fits, and how it is named.
+
+        A name that is equal fits before one with an affix, and one in the same folder before one in another.
+        """
+        for key, pattern in _meant(without_suffix(file)):
+            photos = self.exact.get(key) or self.folded.get(key.lower()) or self._in_other_folder(key.lower())
+            if photos:
+                return sorted(photos), pattern
+        return [], ""
+
+    def _in_other_folder(self, key: str) -> set[str]:
+        """Photos whose path ends with the mask's path, or whose path is an end of it."""
+        return self.ends.get(key) or next((self.folded[end] for end in _ends(key) if end in self.folded), set())
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path, then without its first folder, and so on to the file alone."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
+
+
+def _meant(bare: str) -> Iterator[tuple[str, str]]:
+    """The photos' names that a mask's name may stand for, the likeliest first, and how it is made of each."""
+    folder, slash, last = bare.rpartition("/")
+    matches = [match for affixed in AFFIXED if (match := affixed.fullmatch(last))]
+    for name, before, after in [
+        (last, "", ""),
+        *((match["name"], last[: match.start("name")], last[match.end("name") :]) for match in matches),
+    ]:
+        yield f"{folder}{slash}{name}", f"{before}{'<name>' if without_suffix(name) == name else '<file>'}{after}"
+        if without_suffix(name) != name:
+            yield f"{folder}{slash}{without_suffix(name)}", f"{before}<file>{after}"
+
+
+def _picture_files(folder: Path) -> Iterator[str]:
+    """Pictures in a folder, relative to it, sorted; hidden ones are left out."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(place, file)
+            relative = path.relative_to(folder)
+            if not is_hidden(relative) and is_photo_file(path):
+                yield relative.as_posix()
+
+
+def _ambiguous(folder: Path, masks: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    message = "need one mask for each photo, {} has {} in {}; remove all but one"
+    for name, files in masks.items():
+        if len(files) > 1 and len({Path(folder, file).read_bytes() for file in files}) > 1:
+            yield Problem("several masks", name, message.format(name, " and ".join(files), folder))
+
+
+def _without_photo(
+    folder: Path, names: Sequence[str], unmatched: Mapping[str, Sequence[str]], *, some_fit: bool
+) -> Iterator[Problem]:
+    """An error where no mask fits, else a warning for each that does not."""
+    if unmatched and not some_fit:
+        first = next(iter(unmatched))
+        yield Problem(
+            "no mask fits",
+            first,
+            f"need masks named like their photos, none of {len(unmatched)} in {folder} fits: {first}, and a photo is "
+            f"{names[0] if names else 'not there'}; name masks <name>.png or <name>_mask.png, or move {folder} away",
+        )
+        return
+    for number, (file, fitting) in enumerate(unmatched.items()):
+        if fitting:
+            advice = f"fits {', '.join(fitting[:3])}; put it into the folder of its photo"
+        elif nearest := get_close_matches(without_suffix(file), names, 1, 0) if number < SUGGESTED else []:
+            advice = f"fits none, the nearest is {nearest[0]}; rename or remove it"
+        else:
+            advice = "fits none; rename or remove it"
+        yield Problem("mask without photo", file, f"need a photo for each mask, {folder}/{file} {advice}", "warning")
