@@ -104,8 +104,8 @@ class ImageLabelScores(Metric):
 
     def _best(self) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
         """The highest F1 of each class in percent, and its threshold."""
-        precision, recall, tried = self.curve.compute()
-        precision, recall = precision[:, :-1], recall[:, :-1]  # torchmetrics adds an end point without a threshold
+        # torchmetrics adds an end point without a threshold.
+        precision, recall, tried = (torch.as_tensor(values)[..., :THRESHOLDS] for values in self.curve.compute())
         f1 = 200 * torch.nan_to_num(precision * recall / (precision + recall))
         best = f1.max(dim=1, keepdim=True).values
         distance = (tried - 0.5).abs().masked_fill(f1 < best, torch.inf)

@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from afa_wsss.ops.pseudo_label import box_mask
-from afa_wsss.types import IGNORE_INDEX
 
 FINEST = 128
 """Rows and columns beyond twice this many are thinned out before counting: shares of large photos need no more."""
@@ -24,7 +23,7 @@ class LabelShareResult(NamedTuple):
     Attributes:
         foreground: Pixels of any foreground class.
         background: Pixels of the background.
-        unknown: Pixels without a label, 255.
+        unknown: Pixels without a class, such as those of 255.
         classes: Pixels of each foreground class.
     """
 
@@ -50,26 +49,31 @@ class LabelShares(Metric):
 
     full_state_update = False
     counts: Tensor
+    pixels: Tensor
 
     def __init__(self, classes: int, **settings: Any) -> None:
         """``classes`` is the number of foreground classes."""
         super().__init__(**settings)
-        self.register_buffer("values", torch.tensor([*range(classes + 1), IGNORE_INDEX]), persistent=False)
-        self.add_state("counts", default=torch.zeros(classes + 2, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("counts", default=torch.zeros(classes + 1, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("pixels", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"], boxes: Int[Tensor, "b 4"]) -> None:
         """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one is counted.
 
         Args:
-            labels: Background 0, 255 unknown.
+            labels: Background 0; what is no class is unknown, such as 255.
             boxes: ``(y0, y1, x0, x1)`` of the photos; pixels outside are not counted.
         """
         height, width = labels.shape[-2:]
-        step = (slice(None), slice(None, None, max(1, height // FINEST)), slice(None, None, max(1, width // FINEST)))
-        inside, thinned = box_mask(boxes, height, width)[step], labels[step]
-        self.counts += ((thinned[..., None] == self.values) & inside[..., None]).sum(dim=(0, 1, 2))
+        rows, columns = max(1, height // FINEST), max(1, width // FINEST)
+        inside, thinned = (maps[:, ::rows, ::columns] for maps in (box_mask(boxes, height, width), labels))
+        values = torch.arange(len(self.counts), device=labels.device)
+        self.counts += ((thinned[..., None] == values) & inside[..., None]).sum(dim=(0, 1, 2))
+        self.pixels += inside.sum()
 
     def compute(self) -> LabelShareResult:
         """Shares over all batches; NaN where nothing was counted."""
-        shares = (100 * self.counts.double() / self.counts.sum()).float()
-        return LabelShareResult(shares[1:-1].sum(), shares[0], shares[-1], shares[1:-1])
+        background, *_ = classes = 100 * self.counts.double() / self.pixels
+        foreground = classes[1:].sum()
+        shares = (foreground, background, 100 - foreground - background, classes[1:])
+        return LabelShareResult(*(share.float() for share in shares))

@@ -113,7 +113,7 @@ class ValidationScores(nn.Module):
     def _label_shares(self) -> dict[str, Tensor]:
         """Shares of the pixels after each stage; by class for the label maker's last stage and the branch."""
         made = [name for name in self.stages if name not in (BRANCH, REFINED_BRANCH)]
-        scores = {}
+        scores: dict[str, Tensor] = {}
         for name in self.stages:
             metric = dict(self.shares.items())[name]
             if isinstance(metric, LabelShares):
