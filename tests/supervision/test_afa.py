@@ -186,6 +186,13 @@ def test_a_refinement_of_ones_own_makes_stages_and_targets(network, batch) -> No
     assert not torch.equal(targets.pseudo_label, other.pseudo_label)
 
 
+def test_the_thresholds_of_a_phase_are_those_that_it_uses() -> None:
+    plain, own = AFALabels(), AFALabels(walk_low=0.2, walk_high=0.4)
+    assert plain.thresholds(step=9000) == {"low": 0.35, "high": 0.55, "background": 0.45}
+    assert own.thresholds(step=6000) == plain.thresholds(step=6000)
+    assert own.thresholds(step=6001) == {"walk_low": 0.2, "walk_high": 0.4, "background": 0.45}
+
+
 def test_phases_are_marked_in_the_charts() -> None:
     assert AFALabels().marks() == {"labels from the CAM": 2001, "labels from the walk": 6001}
     assert AFALabels(walk_first_step=None).marks() == {"labels from the CAM": 2001}

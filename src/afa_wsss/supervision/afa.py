@@ -130,6 +130,13 @@ class AFALabels(LabelMaker):
         walk = {} if self.walk_first_step is None else {"labels from the walk": self.walk_first_step}
         return {"labels from the CAM": self.first_step} | walk
 
+    def thresholds(self, *, step: int) -> dict[str, float]:
+        """The two background scores of training, and that of validation; those of the walk where it has its own."""
+        walks = self.walk_first_step is not None and step >= self.walk_first_step
+        own = [name for name in ("low", "high", "background") if walks and getattr(self, f"walk_{name}") is not None]
+        names = [f"walk_{name}" if name in own else name for name in ("low", "high", "background")]
+        return {name: getattr(self, name) for name in names}
+
     @torch.no_grad()
     def targets(
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int

@@ -69,3 +69,10 @@ class LabelMaker(ABC):
     def marks(self) -> dict[str, int]:
         """Training steps at which a phase begins, by a short title; the charts of the report show them."""
         return {}
+
+    def thresholds(self, *, step: int) -> dict[str, float]:
+        """Settings that decide at a training step how much is foreground, by name; higher values give less of it.
+
+        The report names them where labels call nearly all pixels the same; {} where there are none.
+        """
+        return {}

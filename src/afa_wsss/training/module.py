@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from afa_wsss.evaluation.label_shares import LabelShares
 from afa_wsss.inference import InferenceSettings, crf_labels, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
@@ -82,7 +83,7 @@ class AFAModule(lightning.LightningModule):
         self.network, self.label_maker, self.losses = network, label_maker, loss_table(losses)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.class_names, self.palette, self.inference = tuple(class_names), palette, inference
-        self.scores = ValidationScores(self.class_names)
+        self.scores, self.label_shares = ValidationScores(self.class_names), LabelShares(len(self.class_names))
         self.validated_step = -1
         self.crf = False  # only the last validation applies the dense CRF, because it takes time
 
@@ -92,6 +93,8 @@ class AFAModule(lightning.LightningModule):
         output = self.network(images)
         terms = active_terms(self.losses, self.global_step)
         targets = self.supervise(batch, images, output, terms)
+        if targets.pseudo_label is not None:
+            self.label_shares.update(targets.pseudo_label, batch.boxes)
         losses = {name: term(output, targets) for name, term in terms.items()}
         total = sum((terms[name].weight * loss for name, loss in losses.items()), start=self._zero(output))
         self.log_dict({f"train/{name}_loss": loss.detach() for name, loss in losses.items()})
