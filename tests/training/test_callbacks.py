@@ -10,7 +10,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
 from afa_wsss.errors import UserError
-from afa_wsss.training.callbacks import Checkpoints, MaskWriter, Montages, PlainConfig, Throughput, UnevenValidation
+from afa_wsss.evaluation.label_shares import LabelShares
+from afa_wsss.training.callbacks import (
+    Checkpoints,
+    LabelCurves,
+    MaskWriter,
+    Montages,
+    PlainConfig,
+    Throughput,
+    UnevenValidation,
+)
 from afa_wsss.training.callbacks import throughput as throughput_file
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, Labels
@@ -141,6 +150,29 @@ def test_montages_of_photos_without_masks(tmp_path, trainer, batch, found):
     pictures = Montages(str(tmp_path), photos=1)
     pictures.on_validation_batch_end(trainer, Module(), found, batch._replace(masks=None), 0)
     assert list(pictures.rows[0]) == ["photo", "CAM", "affinity of a point", "pseudo label", "segmentation branch"]
+
+
+def test_shares_of_labels_are_those_since_the_last_logged_step(trainer, batch, monkeypatch):
+    logged, module, curves = {}, Module(), LabelCurves()
+    module.label_shares = LabelShares(2)
+    monkeypatch.setattr(Module, "log_dict", lambda _, values: logged.update(values), raising=False)
+    trainer.log_every_n_steps = 2
+    for step, label in ((7, 1), (8, 255), (9, 0), (10, 0)):
+        trainer.global_step = step
+        module.label_shares.update(torch.full((2, 16, 24), label, dtype=torch.uint8), batch.boxes)
+        curves.on_train_batch_end(trainer, module, None, batch, 0)
+        if step == 8:
+            assert {name: value.item() for name, value in logged.items()} == {
+                "train/labels/foreground": 50,
+                "train/labels/background": 0,
+                "train/labels/unknown": 50,
+                "train/labels/class/cat": 50,
+                "train/labels/class/dog": 0,
+            }
+    assert logged["train/labels/background"] == 100
+    logged.clear()
+    curves.on_train_batch_end(trainer, module, None, batch, 0)
+    assert not logged  # no labels were made since
 
 
 def test_throughput_leaves_validation_out(trainer, batch, monkeypatch):

@@ -39,15 +39,15 @@ LOSSES = {
 }
 
 
-def make_module(losses=LOSSES, labels=LABELS):
+def make_module(losses=LOSSES, labels=LABELS, classes=2):
     return AFAModule(
-        create_model("mit_nano", num_classes=2, decoder_width=16),
+        create_model("mit_nano", num_classes=classes, decoder_width=16),
         labels,
         deepcopy(losses),
         lambda network, others: afa_optimizer(network, OptimizerSettings(), others=others),
         partial(warmup_poly, settings=SchedulerSettings(), max_steps=10),
-        class_names=NAMES,
-        palette=np.zeros((3, 3), dtype=np.uint8),
+        class_names=NAMES[:classes],
+        palette=np.zeros((classes + 1, 3), dtype=np.uint8),
         inference=InferenceSettings(),
     )
 
@@ -160,6 +160,27 @@ def test_every_parameter_that_ddp_waits_for_has_a_gradient(module, batch, logged
     module.training_step(batch._replace(masks=None), 0).backward()
     without = [name for name, parameter in module.network.named_parameters() if parameter.grad is None]
     assert not without
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_photos_without_any_class_are_background(module, batch, logged, monkeypatch, classes):
+    at_step(monkeypatch, WALK)
+    if classes == 1:
+        module = make_module(classes=1)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        monkeypatch.setattr(module, "log_dict", lambda values, **_: logged.update(values))
+    negatives = batch._replace(image_labels=torch.zeros(2, classes), masks=batch.masks * 0, most_classes=0)
+    assert module.training_step(negatives._replace(masks=None), 0).isfinite()
+    shares = module.label_shares.compute()
+    inside = 32 * 48 + 26 * 32
+    assert module.label_shares.pixels == inside
+    assert (shares.background, shares.foreground) == (100, 0)
+    module.eval()
+    with torch.no_grad():
+        module.validation_step(negatives, 0)
+    module.on_validation_epoch_end()
+    assert "val/class_f1" not in logged
+    assert logged["val/labels/pseudo_label/background"] == 100
 
 
 def test_masks_are_never_looked_at_in_training(module, batch, logged, monkeypatch):

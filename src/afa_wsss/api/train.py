@@ -24,7 +24,14 @@ from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
 from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.report.results import RunInfo, write_results
-from afa_wsss.training.callbacks import Checkpoints, ClassTable, Compilation, PlainConfig, UnevenValidation
+from afa_wsss.training.callbacks import (
+    Checkpoints,
+    ClassTable,
+    Compilation,
+    LabelCurves,
+    PlainConfig,
+    UnevenValidation,
+)
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import afa_optimizer, warmup_poly
@@ -184,6 +191,7 @@ def _make_trainer(settings: TrainSettings, stored: Mapping[str, Any], *, validat
         PlainConfig(dict(stored)),
         UnevenValidation(),
         ClassTable(),
+        LabelCurves(),
         *([LearningRateMonitor("step")] if loggers else []),
         *([Compilation()] if settings.trainer.compile else []),
         *settings.callbacks.values(),
