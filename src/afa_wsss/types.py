@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from afa_wsss.errors import UserError as UserError
 
@@ -41,20 +41,83 @@ class Batch(NamedTuple):
     full_sizes: tuple[tuple[int, int], ...] | None = None
 
 
-class AFAOutput(NamedTuple):
+@runtime_checkable
+class Pairs(Protocol):
+    """Values of all pairs of tokens, n x n of them, that are computed only where they are asked for."""
+
+    def dense(self) -> Tensor:
+        """All pairs, (b, n, n)."""
+
+
+@runtime_checkable
+class AffinityPairs(Pairs, Protocol):
+    """An affinity that is not a tensor; ``ops.affinity.TokenAffinity`` is the one of the network."""
+
+    def row(self, image: int, token: int) -> Tensor:
+        """Affinity of one token with all tokens of its image, (n,)."""
+
+    def detach(self) -> AffinityPairs:
+        """The same without gradient."""
+
+
+def dense(pairs: Pairs | Tensor) -> Tensor:
+    """All pairs as one (b, n, n) tensor."""
+    return pairs.dense() if hasattr(pairs, "dense") else pairs
+
+
+def affinity_row(pairs: AffinityPairs | Tensor, image: int, token: int) -> Tensor:
+    """Affinity of one token with all tokens of its image, (n,)."""
+    return pairs.row(image, token) if hasattr(pairs, "row") else pairs[image, token]
+
+
+class _Computed:
+    """Makes a named tuple unpack into its attributes, where some are computed from what it stores."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, name) for name in self._fields)  # type: ignore[attr-defined]  # of the named tuple
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def _stored(self, index: int) -> Any:
+        return tuple.__getitem__(self, index)  # type: ignore[call-overload]  # a named tuple is one
+
+
+class _AFAOutput(NamedTuple):
+    class_logits: Float[Tensor, "b k"]
+    seg_logits: Float[Tensor, "b c H4 W4"]
+    affinity: AffinityPairs | Tensor
+    cam: Float[Tensor, "b k h w"]
+
+
+class AFAOutput(_Computed, _AFAOutput):
     """Output of the network for a batch; the token grid is h x w with n = h * w.
+
+    The network stores the vectors that the affinity is made of, whose size is linear in n.
 
     Attributes:
         class_logits: One logit for each foreground class.
         seg_logits: Segmentation logits, background first, at a quarter of the input's size.
-        affinity: Symmetric, in (0, 1): how likely two tokens belong to one class (AFA, eq. 4).
+        affinity: (b, n, n), symmetric, in (0, 1): how likely two tokens belong to one class (AFA, eq. 4). Computed with
+            gradient at each access, n x n values.
+        pairs: The affinity as it is stored: ``ops.affinity.TokenAffinity``, or the (b, n, n) tensor that was given.
         cam: The class weights applied to the last features, before ReLU, not normalized, without gradient.
     """
 
-    class_logits: Float[Tensor, "b k"]
-    seg_logits: Float[Tensor, "b c H4 W4"]
-    affinity: Float[Tensor, "b n n"]
-    cam: Float[Tensor, "b k h w"]
+    __slots__ = ()
+
+    @property
+    def affinity(self) -> Tensor:
+        """Of all pairs of tokens."""
+        return dense(self.pairs)
+
+    @property
+    def pairs(self) -> AffinityPairs | Tensor:
+        """The affinity as it is stored."""
+        stored: AffinityPairs | Tensor = self._stored(2)
+        return stored
 
 
 class Labels(NamedTuple):
@@ -70,24 +133,41 @@ class Labels(NamedTuple):
     scores: Float[Tensor, "b k H W"] | None = None
 
 
-class Targets(NamedTuple):
+class _Targets(NamedTuple):
+    image_labels: Float[Tensor, "b k"]
+    pseudo_label: UInt8[Tensor, "b H W"] | None = None
+    affinity_label: Pairs | Tensor | None = None
+    photos: UInt8[Tensor, "b 3 H W"] | None = None
+    boxes: Int[Tensor, "b 4"] | None = None
+    others: Mapping[str, Tensor] = {}
+
+
+class Targets(_Computed, _Targets):
     """What the losses compare the network's output with; a label maker makes them, ``Targets.of`` starts from a batch.
 
     Attributes:
         image_labels: Multi-hot.
         pseudo_label: Class of each pixel, background 0, 255 where it is not reliable; None if not made.
-        affinity_label: 1 where two tokens have one class, 0 where they differ, 255 unknown or far; None if not made.
+        affinity_label: (b, n, n): 1 where two tokens have one class, 0 where they differ, 255 unknown or far; None if
+            not made. Where it was given as labels of the tokens, it is computed at each access.
+        pair_labels: The affinity labels as they were given: ``ops.affinity.TokenLabels``, a (b, n, n) tensor, or None.
         photos: RGB in 0-255, for losses that compare colors; None without a batch.
         boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop; None without a batch.
         others: Targets of other label makers, by name.
     """
 
-    image_labels: Float[Tensor, "b k"]
-    pseudo_label: UInt8[Tensor, "b H W"] | None = None
-    affinity_label: UInt8[Tensor, "b n n"] | None = None
-    photos: UInt8[Tensor, "b 3 H W"] | None = None
-    boxes: Int[Tensor, "b 4"] | None = None
-    others: Mapping[str, Tensor] = {}
+    __slots__ = ()
+
+    @property
+    def affinity_label(self) -> Tensor | None:
+        """Of all pairs of tokens."""
+        return None if self.pair_labels is None else dense(self.pair_labels)
+
+    @property
+    def pair_labels(self) -> Pairs | Tensor | None:
+        """The affinity labels as they were given."""
+        stored: Pairs | Tensor | None = self._stored(2)
+        return stored
 
     @classmethod
     def of(
@@ -95,11 +175,16 @@ class Targets(NamedTuple):
         batch: Batch,
         *,
         pseudo_label: UInt8[Tensor, "b H W"] | None = None,
-        affinity_label: UInt8[Tensor, "b n n"] | None = None,
+        affinity_label: Pairs | Tensor | None = None,
         **others: Tensor,
     ) -> Targets:
         """The targets that every batch holds (``FROM_BATCH``) and those that were made of it."""
         return cls(batch.image_labels, pseudo_label, affinity_label, batch.images, batch.boxes, others)
+
+    def has(self, name: str) -> bool:
+        """Whether the target of that name was made."""
+        attribute = "pair_labels" if name == "affinity_label" else name
+        return name in self.others or (name in self._fields and getattr(self, attribute) is not None)
 
 
 FROM_BATCH = ("image_labels", "photos", "boxes")

@@ -68,7 +68,7 @@ def test_phases(batch, maps, settings, step, made, monkeypatch) -> None:
         monkeypatch.setattr(f"afa_wsss.supervision.afa.labels_from_{name}", label)
     given = []
     monkeypatch.setattr(
-        "afa_wsss.supervision.afa.affinity_labels",
+        "afa_wsss.supervision.afa.token_labels",
         lambda labels, **_settings: given.append(labels) or torch.zeros(2, 16, 16, dtype=torch.uint8),
     )
     targets = AFALabels(first_step=4, radius=2, **settings).targets_from(maps, batch, grid=GRID, step=step)

@@ -22,7 +22,7 @@ from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.types import AFAOutput, Batch
+from afa_wsss.types import AFAOutput, Batch, affinity_row
 
 
 class Segmenter:
@@ -199,7 +199,7 @@ class Segmenter:
         rows, columns = self.network.grid(height, width)
         token = (row * rows // height) * columns + column * columns // width
         output: AFAOutput = self.network(normalize(self._tensor(pixels)))
-        return output.affinity[0, token].view(rows, columns).float().cpu().numpy()
+        return affinity_row(output.pairs, 0, token).view(rows, columns).float().cpu().numpy()
 
     def _batch(self, photo: Photo, classes: Sequence[str]) -> Batch:
         """A photo with its image labels, as the label maker takes it."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from afa_wsss.errors import UserError
 from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.ops.image import resize
-from afa_wsss.types import AFAOutput
+from afa_wsss.types import AFAOutput, AffinityPairs, dense
 
 CAM_SCALES = (1.0, 0.5, 1.5)
 """Scales of the class activation maps (AFA, section 4.1); the largest gives the affinity."""
@@ -41,8 +41,10 @@ def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
 class Activates(Protocol):
     """A network with class activation maps of photos and mirror images, and affinity on demand."""
 
-    def activate(self, images: Tensor, *, affinity: bool = False, mirror: bool = False) -> tuple[Tensor, Tensor | None]:
-        """See ``AFA.activate``."""
+    def activate(
+        self, images: Tensor, *, affinity: bool = False, mirror: bool = False
+    ) -> tuple[Tensor, AffinityPairs | Tensor | None]:
+        """See ``AFA.activate``; the affinity may also be a (b, n, n) tensor."""
 
 
 @runtime_checkable
@@ -94,6 +96,20 @@ def multi_scale_cam(
         >>> tuple(cam.shape), tuple(affinity.shape)
         ((1, 3, 64, 64), (1, 16, 16))
     """
+    cam, affinity = multi_scale_maps(model, images, scales=scales, classes=classes, known=known)
+    return cam, dense(affinity).float()
+
+
+@torch.no_grad()
+def multi_scale_maps(
+    model: Activates,
+    images: Float[Tensor, "b 3 H W"],
+    *,
+    scales: Sequence[float] = CAM_SCALES,
+    classes: Int[Tensor, "b s"] | None = None,
+    known: AFAOutput | None = None,
+) -> tuple[Float[Tensor, "b s H W"], AffinityPairs | Tensor]:
+    """``multi_scale_cam`` with the affinity as the model gives it: n x n values only where they are asked for."""
     check_scales(scales, "scales")
     total, affinity = images.new_zeros(()), None
     largest = list(scales).index(max(scales))
@@ -108,16 +124,16 @@ def multi_scale_cam(
         affinity = pairs if index == largest else affinity
     if affinity is None:
         raise UserError("need a model whose activate(images, affinity=True) gives an affinity, got None")
-    return normalize_cam(total), affinity.float()
+    return normalize_cam(total), affinity
 
 
 def _both_ways(
     model: Activates, images: Tensor, known: AFAOutput | None, *, affinity: bool
-) -> tuple[Sequence[Tensor], Tensor | None]:
+) -> tuple[Sequence[Tensor], AffinityPairs | Tensor | None]:
     """Maps of the images and of their mirror images, and the affinity of the images if it is wanted."""
     if known is not None:
         mirrored, _ = model.activate(images.flip(-1))
-        return (known.cam, mirrored), known.affinity.detach()
+        return (known.cam, mirrored), known.pairs.detach()
     maps, pairs = model.activate(images, affinity=affinity, mirror=True)
     return maps.chunk(2), pairs
 

@@ -9,7 +9,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from afa_wsss.losses.term import LossTerm
-from afa_wsss.types import AFAOutput, Targets
+from afa_wsss.ops.affinity import TokenAffinity, TokenLabels
+from afa_wsss.ops.window_affinity import near_affinity, tiles_of
+from afa_wsss.types import IGNORE_INDEX, AFAOutput, Targets
 
 
 def affinity_loss(affinity: Float[Tensor, "b n n"], labels: UInt8[Tensor, "b n n"]) -> Float[Tensor, ""]:
@@ -32,11 +34,37 @@ def affinity_loss(affinity: Float[Tensor, "b n n"], labels: UInt8[Tensor, "b n n
     return 0.5 * (apart + together)
 
 
+def window_affinity_loss(affinity: TokenAffinity, labels: TokenLabels) -> Float[Tensor, ""]:
+    """``affinity_loss`` of ``affinity.dense()`` and ``labels.dense()`` from the pairs within the radius alone.
+
+    Args:
+        affinity: Vectors of the tokens.
+        labels: Labels of the same tokens, with a radius.
+    """
+    height, width = labels.tokens.shape[-2:]
+    tiles = tiles_of((height, width), radius=cast(int, labels.radius))
+    classes = tiles.cut(labels.tokens.flatten(1)[..., None], fill=IGNORE_INDEX)
+    sums = []
+    for part in near_affinity(affinity, tiles):
+        earlier, later = part.earlier(classes), part.later(classes).transpose(1, 2)
+        known = part.near & (earlier != IGNORE_INDEX) & (later != IGNORE_INDEX)
+        positive, negative = known & (earlier == later), known & (earlier != later)
+        apart, together = torch.where(positive, 1 - part.affinity, 0), torch.where(negative, part.affinity, 0)
+        orders = 1 if part.shift == 0 else 2  # a pair of two tiles stands for both of its orders
+        sums.append(orders * torch.stack([value.sum() for value in (apart, positive, together, negative)]))
+    apart, positives, together, negatives = torch.stack(sums).sum(dim=0)
+    loss: Tensor = 0.5 * (apart / (positives + 1) + together / (negatives + 1))
+    return loss
+
+
 class AffinityLoss(LossTerm):
-    """``affinity_loss`` of the affinity and the affinity labels."""
+    """``affinity_loss`` of the affinity and the affinity labels; its window form where both are given by tokens."""
 
     needs = ("affinity_label",)
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
+        pairs, labels = output.pairs, targets.pair_labels
+        if isinstance(pairs, TokenAffinity) and isinstance(labels, TokenLabels) and labels.radius is not None:
+            return window_affinity_loss(pairs, labels)
         return affinity_loss(output.affinity, cast(Tensor, targets.affinity_label))

@@ -16,6 +16,7 @@ from afa_wsss.models.encoders.encoder import Attention, Encoder, Grid
 from afa_wsss.models.heads.affinity_head import AffinityHead
 from afa_wsss.models.heads.segformer_head import SegFormerHead
 from afa_wsss.models.settings import ModelSettings
+from afa_wsss.ops.affinity import TokenAffinity
 from afa_wsss.ops.cam import class_activation_map
 from afa_wsss.types import AFAOutput
 
@@ -60,7 +61,7 @@ class AFA(nn.Module):
         return AFAOutput(
             class_logits=self.classify(features[-1]),
             seg_logits=self.segmentation_head(features),
-            affinity=self.affinity_head(attention),
+            affinity=self.affinity_head.vectors(attention),
             cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
         )
 
@@ -82,19 +83,19 @@ class AFA(nn.Module):
     @torch.no_grad()
     def activate(
         self, images: Float[Tensor, "b 3 H W"], *, affinity: bool = False, mirror: bool = False
-    ) -> tuple[Float[Tensor, "views k h w"], Float[Tensor, "b n n"] | None]:
+    ) -> tuple[Float[Tensor, "views k h w"], TokenAffinity | None]:
         """Class activation maps and affinity without decoder, gradient or dropped paths.
 
         With ``cam_in_training_mode``, a network in training mode drops paths here too, and its decoder runs as well.
 
         Args:
             images: Normalized.
-            affinity: Whether to compute the affinity.
+            affinity: Whether the affinity is wanted.
             mirror: Whether to compute the maps of the mirrored images too, in the same pass.
 
         Returns:
-            The maps before ReLU, with ``mirror`` 2 b of them, those of the mirrored images last; and the affinity of
-            the images, None unless asked for.
+            The maps before ReLU, with ``mirror`` 2 b of them, those of the mirrored images last; and the vectors that
+            the affinity of the images is made of, None unless asked for.
         """
         views = torch.cat([images, images.flip(-1)]) if mirror else images
         if self.cam_in_training_mode and self.training:
@@ -106,10 +107,10 @@ class AFA(nn.Module):
         cam = class_activation_map(features[-1], self.classifier.weight)
         if attention is None:
             return cam, None
-        return cam, self.affinity_head(Attention(*(part[: len(images)] for part in attention)))
+        return cam, self.affinity_head.vectors(Attention(*(part[: len(images)] for part in attention))).detach()
 
     def segment(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c H4 W4"]:
-        """The segmentation logits of ``forward`` alone: no affinity, which has n x n values."""
+        """The segmentation logits of ``forward`` alone."""
         logits: Tensor = self.segmentation_head(self.encoder(images, attention=False).features)
         return logits
 

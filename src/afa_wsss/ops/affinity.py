@@ -1,13 +1,64 @@
-"""Which pairs of tokens belong together: the locality window and the affinity labels (AFA, section 3.2)."""
+"""Pairs of tokens: the affinity, the locality window and the affinity labels (AFA, section 3.2).
+
+``window_affinity`` computes the pairs within a radius alone.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
 from afa_wsss.types import IGNORE_INDEX
+
+
+class TokenAffinity(NamedTuple):
+    """The affinity A = sigmoid(Q K^T + K Q^T + bias) as the vectors that it is made of (AFA, equation 4).
+
+    Attributes:
+        queries: Q: the queries of all heads that are read side by side, each head times its weight.
+        keys: K: the keys of all heads.
+        bias: Added to every pair.
+    """
+
+    queries: Float[Tensor, "b n d"]
+    keys: Float[Tensor, "b n d"]
+    bias: Float[Tensor, "1"]
+
+    def dense(self) -> Float[Tensor, "b n n"]:
+        """A of all pairs: symmetric, in (0, 1), float32."""
+        scores = (self.queries @ self.keys.transpose(1, 2)).float()
+        # In bfloat16 a sigmoid above 0.998 rounds to 1 and has no gradient.
+        return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)
+
+    def row(self, image: int, token: int) -> Float[Tensor, " n"]:
+        """A of one token with all tokens of its image, float32."""
+        queries, keys = self.queries[image], self.keys[image]
+        scores = (queries[token] @ keys.transpose(0, 1)).float() + (keys[token] @ queries.transpose(0, 1)).float()
+        return torch.sigmoid(scores + self.bias)
+
+    def detach(self) -> TokenAffinity:
+        """The same without gradient."""
+        return TokenAffinity(*(part.detach() for part in self))
+
+
+class TokenLabels(NamedTuple):
+    """Affinity labels as the labels of the tokens that they compare.
+
+    Attributes:
+        tokens: Class of each token, background 0, 255 where unknown.
+        radius: Largest distance (Chebyshev) of a pair that counts, in tokens; None for all pairs.
+    """
+
+    tokens: UInt8[Tensor, "b h w"]
+    radius: int | None
+
+    def dense(self) -> UInt8[Tensor, "b n n"]:
+        """Y_aff of all pairs: see ``affinity_labels``."""
+        return _pair_labels(self.tokens, self.radius)
 
 
 def locality_mask(height: int, width: int, *, radius: int, device: torch.device | None = None) -> Bool[Tensor, "n n"]:
@@ -23,15 +74,20 @@ def locality_mask(height: int, width: int, *, radius: int, device: torch.device 
     return (near_rows[:, None, :, None] & near_columns[None, :, None, :]).reshape(height * width, height * width)
 
 
+def token_labels(pseudo_label: Shaped[Tensor, "b H W"], *, grid: tuple[int, int], radius: int | None) -> TokenLabels:
+    """``affinity_labels`` as the labels of the tokens."""
+    return TokenLabels(_sampled(pseudo_label, grid), radius)
+
+
 def affinity_labels(
-    pseudo_label: Shaped[Tensor, "b H W"], *, grid: tuple[int, int], radius: int
+    pseudo_label: Shaped[Tensor, "b H W"], *, grid: tuple[int, int], radius: int | None
 ) -> UInt8[Tensor, "b n n"]:
     """Y_aff of every pair of tokens (AFA, equation 5): pixel labels sampled at the tokens by nearest neighbor.
 
     Args:
         pseudo_label: Class of each pixel, background 0, 255 where unknown.
         grid: Height and width of the token grid.
-        radius: Largest distance (Chebyshev) of a pair that counts, in tokens.
+        radius: Largest distance (Chebyshev) of a pair that counts, in tokens; None for all pairs.
 
     Returns:
         1 where both tokens have the same class, 0 where they differ, 255 where either is unknown or they lie farther
@@ -42,9 +98,18 @@ def affinity_labels(
         >>> affinity_labels(labels, grid=(1, 3), radius=2).tolist()
         [[[1, 0, 255], [0, 1, 255], [255, 255, 255]]]
     """
-    tokens = F.interpolate(pseudo_label[:, None].float(), size=tuple(grid), mode="nearest").flatten(1)
-    same = (tokens[:, :, None] == tokens[:, None, :]).to(torch.uint8)
-    known = tokens != IGNORE_INDEX
-    near = locality_mask(*grid, radius=radius, device=tokens.device)
-    counted = known[:, :, None] & known[:, None, :] & near
+    return _pair_labels(_sampled(pseudo_label, grid), radius)
+
+
+def _sampled(pseudo_label: Tensor, grid: tuple[int, int]) -> Tensor:
+    return F.interpolate(pseudo_label[:, None].float(), size=tuple(grid), mode="nearest")[:, 0].to(torch.uint8)
+
+
+def _pair_labels(tokens: Tensor, radius: int | None) -> Tensor:
+    flat = tokens.flatten(1)
+    same = (flat[:, :, None] == flat[:, None, :]).to(torch.uint8)
+    known = flat != IGNORE_INDEX
+    counted = known[:, :, None] & known[:, None, :]
+    if radius is not None:
+        counted = counted & locality_mask(*tokens.shape[-2:], radius=radius, device=tokens.device)
     return same.masked_fill_(~counted, IGNORE_INDEX)

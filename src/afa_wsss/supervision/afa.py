@@ -11,7 +11,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
-from afa_wsss.ops.affinity import affinity_labels
+from afa_wsss.ops.affinity import token_labels
 from afa_wsss.ops.image import truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
@@ -43,7 +43,8 @@ class AFALabels(LabelMaker):
         walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
         walk_high: beta_h for labels after the walk; None for ``high``.
         walk_background: The one background score after the walk; None for ``background``.
-        radius: Window of affinity labels and walk, in tokens (Chebyshev).
+        radius: Window of affinity labels and walk, in tokens (Chebyshev). None for all pairs, whose time and memory
+            grow with the square of the tokens; within a radius they grow with the tokens.
         alpha: Power of the affinity.
         walk_steps: Steps of the random walk.
         first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
@@ -64,7 +65,7 @@ class AFALabels(LabelMaker):
     walk_low: float | None = None
     walk_high: float | None = None
     walk_background: float | None = None
-    radius: int = 8
+    radius: int | None = 8
     alpha: float = ALPHA
     walk_steps: int = STEPS
     first_step: int = 2001
@@ -100,7 +101,8 @@ class AFALabels(LabelMaker):
         if wrong:
             got = ", ".join(f"{name}={scores[name]}" for name in wrong)
             raise UserError(f"need a background score between 0 and 1, got {got}", arguments=wrong)
-        wrong = [name for name in ("radius", "walk_steps") if getattr(self, name) < 1]
+        least = {"radius": 1 if self.radius is None else self.radius, "walk_steps": self.walk_steps}
+        wrong = [name for name, value in least.items() if value < 1]
         wrong += [] if self.alpha > 0 else ["alpha"]
         wrong += [] if self.first_step >= 0 else ["first_step"]
         if wrong:
@@ -153,7 +155,7 @@ class AFALabels(LabelMaker):
         return Targets.of(
             batch,
             pseudo_label=maps.present.named(pixels),
-            affinity_label=affinity_labels(pairs, grid=grid, radius=self.radius),
+            affinity_label=token_labels(pairs, grid=grid, radius=self.radius),
         )
 
     def _slot_labels(

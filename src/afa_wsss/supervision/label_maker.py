@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from afa_wsss.types import AFAOutput, Batch, Labels, Targets
+from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets
 
 
 @runtime_checkable
@@ -17,7 +17,9 @@ class Network(Protocol):
 
     num_classes: int
 
-    def activate(self, images: Tensor, *, affinity: bool = False, mirror: bool = False) -> tuple[Tensor, Tensor | None]:
+    def activate(
+        self, images: Tensor, *, affinity: bool = False, mirror: bool = False
+    ) -> tuple[Tensor, AffinityPairs | Tensor | None]:
         """Class activation maps, and the affinity if asked for: see ``AFA.activate``."""
 
     def forward_activates(self) -> bool:

@@ -10,6 +10,7 @@ from afa_wsss.ops.pseudo_label import argmax_labels, combine
 from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
+from afa_wsss.types import AffinityPairs
 
 _PAR = PAR()
 
@@ -57,7 +58,7 @@ def labels_from_cam(
 def labels_from_walk(
     images: Float[Tensor, "b 3 H W"],
     cam: Float[Tensor, "b k H W"],
-    affinity: Float[Tensor, "b n n"],
+    affinity: AffinityPairs | Float[Tensor, "b n n"],
     image_labels: Float[Tensor, "b k"],
     box: Int[Tensor, "b 4"],
     *,
@@ -72,7 +73,7 @@ def labels_from_walk(
     Args:
         images: In [0, 1].
         cam: In [0, 1], at the images' size.
-        affinity: In (0, 1), of every pair of tokens.
+        affinity: In (0, 1), of every pair of tokens; see ``walk_scores``.
         image_labels: Multi-hot.
         box: (y0, y1, x0, x1) of the photo inside the crop; the refinement sees nothing outside it.
         low: Background score beta_l.

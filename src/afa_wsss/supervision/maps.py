@@ -8,10 +8,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from afa_wsss.errors import UserError
-from afa_wsss.inference.multi_scale import multi_scale_cam
+from afa_wsss.inference.multi_scale import multi_scale_maps
 from afa_wsss.ops.pseudo_label import PresentClasses, present_classes
 from afa_wsss.supervision.label_maker import Network
-from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch
+from afa_wsss.types import IGNORE_INDEX, AFAOutput, AffinityPairs, Batch
 
 MOST_CLASSES = IGNORE_INDEX - 1
 """Foreground classes that a byte has room for, beside the background and the label that is ignored."""
@@ -23,13 +23,13 @@ class Maps(NamedTuple):
     Attributes:
         present: Which class each slot is.
         cam: (b, s, H, W) normalized maps of the slots.
-        affinity: (b, n, n), of the largest scale, on ``grid``.
+        affinity: Of the largest scale, on ``grid``; n x n values only where they are asked for.
         grid: Height and width of the token grid of ``affinity``.
     """
 
     present: PresentClasses
     cam: Tensor
-    affinity: Tensor
+    affinity: AffinityPairs | Tensor
     grid: tuple[int, int]
 
     def all_classes(self, count: int) -> Tensor:
@@ -60,6 +60,6 @@ def make_maps(network: Network, batch: Batch, images: Tensor, output: AFAOutput,
         )
     present = present_classes(batch.image_labels, batch.most_classes)
     known = output if network.forward_activates() else None
-    cam, affinity = multi_scale_cam(network, images, scales=scales, classes=present.classes, known=known)
+    cam, affinity = multi_scale_maps(network, images, scales=scales, classes=present.classes, known=known)
     height, width = network.grid(*(int(side * max(scales)) for side in images.shape[-2:]))
     return Maps(present, cam, affinity, (height, width))

@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from afa_wsss.ops.affinity import locality_mask
+from afa_wsss.ops.affinity import TokenAffinity, locality_mask
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import background_scores
 from afa_wsss.ops.random_walk import propagate, transition_matrix
+from afa_wsss.ops.window_affinity import window_walk
 from afa_wsss.supervision.refinement import Refiner
+from afa_wsss.types import AffinityPairs, dense
 
 
 class Walk(NamedTuple):
@@ -21,13 +23,13 @@ class Walk(NamedTuple):
 
     Attributes:
         grid: Height and width of the grid of the affinity.
-        radius: Tokens farther apart (Chebyshev) exchange nothing.
+        radius: Tokens farther apart (Chebyshev) exchange nothing; None for no limit.
         alpha: Power of the affinity.
         steps: How often scores are propagated.
     """
 
     grid: tuple[int, int]
-    radius: int
+    radius: int | None
     alpha: float
     steps: int
 
@@ -53,15 +55,27 @@ def cam_scores(
 
 def walk_scores(
     cam: Float[Tensor, "b k H W"],
-    affinity: Float[Tensor, "b n n"],
+    affinity: AffinityPairs | Tensor,
     image_labels: Float[Tensor, "b k"],
     thresholds: Sequence[float],
     *,
     walk: Walk,
 ) -> tuple[Float[Tensor, "b c H W"], ...]:
-    """Scores at each background score after the random walk on the token grid, at full size (AFA, section 3.3)."""
+    """Scores at each background score after the random walk on the token grid, at full size (AFA, section 3.3).
+
+    A ``TokenAffinity`` within a radius is walked on without its n x n values.
+    """
     tokens = resize(cam, walk.grid)
     scores = torch.cat([background_scores(tokens, image_labels, threshold) for threshold in thresholds], dim=1)
-    window = locality_mask(*walk.grid, radius=walk.radius, device=cam.device)
-    walked = propagate(scores, transition_matrix(affinity, alpha=walk.alpha, mask=window), steps=walk.steps)
+    walked = _walked(scores, affinity, walk)
     return resize(walked, cam.shape[-2:]).chunk(len(thresholds), dim=1)
+
+
+def _walked(scores: Tensor, affinity: AffinityPairs | Tensor, walk: Walk) -> Tensor:
+    """M <- T M, ``walk.steps`` times."""
+    if walk.radius is None:
+        return propagate(scores, transition_matrix(dense(affinity), alpha=walk.alpha), steps=walk.steps)
+    if isinstance(affinity, TokenAffinity):
+        return window_walk(scores, affinity, radius=walk.radius, alpha=walk.alpha, steps=walk.steps)
+    window = locality_mask(*walk.grid, radius=walk.radius, device=scores.device)
+    return propagate(scores, transition_matrix(dense(affinity), alpha=walk.alpha, mask=window), steps=walk.steps)

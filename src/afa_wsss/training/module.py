@@ -23,7 +23,7 @@ from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.scores import BRANCH, REFINED_BRANCH, ValidationScores
 from afa_wsss.training.terms import active_terms, check_made, check_targets, loss_table
-from afa_wsss.types import FROM_BATCH, AFAOutput, Batch, Labels, Targets
+from afa_wsss.types import FROM_BATCH, AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -37,14 +37,14 @@ class Inspection(NamedTuple):
         branch: Labels of the segmentation branch, which sees the photo alone: ``segmentation``, and ``crf`` after
             the dense CRF where it is asked for.
         class_logits: Output of the class branch.
-        affinity: At scale 1, on ``grid``.
+        affinity: At scale 1, on ``grid``; ``affinity_row`` gives that of one token.
         grid: Height and width of the token grid.
     """
 
     stages: Mapping[str, Labels]
     branch: Mapping[str, Labels]
     class_logits: Float[Tensor, "b k"]
-    affinity: Float[Tensor, "b n n"]
+    affinity: AffinityPairs | Tensor
     grid: tuple[int, int]
 
 
@@ -116,7 +116,7 @@ class AFAModule(lightning.LightningModule):
 
     def _zero(self, output: AFAOutput) -> Tensor:
         """0 that depends on every parameter, so that each has a gradient in every step: DDP waits for all of them."""
-        heads = output.class_logits.mean() + output.seg_logits.mean() + output.affinity.mean()
+        heads = output.class_logits.mean() + output.seg_logits.mean() + affinity_row(output.pairs, 0, 0).mean()
         return 0.0 * sum((parameter.mean() for parameter in self.losses.parameters()), start=heads)
 
     def inspect(self, batch: Batch) -> Inspection:
@@ -129,7 +129,7 @@ class AFAModule(lightning.LightningModule):
         branch = {BRANCH: Labels(argmax_labels(logits))}
         if self.crf:
             branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes))
-        return Inspection(stages, branch, output.class_logits, output.affinity, self.network.grid(*images.shape[-2:]))
+        return Inspection(stages, branch, output.class_logits, output.pairs, self.network.grid(*images.shape[-2:]))
 
     def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
         """Updates the scores; callbacks that draw and write get the inspection."""

@@ -63,7 +63,7 @@ def check_made(targets: Targets, needed: Mapping[str, str], label_maker: LabelMa
         UserError: For a target that is None.
     """
     for need, name in needed.items():
-        if getattr(targets, need, None) is None and need not in targets.others:
+        if not targets.has(need):
             raise UserError(
                 f"need {need} for the loss {name!r}, {type(label_maker).__name__}.targets left it None although its "
                 "'makes' lists it; return it there, or take it off 'makes'",

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.models.encoders.encoder import Attention
+from afa_wsss.ops.affinity import TokenAffinity
 
 
 class AffinityHead(nn.Module):
@@ -19,13 +20,15 @@ class AffinityHead(nn.Module):
         self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
 
     def forward(self, attention: Attention) -> Float[Tensor, "b n n"]:
-        """Symmetric affinity in (0, 1), float32.
+        """Symmetric affinity in (0, 1), float32."""
+        return self.vectors(attention).dense()
+
+    def vectors(self, attention: Attention) -> TokenAffinity:
+        """What the affinity is made of, linear in n.
 
         The convolution is linear in S, and S in the queries: sum_h w_h q_h k_h^T is one matrix product over all heads,
         and the n x n logits of single heads are never computed. S^T is added afterwards, on one channel.
         """
         queries, keys = (part.transpose(1, 2) for part in attention)
-        weighted = (queries * self.weight.view(-1, 1)).flatten(2)
-        # In bfloat16 a sigmoid above 0.998 rounds to 1 and has no gradient.
-        scores = (weighted @ keys.flatten(2).transpose(1, 2)).float()
-        return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)
+        weighted = (queries * self.weight.view(-1, 1)).to(keys.dtype)
+        return TokenAffinity(weighted.flatten(2), keys.flatten(2), self.bias)

@@ -18,7 +18,7 @@ from afa_wsss.report.inspection import Shown, montage_row
 from afa_wsss.report.montage import montage
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.training.scores import BRANCH
-from afa_wsss.types import Batch
+from afa_wsss.types import Batch, affinity_row
 
 MOST_LEGEND_ENTRIES = 30
 """A legend of more classes would be longer than the pictures."""
@@ -104,6 +104,6 @@ def _affinity_of_peak(
     rows, columns = found.grid
     row, column = (int(place) for place in np.unravel_index(int(first.argmax()), first.shape))
     token = int(row * rows / size[0]) * columns + int(column * columns / size[1])
-    affinity = found.affinity[index, token].view(rows, columns).float().cpu().numpy()
+    affinity = affinity_row(found.affinity, index, token).view(rows, columns).float().cpu().numpy()
     inside = affinity[: -(-first.shape[0] * rows // size[0]), : -(-first.shape[1] * columns // size[1])]
     return inside, (row, column)
