@@ -1,4 +1,4 @@
-"""Reading, checking and writing masks: palette or grayscale PNGs with one class id per pixel."""
+"""Reading, checking and writing masks: pictures whose values or colors are classes."""
 
 from __future__ import annotations
 
@@ -12,43 +12,57 @@ from PIL import Image, ImageOps
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
 from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, read_header
-from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, why_unreadable
+from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
+from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
+from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
 from afa_wsss.errors import UserError
-from afa_wsss.types import IGNORE_INDEX
 
 
-def read_mask(path: FilePath, classes: int) -> Mask:
+def read_mask(path: FilePath, classes: int, *, form: MaskForm | None = None) -> Mask:
     """Reads the class of every pixel, as stored or, where EXIF rotates the mask, upright.
 
     Args:
-        path: The file.
-        classes: Number of classes with background: values from 0 to ``classes - 1``, and 255, are accepted.
+        path: The file; of several pages, the first is read.
+        classes: Number of classes with background.
+        form: What the values or colors of the data set's masks mean; None for ids from 0 to ``classes - 1``, and 255.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        UserError: Where the file is missing, cannot be decoded, is a color image or holds another value.
+        UserError: Where the file is missing, cannot be decoded, or holds a value or color without a meaning.
     """
-    with _open_mask(path) as image:
-        mask = np.asarray(ImageOps.exif_transpose(image))
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    unknown = [int(value) for value in values if value >= classes and value != IGNORE_INDEX]
-    if unknown:
-        raise UserError(
-            f"need class ids of 0 to {classes - 1} or {IGNORE_INDEX} in masks, {path} holds {unknown}; "
-            "fix the mask or the list of classes"
-        )
-    return mask.astype(np.uint8, copy=False)
+    return apply_form(path, read_stored(path, colors=form is not None), form or id_form(classes))
 
 
-def read_mask_size(path: FilePath) -> tuple[int, int]:
-    """Width and height of a mask; decodes only a file that looks incomplete.
+def read_stored(path: FilePath, *, colors: bool = True) -> StoredMask:
+    """Reads the values and colors of a mask, upright.
+
+    Args:
+        path: The file.
+        colors: Whether RGB masks are accepted.
 
     Raises:
-        UserError: As ``read_mask``, but not for damage in the middle of a file and not for unknown values.
+        UserError: Where the file is missing, cannot be decoded, or is of a mode without ids and colors.
     """
-    with _open_mask(path) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
+    with _open_mask(path, colors=colors) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode == "P":
+            upright.palette = image.palette  # a rotated image may lose it
+        return stored_mask(path, upright)
+
+
+def read_mask_size(path: FilePath, *, colors: bool = False) -> tuple[int, int]:
+    """Width and height of a mask; decodes only a file that looks incomplete.
+
+    Args:
+        path: The file.
+        colors: Whether RGB masks are accepted.
+
+    Raises:
+        UserError: As ``read_stored``, but not for damage in the middle of a file.
+    """
+    with _open_mask(path, colors=colors) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
         end = LAST_BYTES.get(image.format or "", b"")
         file.seek(-len(end), 2)
         if not end or file.read() != end:
@@ -57,12 +71,12 @@ def read_mask_size(path: FilePath) -> tuple[int, int]:
 
 
 @contextmanager
-def _open_mask(path: FilePath) -> Iterator[Image.Image]:
-    """An open mask of a supported mode; what goes wrong while it is read is raised as ``UserError``."""
+def _open_mask(path: FilePath, *, colors: bool) -> Iterator[Image.Image]:
+    """An open mask; what goes wrong while it is read is raised as ``UserError``."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             check_pixels(path, *image.size)
-            if image.mode not in ("P", "L"):
+            if image.mode.startswith("RGB") and not colors:
                 raise UserError(
                     f"need a palette or grayscale mask with one class id per pixel, {path} has mode {image.mode}; "
                     "convert it"
@@ -115,18 +129,19 @@ def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: Fil
     return mask
 
 
-def check_mask_size(name: str, path: FilePath, photo: PhotoHeader) -> None:
+def check_mask_size(name: str, path: FilePath, photo: PhotoHeader, *, colors: bool = False) -> None:
     """Checks, from the headers alone, that ``fit_mask`` will accept a mask.
 
     Args:
         name: The photo's name, for the message.
         path: The mask's file.
         photo: The photo's header.
+        colors: Whether RGB masks are accepted.
 
     Raises:
         UserError: Where the mask has another size than the photo, and as ``read_mask_size``.
     """
-    size = read_mask_size(path)
+    size = read_mask_size(path, colors=colors)
     if size != photo.size and not (size == photo.size[::-1] and photo.orientation in ROTATIONS):
         raise _wrong_size(name, photo.size, size)
 

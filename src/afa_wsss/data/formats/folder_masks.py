@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from afa_wsss.data.base import Palette
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.files.photos import is_hidden, is_photo_file, without_suffix
+from afa_wsss.data.files.mask_colors import ClassList
+from afa_wsss.data.files.mask_forms import MaskForm
+from afa_wsss.data.files.mask_pixels import MaskContent, content_of, unpack
+from afa_wsss.data.files.masks import read_stored
+from afa_wsss.data.files.photos import PILLOW_ERRORS, is_hidden, is_photo_file, open_picture, without_suffix
+from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.formats.mask_choice import Evidence, choose_form
 from afa_wsss.errors import UserError
 
 MASK_FOLDERS = ("masks", "mask")
@@ -21,6 +30,9 @@ AFFIX = "masks?|seg(?:mentation)?|labels?|gt|ground_?truth|annotation|class_?ids
 """What tools add to a photo's name to name its mask."""
 
 AFFIXED = (re.compile(rf"(?P<name>.+)[ _.-](?:{AFFIX})", re.I), re.compile(rf"(?:{AFFIX})[ _.-](?P<name>.+)", re.I))
+
+SAMPLED = 64
+"""Masks that decide what the values or colors of all of them mean; more are read while these are all background."""
 
 SUGGESTED = 20
 """Files without a photo for which the nearest name is looked up; with thousands that would take minutes."""
@@ -94,6 +106,62 @@ def find_masks(root: Path, names: Sequence[str], files: Sequence[str]) -> FoundM
     problems = [*_ambiguous(folder, masks), *_without_photo(folder, names, unmatched, some_fit=bool(masks))]
     by_name = {name: f"{folder}/{fitting[0]}" for name, fitting in masks.items()}
     return FoundMasks(folder, by_name, list(unmatched), dict(patterns), problems)
+
+
+def find_mask_form(found: FoundMasks, listed: ClassList, tags: Mapping[str, Collection[int]]) -> MaskForm:
+    """What the values or colors of a folder's masks mean; the same for all splits.
+
+    Args:
+        found: The masks.
+        listed: The classes, their colors, the place of the background among them.
+        tags: Class ids, from 1, of the photos by name.
+    """
+    names = sorted(name for name in found.by_name if name in tags)
+    contents: list[MaskContent] = []
+    seen: list[Collection[int]] = []
+    for name in _evenly(names):
+        try:
+            content = content_of(read_stored(found.by_name[name]))
+        except UserError:
+            continue  # the file check reports it
+        contents.append(content)
+        seen.append(tags[name])
+        if len(contents) >= SAMPLED and any(set(one.values or {1: 1}) != {0} for one in contents):
+            break
+    return choose_form(Evidence(contents, seen), listed)
+
+
+def mask_palette(found: FoundMasks, form: MaskForm, count: int) -> Palette:
+    """Colors to show classes in: those that the list of classes gives, else of the masks' palette, else VOC's.
+
+    Args:
+        found: The masks.
+        form: What they mean.
+        count: Number of classes with background.
+
+    Returns:
+        (count, 3) RGB.
+    """
+    by_id = {value: unpack(color) for color, value in form.table.items()} if form.by == "colors" else {}
+    if all(value in by_id for value in range(count)):
+        return np.array([by_id[value] for value in range(count)], dtype=np.uint8)
+    for path in () if form.by == "colors" else sorted(found.by_name.values())[:1]:
+        try:
+            with open_picture(path) as mask:
+                values = mask.getpalette() or []
+        except PILLOW_ERRORS:
+            continue  # the file check reports it
+        colors = np.asarray(values, dtype=np.uint8).reshape(-1, 3)[:count]
+        if len(np.unique(colors, axis=0)) == count and not form.says:
+            return colors
+    return voc_palette(count)
+
+
+def _evenly(names: Sequence[str]) -> list[str]:
+    """All names, first ``SAMPLED`` that are spread over them."""
+    step = max(1, len(names) // SAMPLED)
+    first = list(names[::step])
+    return first + [name for place, name in enumerate(names) if place % step]
 
 
 class _Matcher:

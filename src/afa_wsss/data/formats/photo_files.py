@@ -15,6 +15,7 @@ from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Sample
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.headers import read_header
 from afa_wsss.data.files.lists import is_file, raise_missing
+from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.masks import check_mask_size, fit_mask, read_mask
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.photos import read_photo
@@ -99,6 +100,11 @@ class PhotoFiles(ABC):
         paths = (self.mask_path(index) for index in range(len(self)))
         return sum(path is not None and is_file(path) for path in paths)
 
+    @cached_property
+    def mask_form(self) -> MaskForm | None:
+        """What the values or colors of masks mean; None for ids from 0 to k, and 255."""
+        return None
+
     @property
     def needs_masks(self) -> bool:
         """Whether every photo must have a mask."""
@@ -119,7 +125,7 @@ class PhotoFiles(ABC):
     def mask(self, index: int) -> Mask | None:
         """Reads one mask as it is stored; None where the data set has no place for masks."""
         path = self.mask_path(index)
-        return None if path is None else read_mask(path, len(self.class_names) + 1)
+        return None if path is None else read_mask(path, len(self.class_names) + 1, form=self.mask_form)
 
     def check_files(self) -> None:
         """Checks the first and last bytes of every file: about a second for ten thousand.
@@ -150,7 +156,7 @@ class PhotoFiles(ABC):
                 try:
                     header = read_header(photo)
                     if mask is not None:
-                        check_mask_size(self.names[index], mask, header)
+                        check_mask_size(self.names[index], mask, header, colors=self.mask_form is not None)
                 except UserError as error:
                     found.problems.append(Problem("file unusable", self.names[index], str(error)))
         return found
