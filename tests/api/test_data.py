@@ -130,7 +130,7 @@ def test_a_folder_is_checked_and_what_is_wrong_is_written_down(tmp_path: Path) -
     write_broken_folder(tmp_path / "photos")
     data = DataSettings(dataset=FolderDataset, root=str(tmp_path / "photos"), val_split="all")
     found = check_data(CheckSettings(data, output_dir=str(tmp_path / "out")))
-    assert {problem.kind for problem in found.findings.problems["all"]} == set(BROKEN)
+    assert {problem.kind for problem in found.findings.problems["all"]} == {*BROKEN, "class in every photo"}
     assert found.errors == len(ERRORS)
     written = json.loads(found.file.read_text())
     assert written["errors"] == len(ERRORS)

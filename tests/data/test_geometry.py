@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from afa_wsss.data.files.masks import read_mask, write_mask
 from afa_wsss.data.formats.classes import voc_palette
-from afa_wsss.data.formats.folder import held_out_photos
-from afa_wsss.data.formats.folder_labels import TaggedPhoto
+from afa_wsss.data.formats.own.reading import TaggedPhoto
+from afa_wsss.data.formats.own.splits import hold_out
 from afa_wsss.data.loading.sets import Item, collate
 from afa_wsss.data.loading.settings import CropSettings
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform
@@ -116,9 +116,8 @@ def test_labels_stay_inside_the_box(height: int, width: int, data: st.DataObject
 def test_which_photos_are_held_out_does_not_depend_on_their_order(files: list[str]) -> None:
     def held_out(order: list[str]) -> set[str]:
         tagged = [TaggedPhoto(file, ("dog",)) for file in order]
-        return {
-            photo.file for photo, out in zip(tagged, held_out_photos(tagged, [False] * len(order)), strict=True) if out
-        }
+        flags = hold_out(tagged, order, [False] * len(order)).flags
+        return {photo.file for photo, out in zip(tagged, flags, strict=True) if out}
 
     assert 0 < len(held_out(files)) < len(files)
     assert held_out(files) == held_out(files[::-1])

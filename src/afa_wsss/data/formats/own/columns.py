@@ -1,0 +1,211 @@
+"""What each column of a table holds: the photo, tags, a class with 0 and 1, the split, or none of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from afa_wsss.data.formats.own.cells import Cells, Row
+from afa_wsss.data.formats.own.reading import listed
+from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.own.words import (
+    FILE_WORDS,
+    FLAG_WORDS,
+    INDEX_WORDS,
+    IS_VALIDATION_WORDS,
+    LABEL_WORDS,
+    NO,
+    NUMBERED_LABEL,
+    OTHER_WORDS,
+    PRESENT_WORDS,
+    SPLIT_WORDS,
+    YES,
+    column_word,
+)
+from afa_wsss.errors import UserError
+
+
+class Columns(NamedTuple):
+    """Columns of a table by what they hold; numbers from 0.
+
+    Attributes:
+        header: Names as written; numbers where the table has no header.
+        first: First row with a photo, as an index into the rows.
+        file: The photo.
+        tags: Tags.
+        classes: One class each, with 0 and 1.
+        split: ``train`` or ``val``, or None.
+        is_validation: 1 for photos that are held out, or None.
+        present: 0 where a row says that its class is absent, or None.
+        unread: All others that have a name and hold something.
+        counts: Columns that count the rows.
+    """
+
+    header: list[str]
+    first: int
+    file: int
+    tags: list[int]
+    classes: list[int]
+    split: int | None
+    is_validation: int | None
+    present: int | None
+    unread: list[int]
+    counts: list[int]
+
+
+def find_columns(path: Path, cells: Cells, names_photo: Callable[[str], bool]) -> Columns:
+    """Finds out what the columns hold, by their names and by what is in them.
+
+    Raises:
+        UserError: Where no column names photos, or none holds classes.
+    """
+    rows = cells.rows
+    if not rows:
+        raise UserError(f"need a row for each photo in {path}, it is empty; fill it or move it away")
+    head = rows[0].cells
+    words = [column_word(cell) for cell in head]
+    known = any(word in FILE_WORDS for word in words)
+    named = known and not any(names_photo(cell) and column_word(cell) not in FILE_WORDS for cell in head)
+    if not named and len(rows) > 1 and not any(map(names_photo, head)):
+        later = {cell for row in rows[1:] for cell in row.cells}
+        named = any(map(names_photo, rows[1].cells)) and not later.intersection(filter(None, head))
+    if not named:
+        return _without_header(path, rows, names_photo)
+    return _with_header(path, head, words, rows[1:], names_photo, separator=cells.separator)
+
+
+def _without_header(path: Path, rows: Sequence[Row], names_photo: Callable[[str], bool]) -> Columns:
+    width = max(len(row.cells) for row in rows)
+    file = _photo_column(range(width), rows, names_photo)
+    words = [str(number + 1) for number in range(width)]
+    rest = [number for number in range(width) if number != file and _used(rows, number)]
+    split = _split_column(rest, rows)
+    tags = [number for number in rest if number != split]
+    if not rest:
+        raise UserError(
+            f"need a photo and its classes in each row of {path}, row {rows[0].number} has one cell; add a column"
+        )
+    if all(set(_lower(rows, number)) <= YES | NO for number in tags):
+        raise UserError(
+            f"need names of classes in {path}, it has 0 and 1 in columns without a name; add a header row with the "
+            "names of the classes"
+        )
+    return Columns(words, 0, file, tags, [], split, None, None, [], [])
+
+
+def _with_header(
+    path: Path,
+    head: list[str],
+    words: list[str],
+    rows: Sequence[Row],
+    names_photo: Callable[[str], bool],
+    *,
+    separator: str,
+) -> Columns:
+    titled = len(head)
+    width = max([titled, *(len(row.cells) for row in rows)])
+    head, words = head + [""] * (width - titled), words + [""] * (width - titled)
+    candidates = [number for number, word in enumerate(words) if word in FILE_WORDS]
+    file = _photo_column(candidates or range(width), rows, names_photo)
+    rest = [number for number in range(width) if number != file and _used(rows, number)]
+    by_word = {words[number]: number for number in reversed(rest)}
+    split = next((by_word[word] for word in by_word if word in SPLIT_WORDS), None)
+    is_validation = next((by_word[word] for word in by_word if word in IS_VALIDATION_WORDS), None)
+    index = [number for number in rest if _is_index(words[number], rows, number)]
+    rest = [number for number in rest if number not in (split, is_validation, *index)]
+    tags = [number for number in rest if words[number] in LABEL_WORDS or NUMBERED_LABEL.match(words[number])]
+    named = [number for number in rest if words[number] and number not in tags]
+    unnamed = [number for number in rest if not words[number]]
+    classes: list[int] = []
+    if not tags or (_multi_hot(tags, rows) and any(_multi_hot([number], rows) for number in named)):
+        named, tags = sorted([*named, *tags]), []  # a class may be called "object"
+        classes = [number for number in named if _may_be_class(words[number], rows, number)]
+        _check_multi_hot(path, head, classes, rows)
+    elif unnamed and (separator != "," or max(unnamed) < titled):
+        tags += unnamed  # one more tag in each further cell of a row
+    if not tags and not classes and not _only_negatives(words, rest):
+        raise _no_classes(path, head)
+    present = _presence(named, words, rows) if tags else None
+    unread = [number for number in named if number not in (*classes, present)]
+    return Columns(head, 1, file, tags, classes, split, is_validation, present, unread, index)
+
+
+def _may_be_class(word: str, rows: Sequence[Row], number: int) -> bool:
+    """Whether a column may stand for a class: it holds 0 and 1, or has no name that usually means something else."""
+    if word in FLAG_WORDS:
+        return False
+    return word not in FILE_WORDS | OTHER_WORDS | PRESENT_WORDS or _multi_hot([number], rows)
+
+
+def _presence(named: Sequence[int], words: Sequence[str], rows: Sequence[Row]) -> int | None:
+    """A column that says with 0 and 1 whether the row's class is there, as in Open Images."""
+    binary = {"0", "1", "0.0", "1.0"}
+    columns = (number for number in named if words[number] in PRESENT_WORDS)
+    return next((number for number in columns if set(_lower(rows, number)) <= binary), None)
+
+
+def _only_negatives(words: Sequence[str], rest: Sequence[int]) -> bool:
+    """Whether a column of labels stands there, but all its cells are empty."""
+    return not rest and any(word in LABEL_WORDS for word in words)
+
+
+def _used(rows: Sequence[Row], number: int) -> bool:
+    """Whether any cell of a column is filled."""
+    return any(len(row.cells) > number and row.cells[number] for row in rows)
+
+
+def _lower(rows: Sequence[Row], number: int) -> list[str]:
+    return [row.cells[number].lower() if len(row.cells) > number else "" for row in rows]
+
+
+def _photo_column(candidates: Sequence[int], rows: Sequence[Row], names_photo: Callable[[str], bool]) -> int:
+    """The column in which most cells name a photo; the first of the candidates where none does."""
+    scores = [
+        sum(len(row.cells) > number and names_photo(row.cells[number]) for row in rows[:1000]) for number in candidates
+    ]
+    return candidates[scores.index(max(scores))]
+
+
+def _split_column(candidates: Sequence[int], rows: Sequence[Row]) -> int | None:
+    """A column without a name that holds words for splits alone."""
+    last = candidates[-1:] if len(candidates) > 1 else []
+    return next((number for number in last if all(split_of(cell) is not None for cell in _lower(rows, number))), None)
+
+
+def _is_index(word: str, rows: Sequence[Row], number: int) -> bool:
+    """Whether a column counts the rows."""
+    if word and word not in INDEX_WORDS:
+        return False
+    cells = [row.cells[number] for row in rows if len(row.cells) > number]
+    return cells in ([str(index + start) for index in range(len(cells))] for start in (0, 1))
+
+
+def _multi_hot(columns: Sequence[int], rows: Sequence[Row]) -> bool:
+    return bool(columns) and all(set(_lower(rows, number)) <= YES | NO for number in columns)
+
+
+def _check_multi_hot(path: Path, head: Sequence[str], classes: Sequence[int], rows: Sequence[Row]) -> None:
+    """Checks that columns of classes hold 0 and 1 alone; where none does, they are no columns of classes."""
+    wrong = {
+        head[number]: bad
+        for number in classes
+        if (bad := next(((row, cell) for row, cell in zip(rows, _lower(rows, number), strict=True)
+                         if cell not in YES | NO), None))
+    }  # fmt: skip
+    if not wrong:
+        return
+    if len(wrong) == len(classes):
+        raise _no_classes(path, head)
+    name, (row, cell) = next(iter(wrong.items()))
+    raise UserError(
+        f"need 0 or 1 in each column of a class in {path}, row {row.number} has {cell!r} in column {name} "
+        f"({listed(list(wrong))} of {len(classes)} columns hold other values); fix the cell or take the column out"
+    )
+
+
+def _no_classes(path: Path, head: Sequence[str]) -> UserError:
+    return UserError(
+        f"need a column with the classes of each photo in {path}, such as labels, got "
+        f"{', '.join(filter(None, head))}; name it labels, or have one column of 0 and 1 for each class"
+    )

@@ -1,0 +1,115 @@
+"""What lies in a folder: photos, other files, and folders that are none of a user's data."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from posixpath import join, normpath
+from typing import NamedTuple
+
+from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo_file, without_suffix
+from afa_wsss.data.formats.folder_masks import MASK_FOLDERS
+from afa_wsss.data.formats.own.reading import plain
+
+SYSTEM_FOLDERS = frozenset(
+    {"__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "@eadir", "wandb", "thumbs"}
+)
+"""What operating systems, storage devices and loggers leave behind, in lower case."""
+
+TEXT_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".md")
+"""Suffixes of files whose first bytes are not looked at."""
+
+QUIET_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "license", "license.txt", "readme.md", "readme.txt"})
+"""Files that no one misses, in lower case."""
+
+
+class Contents(NamedTuple):
+    """What lies in a folder; paths are relative to it, with ``/``, sorted.
+
+    Attributes:
+        root: The folder.
+        photos: Files that hold a picture, masks left out.
+        others: All other files that are not hidden.
+        left_out: Folders that were not read, with the reason.
+    """
+
+    root: Path
+    photos: list[str]
+    others: list[str]
+    left_out: dict[str, str]
+
+
+def read_contents(root: Path) -> Contents:
+    """Walks a folder; links to folders are followed, each folder once."""
+    contents = Contents(root, [], [], {})
+    stat = root.stat()
+    for relative in _files(root, "", contents.left_out, {(stat.st_dev, stat.st_ino): "the folder itself"}):
+        name = relative.lower()
+        is_text = name.endswith(TEXT_SUFFIXES)
+        (contents.photos if not is_text and is_photo_file(f"{root}/{relative}") else contents.others).append(relative)
+    contents.photos.sort()
+    contents.others.sort()
+    return contents
+
+
+def _files(root: Path, inside: str, left_out: dict[str, str], seen: dict[tuple[int, int], str]) -> Iterator[str]:
+    """Files below a folder, relative to ``root``; a folder that is met twice, through a link, is read once."""
+    folders = []
+    with os.scandir(root / inside) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            relative = f"{inside}/{entry.name}" if inside else entry.name
+            if entry.is_dir():
+                reason = why_left_out(entry.name, top=not inside)
+                if reason:
+                    left_out[relative] = reason
+                else:
+                    folders.append((entry.is_symlink(), relative))
+            elif not entry.name.startswith("."):
+                yield relative
+    for _, relative in sorted(folders):  # links last: what they point to keeps its own name
+        stat = (root / relative).stat()
+        first = seen.setdefault((stat.st_dev, stat.st_ino), relative)
+        if first != relative:
+            left_out[relative] = f"a link to {first}"
+        else:
+            yield from _files(root, relative, left_out, seen)
+
+
+def why_left_out(name: str, *, top: bool) -> str:
+    """Why a folder of this name holds no data; empty where it may."""
+    if name.startswith("."):
+        return "hidden"
+    if name.lower() in SYSTEM_FOLDERS or name.startswith(("@", "$")):
+        return "made by a system or a tool"
+    if name.lower() in MASK_FOLDERS:
+        return "masks"
+    return "results of commands" if top and name in RUN_FOLDERS else ""
+
+
+class PhotoIndex:
+    """Finds photos by the names that labels give them."""
+
+    def __init__(self, photos: list[str]) -> None:
+        """Indexes relative paths."""
+        self._by_path: dict[str, str] = {}
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for photo in photos:
+            key = plain(photo).casefold()
+            self._by_path.setdefault(key, photo)
+            self._by_path.setdefault(without_suffix(key), photo)
+            name = key.rpartition("/")[2]
+            for spelling in {name, without_suffix(name)}:
+                self._by_name[spelling].append(photo)
+        exact = {plain(photo): photo for photo in photos}
+        self._exact = {without_suffix(key): photo for key, photo in exact.items()} | exact
+
+    def at(self, folder: str, file: str) -> str | None:
+        """The photo at a place relative to a folder: as written, in another case, or without its suffix."""
+        path = normpath(join(folder, file))
+        return self._exact.get(path) or self._by_path.get(path.casefold())
+
+    def named(self, file: str) -> list[str]:
+        """All photos with the file's own name, in whatever folder."""
+        return self._by_name.get(file.rpartition("/")[2].casefold(), [])

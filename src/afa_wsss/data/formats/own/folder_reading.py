@@ -1,0 +1,201 @@
+"""All that is understood of a folder of photos: photos, classes, what is held out, what was left aside."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from afa_wsss.data.base import Labels
+from afa_wsss.data.checks.problems import Problem, raise_first
+from afa_wsss.data.files.lists import stays_inside
+from afa_wsss.data.files.photos import without_suffix
+from afa_wsss.data.files.picture_types import report_skipped
+from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
+from afa_wsss.data.formats.own.contents import QUIET_FILES, Contents
+from afa_wsss.data.formats.own.doubts import doubtful_labels, doubtful_names
+from afa_wsss.data.formats.own.forms import CANDIDATES, FOREIGN, read_labels
+from afa_wsss.data.formats.own.places import Placed, place_photos
+from afa_wsss.data.formats.own.reading import Reading, in_order, is_background, listed
+from afa_wsss.data.formats.own.splits import hold_out
+from afa_wsss.errors import UserError
+from afa_wsss.types import IGNORE_INDEX
+
+READ_OR_QUIET = QUIET_FILES | {"classes.txt"}
+"""Files, in lower case, that are read beside the labels, or need no mention."""
+
+Fact = tuple[str, str]
+
+
+class FolderReading(NamedTuple):
+    """A folder of photos as it was understood.
+
+    Attributes:
+        source: The file or folder that lists the photos, for messages.
+        class_names: Foreground classes in their order.
+        names: Of all photos: paths without suffix, unique.
+        paths: Their files, relative to the folder.
+        labels: (N, k) multi-hot.
+        held_out: Which photos are for validation.
+        facts: What was understood and how, in the order to show it.
+        problems: What is wrong or doubtful.
+    """
+
+    source: Path
+    class_names: tuple[str, ...]
+    names: list[str]
+    paths: list[str]
+    labels: Labels
+    held_out: list[bool]
+    facts: list[Fact]
+    problems: list[Problem]
+
+
+def read_folder(
+    contents: Contents,
+    declared: Sequence[str],
+    has_mask: Callable[[Sequence[str], Sequence[str]], Sequence[bool]],
+    *,
+    labels: str | None = None,
+) -> FolderReading:
+    """Reads the labels and finds the photos.
+
+    Args:
+        contents: What lies in the folder.
+        declared: Classes of ``classes.txt``; empty where there is none.
+        has_mask: Whether photos have a mask, by their names and files.
+        labels: The file of labels; None to look for it.
+
+    Raises:
+        UserError: Where the labels are not understood, or name no class.
+    """
+    readings = read_labels(contents, labels=labels, known=declared)
+    source = readings[0].source if len(readings) == 1 else contents.root
+    places = place_photos(readings, contents.photos)
+    problems = [problem for reading in readings for problem in reading.problems] + places.problems
+    outside = [entry for entry in places.placed if not entry.found and not stays_inside(entry.photo.file)]
+    message = "need names of photos inside their folder, {} holds {!r}; take it off the list"
+    problems += [
+        Problem(
+            "name leaves folder",
+            without_suffix(entry.photo.file),
+            message.format(source, without_suffix(entry.photo.file)),
+        )
+        for entry in outside
+    ]
+    placed = _once([entry for entry in places.placed if entry.found or stays_inside(entry.photo.file)])
+    names, paths = _names(placed), [entry.path for entry in placed]
+    classes = _classes(readings, placed, declared, source, problems)
+    matrix = _matrix(placed, classes)
+    out = hold_out([entry.photo for entry in placed], paths, has_mask(names, paths))
+    problems += doubtful_names(classes, source)
+    problems += doubtful_labels(classes, matrix, out.flags) if len(matrix) else []
+    problems += _left_aside(contents, readings, placed)
+    facts = [
+        *_labels_facts(contents.root, readings),
+        *places.facts,
+        ("held out", f"{sum(out.flags)} of {len(placed)} photos: {out.why}"),
+        *_negatives(placed, matrix),
+    ]
+    return FolderReading(source, classes, names, paths, matrix, out.flags, facts, problems)
+
+
+def _once(placed: Sequence[Placed]) -> list[Placed]:
+    """Entries of the same photo joined, with the classes of all."""
+    by_path: dict[str, Placed] = {}
+    for entry in placed:
+        first = by_path.get(entry.path)
+        if first is None:
+            by_path[entry.path] = entry
+        else:
+            labels = tuple(dict.fromkeys((*first.photo.labels, *entry.photo.labels)))
+            by_path[entry.path] = first._replace(photo=first.photo._replace(labels=labels))
+    return list(by_path.values())
+
+
+def _names(placed: Sequence[Placed]) -> list[str]:
+    """Paths without suffix, and without ``images`` where all photos are in it; photos alike but for it keep theirs."""
+    paths = [os.path.normpath(entry.path) for entry in placed]
+    tops = {path.partition("/")[0] for path in paths}
+    top = next(iter(tops)) if len(tops) == 1 else ""
+    if top.lower() in PHOTO_FOLDERS and all("/" in path for path in paths):
+        paths = [path.partition("/")[2] for path in paths]
+    alike = Counter(map(without_suffix, paths))
+    return [path if alike[bare := without_suffix(path)] > 1 else bare for path in paths]
+
+
+def _classes(
+    readings: Sequence[Reading],
+    placed: Sequence[Placed],
+    declared: Sequence[str],
+    source: Path,
+    problems: list[Problem],
+) -> tuple[str, ...]:
+    """From ``classes.txt``, from the labels' own order, else all that the labels name."""
+    used = {label for entry in placed for label in entry.photo.labels if not is_background(label)}
+    order = next((reading.class_order for reading in readings if reading.class_order), ())
+    classes = tuple(declared) or order or in_order(used)
+    unknown = in_order(used - set(classes))
+    message = "need classes that {} lists, {} names {!r}; add it to the list or fix the label"
+    problems += [
+        Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name)) for name in unknown
+    ]
+    if not classes:
+        raise_first(problems)  # a class may be missing for what is wrong with its rows
+    if not 1 <= len(classes) < IGNORE_INDEX or len(set(classes)) != len(classes):
+        raise UserError(
+            f"need 1 to {IGNORE_INDEX - 1} different classes, {'classes.txt' if declared else source} names "
+            f"{len(classes)}; fix the labels"
+        )
+    return classes
+
+
+def _matrix(placed: Sequence[Placed], classes: Sequence[str]) -> Labels:
+    column = {name: index for index, name in enumerate(classes)}
+    matrix = np.zeros((len(placed), len(classes)), dtype=np.uint8)
+    for row, entry in enumerate(placed):
+        matrix[row, [column[label] for label in entry.photo.labels if label in column]] = 1
+    return matrix
+
+
+def _labels_facts(root: Path, readings: Sequence[Reading]) -> list[Fact]:
+    """Form and files of the labels, and what each reader says of its own, once where files agree."""
+    files = [reading.source.relative_to(root).as_posix() for reading in readings]
+    facts = [("labels", ", ".join(dict.fromkeys(reading.form for reading in readings)))]
+    facts += [("file" if len(files) == 1 else "files", listed(files))] if files != ["."] else []
+    said: dict[str, list[str]] = defaultdict(list)
+    for what, value in (fact for reading in readings for fact in reading.facts):
+        said[what] += [value] if value not in said[what] else []
+    return facts + [(what, "; ".join(values)) for what, values in said.items()]
+
+
+def _negatives(placed: Sequence[Placed], labels: Labels) -> list[Fact]:
+    count = int((~labels.any(axis=1)).sum()) if len(labels) else 0
+    name = next((label for entry in placed for label in entry.photo.labels if is_background(label)), "")
+    facts = [("negatives", f"{count} photos without any class: all background")] if count else []
+    return facts + ([("background", f"{name!r} is taken as the name for negatives, not as a class")] if name else [])
+
+
+def _left_aside(contents: Contents, readings: Sequence[Reading], placed: Sequence[Placed]) -> list[Problem]:
+    """Photos that the labels do not list, files that are no photos, and folders that were not read."""
+    listed_paths = {entry.path for entry in placed}
+    missing = [photo for photo in contents.photos if photo not in listed_paths]
+    problems = []
+    if missing and readings[0].form != "class folders":
+        message = f"{len(missing)} of {len(contents.photos)} photos are not in the labels: {listed(missing, 3)}; list them (an empty cell for no class) or move them away"  # noqa: E501
+        problems.append(Problem("photo not in labels", missing[0], message, "warning"))
+    others = [
+        contents.root / file
+        for file in contents.others
+        if not file.lower().endswith((*CANDIDATES, *FOREIGN))  # the search for labels names these
+    ]
+    problems += report_skipped((path for path in others if path.name.lower() not in READ_OR_QUIET), contents.root)
+    left_out = [f"{folder} ({why})" for folder, why in contents.left_out.items() if why not in ("hidden", "masks")]
+    if left_out:
+        message = f"{len(left_out)} folders are not read: {listed(left_out, 3)}"
+        problems.append(Problem("folder not read", next(iter(contents.left_out)), message, "note"))
+    return problems

@@ -1,0 +1,292 @@
+"""Finds the labels in a folder: which files hold them, in which form, and what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from posixpath import normpath
+from typing import Any, NamedTuple
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.files.photos import without_suffix
+from afa_wsss.data.formats.own.class_folders import read_class_folders
+from afa_wsss.data.formats.own.coco import looks_like_coco, read_coco, subset_of
+from afa_wsss.data.formats.own.contents import Contents, PhotoIndex
+from afa_wsss.data.formats.own.json_rows import (
+    LINES,
+    NOT_LABELS,
+    labelme_reading,
+    looks_like_fiftyone,
+    looks_like_labelme,
+    other_kind,
+    read_fiftyone,
+    read_json_lines,
+    read_json_list,
+    read_labelme,
+)
+from afa_wsss.data.formats.own.onehot import read_onehot
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, read_labels_text
+from afa_wsss.data.formats.own.tables import SUFFIXES as TABLE_SUFFIXES
+from afa_wsss.data.formats.own.tables import read_table
+from afa_wsss.errors import UserError
+
+CANONICAL = ("labels.csv", "labels.tsv", "labels.jsonl", "metadata.jsonl", "metadata.csv", "cls_labels_onehot.npy")
+"""Names of files that must hold labels: where they do not, that is an error."""
+
+CANDIDATES = (".json", ".npy", *LINES, *TABLE_SUFFIXES)
+"""Suffixes of files that may hold labels."""
+
+FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"
+FOREIGN = {
+    ".xlsx": "a spreadsheet: save it as CSV",
+    ".xls": "a spreadsheet: save it as CSV",
+    ".ods": "a spreadsheet: save it as CSV",
+    ".parquet": "a table that is not read: save it as CSV",
+    ".xml": "XML, such as Pascal VOC's: export it as COCO JSON",
+    ".yaml": "such as YOLO's: export it as COCO JSON",
+    ".yml": "such as YOLO's: export it as COCO JSON",
+    ".zip": "an archive: unpack it",
+    ".tar": "an archive: unpack it",
+    ".gz": "an archive: unpack it",
+}
+"""What files look like that hold labels in forms that are not read, by suffix."""
+
+
+NotRead = dict[str, str | UserError]
+"""Why files that might hold labels were not read, by file."""
+
+
+class Found(NamedTuple):
+    """A file that holds labels, and what was read from it."""
+
+    file: str
+    reading: Reading
+
+
+class Search(NamedTuple):
+    """What a reader needs of the data set's folder."""
+
+    contents: Contents
+    photos: PhotoIndex
+    known: Sequence[str]
+
+    def names_photo(self, cell: str) -> bool:
+        """Whether a cell names a photo that is there, or looks as if it did."""
+        name = as_posix(cell)
+        return bool(name) and (without_suffix(name) != normpath(name) or bool(self.photos.named(name)))
+
+
+def read_labels(contents: Contents, *, labels: str | None = None, known: Sequence[str] = ()) -> list[Reading]:
+    """Labels of a folder of photos: of one form, perhaps in one file for each split.
+
+    Args:
+        contents: What lies in the folder.
+        labels: The file that holds them, relative to the folder; None to look for it.
+        known: Classes of ``classes.txt``.
+
+    Raises:
+        UserError: Where nothing is understood, or several forms are there.
+    """
+    search = Search(contents, PhotoIndex(contents.photos), known)
+    if labels is not None:
+        return [_asked_for(search, labels)]
+    found, not_read = _found(search)
+    if found:
+        return _one_form(contents.root, found, not_read)
+    reading = read_class_folders(contents)
+    if not reading.photos:
+        raise _nothing(contents, not_read)
+    return [_with_note(reading, not_read)]
+
+
+def _asked_for(search: Search, labels: str) -> Reading:
+    path = search.contents.root / labels
+    if not path.is_file():
+        raise UserError(f"need labels to be a file in {search.contents.root}, got {labels}, which is not there",
+                        kind="missing", arguments=("labels",))  # fmt: skip
+    reading = _read(search, labels)
+    if not isinstance(reading, Reading):
+        raise UserError(f"need a file of labels, got {path}: {reading}", arguments=("labels",))
+    return reading
+
+
+def _found(search: Search) -> tuple[list[Found], NotRead]:
+    """Files with labels, and what the other files look like that might hold some."""
+    found: list[Found] = []
+    not_read: NotRead = {}
+    labelme: list[tuple[str, TaggedPhoto]] = []
+    problems: list[Problem] = []
+    for file in search.contents.others:
+        path = search.contents.root / file
+        if path.suffix.lower() == ".json":
+            _read_json_file(search, file, found, labelme, problems, not_read)
+        elif (reading := _read(search, file)) and isinstance(reading, Reading):
+            found.append(Found(file, reading))
+        elif isinstance(reading, str | UserError):
+            not_read[file] = reading
+    if labelme or (problems and not found):
+        reading = labelme_reading(search.contents.root, [photo for _, photo in labelme], problems)
+        found.append(Found(listed([file for file, _ in labelme], 1), reading))
+    return found, not_read
+
+
+def _read_json_file(
+    search: Search,
+    file: str,
+    found: list[Found],
+    labelme: list[tuple[str, TaggedPhoto]],
+    problems: list[Problem],
+    not_read: NotRead,
+) -> None:
+    path = search.contents.root / file
+    try:
+        content = _parsed(path)
+    except UserError as error:
+        if _mentions_photos(search, path):
+            raise
+        not_read[file] = error
+        return
+    if looks_like_labelme(content):
+        try:
+            labelme.append((file, read_labelme(path, search.contents.root, content, search.photos.at)))
+        except (KeyError, TypeError) as error:
+            message = f"need a label for each shape in {path}, got {error!r}; fix the file"
+            problems.append(Problem("row malformed", file, message))
+        return
+    reading = _of_json(search, path, content)
+    if isinstance(reading, Reading):
+        found.append(Found(file, reading))
+    else:
+        not_read[file] = reading
+
+
+def _read(search: Search, file: str) -> Reading | str | UserError | None:
+    """Labels of a file; in words what else it looks like; None for a file that cannot hold labels."""
+    path, root = search.contents.root / file, search.contents.root
+    suffix, canonical = path.suffix.lower(), path.name.lower() in CANONICAL
+    try:
+        if suffix in TABLE_SUFFIXES:
+            return _if_of_photos(search, read_table(path, root, search.names_photo, search.known), canonical)
+        if suffix in LINES:
+            reading = read_json_lines(path, root, search.known)
+            if reading.form == NOT_LABELS:
+                return "photos without a member for their classes"
+            return _if_of_photos(search, reading, canonical)
+        if suffix == ".npy":
+            return read_onehot(path, root, search.known)
+        if suffix == ".json":
+            return _of_json(search, path, _parsed(path))
+    except UserError as error:
+        if canonical or _mentions_photos(search, path):
+            raise
+        return error
+    return FOREIGN.get(suffix)
+
+
+def _if_of_photos(search: Search, reading: Reading, canonical: bool) -> Reading | str:
+    """A reading that names at least one photo of the folder, or that has the usual name."""
+    if canonical or any(search.names_photo(photo.file) for photo in reading.photos) or reading.problems:
+        return reading
+    return "names no photo"
+
+
+def _mentions_photos(search: Search, path: Path) -> bool:
+    """Whether a file that is not understood names photos of the folder: then it was meant as labels."""
+    try:
+        text = path.read_bytes()[: 1 << 20].decode("utf-8", "replace")
+    except OSError:
+        return False
+    return any(Path(photo).name in text for photo in search.contents.photos[:100])
+
+
+def _of_json(search: Search, path: Path, content: object) -> Reading | str:
+    root = search.contents.root
+    if looks_like_coco(content):
+        return read_coco(path, root, content)  # type: ignore[arg-type]  # it was just looked at
+    if looks_like_fiftyone(content):
+        return read_fiftyone(path, root, content)  # type: ignore[arg-type]
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        reading = read_json_list(path, root, content, search.known)
+        if reading.form != NOT_LABELS and any(search.names_photo(photo.file) for photo in reading.photos):
+            return reading
+    return other_kind(content)
+
+
+def _parsed(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: For another encoding, and for what is no JSON, such as a file that is cut off.
+    """
+    text = read_labels_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"need JSON in {path}, got {error}; export it again or move it away") from error
+
+
+def _one_form(root: Path, found: Sequence[Found], not_read: NotRead) -> list[Reading]:
+    """Readings of one form: several files only where each is a split, or in folders of its own.
+
+    Raises:
+        UserError: For labels in several forms, or in several files that say the same photos.
+    """
+    kinds = {_kind(entry.reading) for entry in found}
+    files = [entry.file for entry in found]
+    if len(kinds) > 1:
+        raise _several(root, files)
+    if (
+        len(found) > 1
+        and _kind(found[0].reading) == "table"
+        and len({Path(file).parent for file in files}) < len(files)
+    ):
+        subsets = [subset_of(Path(file)) for file in files]
+        if "" in subsets or len(set(subsets)) < len(subsets):
+            raise _several(root, files)
+    return [_with_note(found[0].reading, not_read), *(entry.reading for entry in found[1:])]
+
+
+def _several(root: Path, files: Sequence[str]) -> UserError:
+    return UserError(
+        f"need one file of labels in {root}, got {listed(files)}; move the others away or name one",
+        arguments=("labels",),
+    )
+
+
+def _kind(reading: Reading) -> str:
+    words = {"COCO": "coco", "CSV": "table", "TSV": "table", "JSON": "json", "Hugging": "json"}
+    return words.get(reading.form.split()[0], reading.form)
+
+
+def _with_note(reading: Reading, not_read: NotRead) -> Reading:
+    if not not_read:
+        return reading
+    said = [f"{file}: {why}" for file, why in not_read.items()]
+    return reading._replace(
+        facts=[
+            *reading.facts,
+            ("other files", "; ".join(said[:5]) + (f"; {len(said) - 5} more" if len(said) > 5 else "")),
+        ]
+    )
+
+
+def _nothing(contents: Contents, not_read: NotRead) -> UserError:
+    """Why nothing was understood: what is there, and what to do."""
+    root, seen = contents.root, []
+    broken = next((why for why in not_read.values() if isinstance(why, UserError)), None)
+    if broken is not None:
+        return broken
+    if contents.photos:
+        direct = sum("/" not in photo for photo in contents.photos)
+        seen.append(f"{len(contents.photos)} photos, {direct} of them not in a folder")
+    seen += [f"{file} ({why})" for file, why in list(not_read.items())[:3]]
+    beside = sorted(
+        path.name for path in root.absolute().parent.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    above = len(beside) > 1 and contents.photos and all("/" not in photo for photo in contents.photos)
+    advice = f"add {FORMS}"
+    if above:
+        advice += f"; or give the folder above, if {listed(beside, 3)} are its classes"
+    got = f"found {'; '.join(seen)}" if seen else "found none"
+    return UserError(f"need labels for the photos of {root}, {got}; {advice}")

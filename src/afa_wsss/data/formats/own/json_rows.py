@@ -1,0 +1,195 @@
+"""Labels as JSON of one entry for each photo: lines, a list, LabelMe's files, FiftyOne's and Hugging Face's forms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
+from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.own.tags import split_tags
+from afa_wsss.data.formats.own.words import FILE_WORDS, LABEL_WORDS, SPLIT_WORDS
+
+LINES = (".jsonl", ".ndjson")
+"""Suffixes of files with one JSON object on each line."""
+
+NOT_LABELS = "no labels"
+"""Form of a file that has photos, but no member with their classes."""
+
+
+def read_json_lines(path: Path, root: Path, known: Sequence[str] = ()) -> Reading:
+    """One JSON object on each line: ``file`` or ``file_name``, ``labels`` or ``objects``, perhaps ``split``."""
+    rows: list[tuple[str, Any]] = []
+    problems = []
+    for number, line in enumerate(read_labels_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((f"line {number}", json.loads(line)))
+        except ValueError as error:
+            problems.append(_malformed(path, f"line {number}", repr(error)))
+    form = "Hugging Face metadata" if path.stem == "metadata" else "JSON lines"
+    return _read_rows(form, path, root, rows, problems, known)
+
+
+def read_json_list(path: Path, root: Path, content: Sequence[Any], known: Sequence[str] = ()) -> Reading:
+    """A list of such objects."""
+    rows = [(f"entry {number}", row) for number, row in enumerate(content, 1)]
+    return _read_rows("JSON list", path, root, rows, [], known)
+
+
+def _read_rows(
+    form: str, path: Path, root: Path, rows: Sequence[tuple[str, Any]], problems: list[Problem], known: Sequence[str]
+) -> Reading:
+    found: list[tuple[str, str, str | list[object], str]] = []
+    file_key, label_key = _member(rows, FILE_WORDS, ("file", "file_name")), _label_member(rows)
+    if label_key is None and rows and file_key is not None and len(rows) > 1:
+        return Reading(NOT_LABELS, path, [])
+    for place, row in rows:
+        try:
+            cell = row[label_key or "labels"]
+            file, word = str(row[file_key or "file"]), str(row.get(_split_member(row)) or "")
+            found.append((place, file, _as_cell(cell), word))
+        except (KeyError, TypeError, AttributeError) as error:
+            problems.append(_malformed(path, place, repr(error)))
+    tags, ways = split_tags([cell for _, _, cell, _ in found], known)
+    photos, beside = [], path.parent.relative_to(root).as_posix()
+    for (place, file, _, word), labels in zip(found, tags, strict=True):
+        split = split_of(word)
+        if split is None:
+            message = f"need train, val or test as split in {path}, {place} has {word!r}; fix it"
+            problems.append(Problem("split unknown", file, message))
+        photos.append(TaggedPhoto(as_posix(file), labels, split or "", f"{path.name}, {place}", (beside, "")))
+    facts = [("members", f"{file_key or 'file'}: photo; {label_key or 'labels'}: classes")]
+    facts += [("several tags in a text", f"joined by {' and '.join(ways)}")] if set(ways) - {"list"} else []
+    return Reading(form, path, photos, facts, problems)
+
+
+def _member(rows: Sequence[tuple[str, Any]], words: frozenset[str], first: Sequence[str]) -> str | None:
+    """The member of most rows that is named by one of the words."""
+    names = [name for _, row in rows if isinstance(row, dict) for name in row if name.lower() in words]
+    return max(dict.fromkeys([*(name for name in first if name in names), *names]), key=names.count, default=None)
+
+
+def _label_member(rows: Sequence[tuple[str, Any]]) -> str | None:
+    return _member(rows, LABEL_WORDS - {"annotations", "annotation"}, ("labels", "label", "objects"))
+
+
+def _split_member(row: Mapping[str, Any]) -> str:
+    return next((name for name in row if name.lower() in SPLIT_WORDS), "split")
+
+
+def _as_cell(value: Any) -> str | list[object]:
+    """A text, or a list of names: of ``{"categories": [...]}``, of objects with a name, of a dict of 0 and 1."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        inner = next((value[key] for key in value if key.lower() in LABEL_WORDS), None)
+        if inner is not None:
+            return _as_cell(inner)
+        if all(entry in (0, 1) for entry in value.values()):  # true and false are 1 and 0
+            return [name for name, entry in value.items() if entry]
+        raise TypeError(f"labels are {value}")
+    if isinstance(value, list):
+        return [name for entry in value for name in _names(entry)]
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"labels are {value}; need names")
+
+
+def _names(entry: Any) -> list[object]:
+    """Names in one entry of a list of labels."""
+    if isinstance(entry, str) or entry is None:
+        return [entry]
+    if isinstance(entry, int) and not isinstance(entry, bool):
+        return [str(entry)]
+    if isinstance(entry, dict):
+        named = _as_cell(entry)
+        return [named] if isinstance(named, str) else named
+    raise TypeError(f"a label is {entry}; need a name")
+
+
+def _malformed(path: Path, place: str, why: str) -> Problem:
+    message = (
+        f'need {{"file": "a.jpg", "labels": ["cat"]}} on each line of {path}, {place} is different ({why}); fix it'
+    )
+    return Problem("row malformed", place, message)
+
+
+def looks_like_fiftyone(content: object) -> bool:
+    """Whether parsed JSON is FiftyOne's form of image classes."""
+    return isinstance(content, dict) and isinstance(content.get("labels"), dict) and "classes" in content
+
+
+def read_fiftyone(path: Path, root: Path, content: Mapping[str, Any]) -> Reading:
+    """``{"classes": [...], "labels": {"photo": class}}``: a class is a name, an index, a list of them, or null."""
+    classes, photos, problems = content["classes"] or [], [], []
+    for name, value in content["labels"].items():
+        try:
+            entries = value if isinstance(value, list) else [] if value is None else [value]
+            labels = [classes[entry] if isinstance(entry, int) else _names(entry)[0] for entry in entries]
+        except (IndexError, TypeError) as error:
+            problems.append(_malformed(path, name, repr(error)))
+            continue
+        beside = path.parent.relative_to(root)
+        folders = ((beside / "data").as_posix(), beside.as_posix(), "")
+        tags = unique(str(label) for label in labels if label is not None)
+        photos.append(TaggedPhoto(as_posix(name), tags, "", f"{path.name}, {name}", folders))
+    return Reading("FiftyOne's image classes", path, photos, [], problems)
+
+
+def looks_like_labelme(content: object) -> bool:
+    """Whether parsed JSON is LabelMe's of one photo."""
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
+
+
+def read_labelme(
+    path: Path, root: Path, content: Mapping[str, Any], exists: Callable[[str, str], object]
+) -> TaggedPhoto:
+    """The labels of the shapes and the flags that are set; the photo lies where ``imagePath`` says, or beside.
+
+    Args:
+        path: The file.
+        root: The data set's folder.
+        content: Its parsed JSON.
+        exists: Whether there is a photo at a place relative to a folder.
+
+    Raises:
+        TypeError, KeyError: For shapes without a label.
+    """
+    flags = content.get("flags")
+    names = [str(shape["label"]) for shape in content["shapes"]]
+    names += [name for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
+    here = path.parent.relative_to(root).as_posix()
+    file = as_posix(str(content["imagePath"]))
+    if not exists(here, file) and exists(here, path.stem):
+        file = path.stem
+    return TaggedPhoto(file, unique(names), "", path.name, (here,))
+
+
+def labelme_reading(source: Path, photos: list[TaggedPhoto], problems: list[Problem]) -> Reading:
+    """All photos of a folder of LabelMe's files."""
+    empty = sum(not photo.labels for photo in photos)
+    facts = [("files", f"{len(photos)} JSON files, {empty} without a shape")]
+    return Reading("LabelMe JSON beside each photo", source, photos, facts, problems)
+
+
+def other_kind(content: object) -> str:
+    """What JSON that holds no labels for this package looks like, in a few words."""
+    if (
+        isinstance(content, list)
+        and content
+        and isinstance(content[0], dict)
+        and {"data", "annotations"} <= set(content[0])
+    ):
+        return "Label Studio's own JSON: export it as COCO"
+    if isinstance(content, dict):
+        missing = [key for key in ("annotations", "categories") if not isinstance(content.get(key), list)]
+        if isinstance(content.get("images"), list):
+            return f"COCO without {' and '.join(missing)}"
+        if "_via_img_metadata" in content:
+            return "VGG Image Annotator's own JSON: export it as COCO"
+    return "not labels"

@@ -1,0 +1,195 @@
+"""Finds the photo that each entry of the labels means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from posixpath import join
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
+from afa_wsss.data.formats.own.contents import PhotoIndex
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, listed
+from afa_wsss.data.formats.own.splits import split_of
+
+FOREIGN = re.compile(r"^(/|[A-Za-z]:/|[a-z0-9]+://|\.\./)|\?d=")
+"""How a file begins that is named by its place on another machine, or by a server's address."""
+
+
+class Placed(NamedTuple):
+    """An entry of the labels and its photo.
+
+    Attributes:
+        photo: The entry.
+        path: Relative to the data set's folder; where nothing is found, where the photo should be.
+        found: Whether there is a photo.
+    """
+
+    photo: TaggedPhoto
+    path: str
+    found: bool
+
+
+class Places(NamedTuple):
+    """All entries with their photos, what was understood, and what is wrong."""
+
+    placed: list[Placed]
+    facts: list[tuple[str, str]]
+    problems: list[Problem]
+
+
+def place_photos(readings: Sequence[Reading], photos: Sequence[str]) -> Places:
+    """Finds the photo of each entry: as the labels write it, else by its own name where that leaves one.
+
+    A photo's own name decides only where the labels name places that do not exist here: a server's address, another
+    machine's folder.
+
+    Args:
+        readings: What was read.
+        photos: Paths of all photos, relative to the data set's folder.
+    """
+    index, folders = PhotoIndex(list(photos)), photo_folders(photos)
+    placed: list[Placed] = []
+    facts: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for reading in readings:
+        found = [_as_written(photo, index, folders) for photo in reading.photos]
+        none_found = not any(paths for paths in found)
+        elsewhere = 0
+        for at, (photo, paths) in enumerate(zip(reading.photos, found, strict=True)):
+            if not paths and (none_found or FOREIGN.search(photo.file)):
+                found[at] = _by_name(photo, index)
+                elsewhere += len(found[at]) == 1
+        if elsewhere:
+            facts.append(("photos found by their names alone", f"{elsewhere}, as {_example(reading.photos, found)}"))
+        base = _usual_base(reading.photos, found)
+        for photo, paths in zip(reading.photos, found, strict=True):
+            if len(paths) > 1:
+                problems.append(_ambiguous(reading, photo, paths))
+            path = paths[0] if paths else join(base, photo.file)
+            placed.append(Placed(photo, path, bool(paths)))
+    problems += _claimed_twice(placed)
+    return Places(placed, facts, problems)
+
+
+def photo_folders(photos: Sequence[str]) -> list[str]:
+    """Folders that labels may leave out: ``images``, ``train``, ``images/train``, ``train/images``, ..."""
+    folders = dict.fromkeys(photo.rpartition("/")[0] for photo in photos)
+    chosen: dict[str, None] = {}
+    for folder in folders:
+        parts = folder.split("/")
+        for depth in range(1, len(parts) + 1):
+            if all(part.lower() in PHOTO_FOLDERS or split_of(part) for part in parts[:depth]):
+                chosen["/".join(parts[:depth])] = None
+    return list(chosen)
+
+
+def _spellings(file: str) -> Iterator[str]:
+    """The file as written, and as it may be meant where it is an address."""
+    yield file
+    if "?d=" in file:
+        file = file.partition("?d=")[2]
+        yield file
+    if file.startswith("file://"):
+        file = file.removeprefix("file://")
+    if "%" in file:
+        yield unquote(file)
+
+
+def _as_written(photo: TaggedPhoto, index: PhotoIndex, folders: Sequence[str]) -> list[str]:
+    """Photos at the file's place in one of the folders that it may be relative to; one, none or several."""
+    for file in _spellings(photo.file):
+        if FOREIGN.search(file) and not file.startswith("../"):
+            continue
+        for folder in photo.beside:
+            path = index.at(folder, file)
+            if path is not None:
+                return [path]
+        several = dict.fromkeys(path for folder in folders if (path := index.at(folder, file)) is not None)
+        if several:
+            of_split = [path for path in several if _split_in(path) == photo.split]
+            return of_split if photo.split and len(of_split) == 1 else list(several)
+    return []
+
+
+def _split_in(path: str) -> str:
+    return next((split for part in path.split("/")[:-1] if (split := split_of(part))), "")
+
+
+def _by_name(photo: TaggedPhoto, index: PhotoIndex) -> list[str]:
+    """Photos of the file's own name whose folders agree best with those in the labels."""
+    best: list[str] = []
+    most = 0
+    for file in _spellings(photo.file):
+        for path in index.named(file):
+            common = _common_end(path, file)
+            if common > most:
+                best, most = [path], common
+            elif common == most and path not in best:
+                best.append(path)
+    if len(best) > 1 and photo.split:
+        best = [path for path in best if _split_in(path) == photo.split] or best
+    return best
+
+
+def _common_end(path: str, file: str) -> int:
+    """Number of parts, from the last, in which two paths agree; the last may lack a suffix."""
+    count = 1
+    for one, other in zip(path.lower().split("/")[-2::-1], file.lower().split("/")[-2::-1], strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _usual_base(photos: Sequence[TaggedPhoto], found: Sequence[list[str]]) -> str:
+    """The folder that most files are relative to, to name a missing photo's place."""
+    bases = Counter(
+        path[: -len(photo.file)].rstrip("/")
+        for photo, paths in zip(photos, found, strict=True)
+        for path in paths[:1]
+        if path.endswith(photo.file)
+    )
+    bases += Counter(
+        path.rpartition("/")[0]
+        for photo, paths in zip(photos, found, strict=True)
+        for path in paths[:1]
+        if "/" not in photo.file and not path.endswith(photo.file)
+    )
+    return bases.most_common(1)[0][0] if bases else ""
+
+
+def _example(photos: Sequence[TaggedPhoto], found: Sequence[list[str]]) -> str:
+    pairs = zip(photos, found, strict=True)
+    return next(f"{photo.file} -> {paths[0]}" for photo, paths in pairs if len(paths) == 1 and paths[0] != photo.file)
+
+
+def _ambiguous(reading: Reading, photo: TaggedPhoto, paths: Sequence[str]) -> Problem:
+    message = (
+        f"need one photo for each file in {reading.source}, {photo.file} ({photo.place}) may be "
+        f"{listed(list(paths), 3)}; write its folder into the labels"
+    )
+    return Problem("photo ambiguous", photo.file, message)
+
+
+def _claimed_twice(placed: Sequence[Placed]) -> Iterator[Problem]:
+    """Entries of one file of labels, or of different splits, that mean the same photo."""
+    by_path: dict[str, list[TaggedPhoto]] = defaultdict(list)
+    for entry in placed:
+        if entry.found:
+            by_path[entry.path].append(entry.photo)
+    for path, photos in by_path.items():
+        if len(photos) > 1:
+            splits = {photo.split for photo in photos}
+            sources = {photo.place.partition(",")[0] for photo in photos}
+            if len(splits) > 1:
+                kind, what = "in train and val", "need one split for a photo"
+            elif len(sources) < len(photos):
+                kind, what = "listed twice", "need each photo once"
+            else:
+                continue
+            message = f"{what}, {path} is listed by {listed([photo.place for photo in photos])}; remove all but one"
+            yield Problem(kind, path, message)

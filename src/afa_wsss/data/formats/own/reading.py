@@ -1,0 +1,104 @@
+"""What a reader of labels hands on: photos with the names of their classes, and what it understood."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.files.lists import read_text
+from afa_wsss.errors import UserError
+
+EMPTY_WORDS = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "[]", "()", "{}"})
+"""Tags, in lower case, that stand for no class."""
+
+BACKGROUND_WORDS = frozenset({"background", "_background_", "__background__", "__ignore__", "_ignore_"})
+"""Names, in lower case, that stand for the absence of all classes."""
+
+
+class TaggedPhoto(NamedTuple):
+    """A photo and the names of its classes.
+
+    Attributes:
+        file: As the labels name it, with ``/`` between folders.
+        labels: Names of the classes in it; empty for a negative.
+        split: ``train`` or ``val``; empty where the labels have no split.
+        place: Where the labels say so, such as ``labels.csv, row 3``.
+        beside: Folders that the file may be relative to, the likeliest first; relative to the data set's folder.
+    """
+
+    file: str
+    labels: tuple[str, ...]
+    split: str = ""
+    place: str = ""
+    beside: tuple[str, ...] = ("",)
+
+
+class Reading(NamedTuple):
+    """What was read from one or several files, or from class folders.
+
+    Attributes:
+        form: In words, such as ``COCO JSON of CVAT``.
+        source: The file or folder, for messages.
+        photos: In their order, one entry for each photo and place.
+        facts: What and how it was understood, such as ``("separator", ";")``, for the table that a user sees.
+        problems: What is wrong or doubtful.
+        class_order: Names in the order of class ids, where the labels have one; else empty.
+    """
+
+    form: str
+    source: Path
+    photos: list[TaggedPhoto]
+    facts: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
+    problems: list[Problem] = []  # noqa: RUF012
+    class_order: tuple[str, ...] = ()
+
+
+def plain(text: str) -> str:
+    """A name as names are compared: Unicode NFC, blanks trimmed."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def as_posix(file: str) -> str:
+    """A file's name with ``/`` between folders, also where the labels were written on Windows."""
+    return plain(file).replace("\\", "/")
+
+
+def unique(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names in NFC, each once, without words that stand for no class; background is kept."""
+    named = (plain(label) for label in labels)
+    return tuple(dict.fromkeys(name for name in named if name.lower() not in EMPTY_WORDS))
+
+
+def is_background(name: str) -> bool:
+    """Whether a class name stands for the absence of all classes."""
+    return name.casefold() in BACKGROUND_WORDS
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in alphabetical order without regard to case."""
+    return tuple(sorted(names, key=lambda name: (name.casefold(), name)))
+
+
+def read_labels_text(path: Path) -> str:
+    """The text of a file of labels: UTF-8, or UTF-16 where it begins with a byte order mark, as spreadsheets write it.
+
+    Raises:
+        UserError: For another encoding.
+    """
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return path.read_text(encoding="utf-16")
+        except UnicodeError as error:
+            raise UserError(f"need labels in UTF-8 or UTF-16, {path} is neither ({error}); save it as UTF-8") from error
+    return read_text(path)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

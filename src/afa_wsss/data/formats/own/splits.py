@@ -1,0 +1,73 @@
+"""Which photos are held out for validation: by the words of a table, by folders, by masks, or one in ten."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from afa_wsss.data.formats.own.reading import TaggedPhoto
+
+VALIDATION_WORDS = frozenset(
+    {"val", "valid", "validation", "validate", "test", "testing", "tests", "dev", "eval", "holdout", "held_out"}
+)
+TRAINING_WORDS = frozenset({"train", "training", "trn", "trainset", "fit"})
+"""Words in a table's split column and names of folders, in lower case."""
+
+HELD_OUT = 10
+"""Where nothing says which photos are for validation, one in this many is."""
+
+
+class HeldOut(NamedTuple):
+    """Which photos are for validation, and why.
+
+    Attributes:
+        flags: One for each photo.
+        why: In words, for people.
+    """
+
+    flags: list[bool]
+    why: str
+
+
+def split_of(word: str) -> str | None:
+    """``train`` or ``val`` for a word; empty for an empty word, None for any other."""
+    word = word.strip().lower()
+    if word in ("", "nan", "none", "null"):
+        return ""
+    if word in VALIDATION_WORDS:
+        return "val"
+    return "train" if word in TRAINING_WORDS else None
+
+
+def folder_split(path: str) -> str:
+    """``train`` or ``val`` where a folder of a photo's path is named so, the innermost first; else empty."""
+    parts = path.split("/")[:-1]
+    return next((split for part in reversed(parts) if (split := split_of(part))), "")
+
+
+def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequence[bool]) -> HeldOut:
+    """Which photos are for validation; the same files always give the same answer.
+
+    What the labels say stands first, then folders named ``val`` or ``test``, then masks, then one photo in ten.
+
+    Args:
+        photos: Each photo once.
+        paths: Their places relative to the data set's folder.
+        has_mask: Whether each has a mask.
+    """
+    said = [photo.split for photo in photos]
+    found = [split or folder_split(path) for split, path in zip(said, paths, strict=True)]
+    if any(said) or "val" in found:
+        flags = [split == "val" for split in found]
+        by_labels = sum(split == "val" for split in said)
+        ways = [f"{by_labels} by the labels' split"] if by_labels else []
+        ways += [f"{sum(flags) - by_labels} by their folder"] if sum(flags) > by_labels else []
+        return HeldOut(flags, ", ".join(ways))
+    if any(has_mask) and not all(has_mask):
+        return HeldOut(list(has_mask), "those with a mask")
+    hashes = [zlib.crc32(path.encode("utf-8", "surrogateescape")) for path in paths]
+    flags = [value % HELD_OUT == 0 for value in hashes]
+    if len(photos) > 1 and (not any(flags) or all(flags)):
+        flags = [value == max(hashes) for value in hashes]
+    return HeldOut(flags, f"one in {HELD_OUT}, always the same ones: labels and folders name no val")

@@ -1,0 +1,171 @@
+"""CSV and TSV files of labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.own.cells import SEPARATORS, Row, read_cells
+from afa_wsss.data.formats.own.columns import Columns, find_columns
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, plain, unique
+from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.own.tags import Tags, split_tags
+from afa_wsss.data.formats.own.words import YES
+
+SUFFIXES = (".csv", ".tsv", ".tab")
+
+
+def read_table(path: Path, root: Path, names_photo: Callable[[str], bool], known: Sequence[str] = ()) -> Reading:
+    """Photos and classes of a table, in any of the forms that ``docs/data.md`` shows.
+
+    Args:
+        path: The file.
+        root: The data set's folder.
+        names_photo: Whether a cell names a photo.
+        known: Classes of ``classes.txt``.
+
+    Raises:
+        UserError: For a table that is not understood.
+    """
+    cells = read_cells(path, names_photo)
+    columns = find_columns(path, cells, names_photo)
+    rows, problems = _whole_rows(path, cells.rows[columns.first :], columns)
+    tags, ways = _tags(rows, columns, known)
+    photos = []
+    beside = path.parent.relative_to(root).as_posix()
+    for row, labels in zip(rows, tags, strict=True):
+        split, wrong = _split(path, row, columns)
+        problems += wrong
+        place = f"{path.name}, row {row.number}"
+        photos.append(TaggedPhoto(as_posix(row.cells[columns.file]), labels, split, place, (beside, "")))
+    merged, several, repeated = _merge(path, photos)
+    facts = [
+        ("separator", SEPARATORS.get(cells.separator, cells.separator)),
+        ("columns", _describe(columns, several=several)),
+        *([("several tags in a cell", f"joined by {' and '.join(ways)}")] if ways else []),
+    ]
+    form = "TSV" if cells.separator == "\t" else "CSV"
+    return Reading(f"{form}{' of one row for each photo and class' if several else ''}", path, merged, facts,
+                   problems + repeated)  # fmt: skip
+
+
+def _whole_rows(path: Path, rows: Sequence[Row], columns: Columns) -> tuple[list[Row], list[Problem]]:
+    """Rows that have a photo and a cell for its classes; the others are reported. Short rows are filled up."""
+    width, kept, problems = len(columns.header), [], []
+    least = max(columns.file, min([*columns.tags, *columns.classes], default=0))
+    known = {columns.file, *columns.tags, *columns.classes, columns.split, columns.is_validation, *columns.counts}
+    for row in rows:
+        extra = [
+            cell for number, cell in enumerate(row.cells) if cell and number not in known and not columns.header[number]
+        ]
+        open_quote = [
+            row.cells[number] for number in columns.tags if number < len(row.cells) and row.cells[number].count('"') % 2
+        ]
+        if len(row.cells) <= least or not row.cells[columns.file] or extra or open_quote:
+            what = f"{extra[0]!r} in a column without a name" if extra else f"{len(row.cells)} cells: {row.cells}"
+            what = f"a quote that is not closed: {open_quote[0]}" if open_quote else what
+            message = (
+                f"need a photo and its classes in each row of {path}, row {row.number} has {what}; put ; between "
+                "classes, and leave the cell empty for no class"
+            )
+            problems.append(Problem("row malformed", row.cells[0] or f"row {row.number}", message))
+        else:
+            kept.append(Row(row.number, row.cells + [""] * (width - len(row.cells))))
+    return kept, problems
+
+
+def _tags(rows: Sequence[Row], columns: Columns, known: Sequence[str]) -> tuple[list[Tags], list[str]]:
+    """Tags of each row, and how a cell joins several."""
+    if columns.classes:
+        return [
+            unique(columns.header[number] for number in columns.classes if row.cells[number].lower() in YES)
+            for row in rows
+        ], []
+    if not columns.tags:
+        return [()] * len(rows), []
+    cells = [row.cells[number] for row in rows for number in columns.tags]
+    split, ways = split_tags(cells, known)
+    step = len(columns.tags)
+    joined = [unique(tag for tags in split[at : at + step] for tag in tags) for at in range(0, len(split), step)]
+    if columns.present is not None:
+        joined = [
+            tags if row.cells[columns.present].lower() in YES else ()
+            for row, tags in zip(rows, joined, strict=True)
+        ]  # fmt: skip
+    return joined, ways
+
+
+def _split(path: Path, row: Row, columns: Columns) -> tuple[str, list[Problem]]:
+    """The split of a row; a word that is none is reported."""
+    number = columns.split if columns.split is not None else columns.is_validation
+    if number is None or len(row.cells) <= number:
+        return "", []
+    word = row.cells[number]
+    if columns.split is None:
+        return ("val" if word.lower() in YES else "train"), []
+    split = split_of(word)
+    if split is not None:
+        return split, []
+    message = (
+        f"need train, val or test in column {columns.header[number]} of {path}, row {row.number} has {word!r}; fix the "
+        "word, or empty the cell for a photo to train on"
+    )
+    return "", [Problem("split unknown", row.cells[columns.file], message)]
+
+
+def _merge(path: Path, photos: Sequence[TaggedPhoto]) -> tuple[list[TaggedPhoto], bool, list[Problem]]:
+    """Each photo once. Rows of one class each are joined; where rows hold several classes, a repetition is reported.
+
+    Returns:
+        The photos, whether the table has several rows for a photo, and what is wrong.
+    """
+    by_file: dict[str, list[TaggedPhoto]] = defaultdict(list)
+    for photo in photos:
+        by_file[photo.file].append(photo)
+    repeated = {file: rows for file, rows in by_file.items() if len(rows) > 1}
+    if not repeated:
+        return list(photos), False, []
+    problems = []
+    one_class_a_row = all(len(photo.labels) <= 1 for photo in photos)
+    if not one_class_a_row:
+        message = "need each photo once in {}, {} is there {} times ({}); remove the others"
+        problems += [
+            Problem("listed twice", file, message.format(path, file, len(rows), listed([row.place for row in rows])))
+            for file, rows in repeated.items()
+        ]
+    message = "need one split for a photo in {}, {} is in train and val ({}); fix the rows"
+    problems += [
+        Problem("in train and val", file, message.format(path, file, listed([row.place for row in rows])))
+        for file, rows in repeated.items()
+        if len({row.split for row in rows}) > 1
+    ]
+    merged = [
+        rows[0]._replace(
+            labels=unique(label for row in (rows if one_class_a_row else rows[:1]) for label in row.labels)
+        )
+        for rows in by_file.values()
+    ]
+    return merged, one_class_a_row, problems
+
+
+def _describe(columns: Columns, *, several: bool) -> str:
+    """What was taken from which column."""
+    named = columns.header
+    said = [f"{named[columns.file]}: photo"]
+    said += (
+        [f"{listed([named[number] for number in columns.tags])}: {'class' if several else 'tags'}"]
+        if columns.tags
+        else []
+    )
+    said += [f"{len(columns.classes)} columns of 0 and 1, one a class"] if columns.classes else []
+    said += [f"{named[number]}: split" for number in (columns.split, columns.is_validation) if number is not None]
+    said += [f"{named[columns.present]}: 1 where the class is there"] if columns.present is not None else []
+    said += [f"not read: {listed([named[number] for number in columns.unread])}"] if columns.unread else []
+    return "; ".join(said)
+
+
+def declared_names(path: Path) -> list[str]:
+    """Names in ``classes.txt``: one a line."""
+    return [plain(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if plain(line)]

@@ -1,0 +1,81 @@
+"""Several tags in one cell: how they are joined, and where a blank or a comma is part of a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from afa_wsss.data.formats.own.reading import plain, unique
+
+Tags = tuple[str, ...]
+JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
+"""What joins tags; the first that a table uses is the one that it joins them by."""
+
+_LIST = re.compile(r"^\s*[\[({](.*)[\])}]\s*$", re.DOTALL)
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+
+
+def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] = ()) -> tuple[list[Tags], list[str]]:
+    """The tags of each cell of a table.
+
+    Lists, also as Python's text, are taken as they are. Else the first of ``;``, ``|`` and ``,`` that the table uses
+    joins tags. Where parts that are joined by another of these, or by blanks, are all classes elsewhere, they are
+    classes here too: ``chair person``.
+
+    Args:
+        cells: Text, or lists that JSON holds.
+        known: Names that stand in a list of classes: these are never split.
+
+    Returns:
+        Tags of each cell, and how they are joined, in words; empty where no cell holds several.
+
+    Example:
+        >>> split_tags(["cat;dog", "dog", "['cat', 'dog']"])
+        ([('cat', 'dog'), ('dog',), ('cat', 'dog')], ['semicolon', 'list'])
+        >>> split_tags(["hot dog", "chair person", "chair", "person"])[0]
+        [('hot dog',), ('chair', 'person'), ('chair',), ('person',)]
+    """
+    names = {plain(name) for name in known}
+    lists = [_as_list(cell) for cell in cells]
+    texts = [cell for cell, tags in zip(cells, lists, strict=True) if tags is None and isinstance(cell, str)]
+    joiner = next((mark for mark in JOINERS if any(mark in cell and plain(cell) not in names for cell in texts)), None)
+    found = [
+        tags if tags is not None else _split(str(cell), joiner, names) for cell, tags in zip(cells, lists, strict=True)
+    ]
+    ways = [JOINERS[joiner]] if joiner else []
+    ways += ["list"] if any(tags is not None for tags in lists) else []
+    return _split_joined(found, names, ways)
+
+
+def _split(cell: str, joiner: str | None, names: Collection[str]) -> Tags:
+    cell = plain(cell)
+    return unique([cell] if joiner is None or cell in names else cell.split(joiner))
+
+
+def _split_joined(cells: list[Tags], names: Collection[str], ways: list[str]) -> tuple[list[Tags], list[str]]:
+    """Splits tags whose parts are all classes elsewhere."""
+    alone = set(names) | {tag for tags in cells for tag in tags}
+    parts: dict[str, list[str]] = {}
+    for tag in sorted({tag for tags in cells for tag in tags} - set(names)):
+        for pattern, way in ((r"\s*[,;|]\s*", "other marks"), (r"\s+", "blank")):
+            words = [word for word in re.split(pattern, tag) if word]
+            if len(words) > 1 and all(word in alone for word in words):
+                parts[tag] = words
+                ways += [way] if way not in ways else []
+                break
+    if not parts:
+        return cells, ways
+    return [unique(word for tag in tags for word in parts.get(tag, [tag])) for tags in cells], ways
+
+
+def _as_list(cell: str | Sequence[object]) -> Tags | None:
+    """Tags of a list, also one in Python's text such as ``['cat', 'dog']`` or ``{cat, dog}``; None for plain text."""
+    if not isinstance(cell, str):
+        return unique(str(tag) for tag in cell if tag is not None)
+    inner = _LIST.match(cell)
+    if inner is None or (cell.lstrip().startswith("(") and "'" not in cell and '"' not in cell):
+        return None
+    quoted = [first or second for first, second in _QUOTED.findall(inner[1])]
+    if quoted:
+        return unique(re.sub(r"\\(.)", r"\1", tag) for tag in quoted)
+    return unique(re.split(r"[,;|]", inner[1]))
