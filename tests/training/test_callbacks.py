@@ -21,6 +21,7 @@ from afa_wsss.training.callbacks import (
     UnevenValidation,
 )
 from afa_wsss.training.callbacks import throughput as throughput_file
+from afa_wsss.training.callbacks.montages import sampled, shown
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, Labels
 
@@ -77,9 +78,14 @@ def batch():
 
 @pytest.fixture
 def found():
-    label = torch.ones(2, 16, 24, dtype=torch.uint8)
-    stages = {"cam": Labels(label, torch.rand(2, 2, 16, 24)), "pseudo_label": Labels(label + 1)}
-    return Inspection(stages, {"segmentation": Labels(label)}, torch.zeros(2, 2), torch.rand(2, 6, 6), (2, 3))
+    """One inspection for each size of photos."""
+    inspections = []
+    for height, width in ((16, 24), (8, 20)):
+        label = torch.ones(1, height, width, dtype=torch.uint8)
+        stages = {"cam": Labels(label, torch.rand(1, 2, height, width)), "pseudo_label": Labels(label + 1)}
+        branch = {"segmentation": Labels(label)}
+        inspections.append(Inspection(stages, branch, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3)))
+    return inspections
 
 
 def test_best_is_the_highest_score_and_last_the_last_step(tmp_path, trainer):
@@ -127,6 +133,37 @@ def test_masks_are_cut_to_the_photo_and_carry_the_palette(tmp_path, trainer, bat
         assert (first.size, second.size) == ((24, 16), (20, 8))
         assert (np.asarray(second) == value).all()
         assert second.getpalette()[:9] == PALETTE.ravel().tolist()
+
+
+def test_masks_and_pictures_of_photos_that_were_shrunk(tmp_path, trainer, batch, found):
+    large = batch._replace(masks=torch.ones(2, 64, 96, dtype=torch.uint8), full_sizes=((64, 96), (32, 80)))
+    for seen, size in zip(found, large.full_sizes, strict=True):
+        labels = Labels(torch.ones(1, *size, dtype=torch.uint8))
+        seen.stages["pseudo_label"] = seen.branch["segmentation"] = labels
+    MaskWriter(str(tmp_path)).on_validation_batch_end(trainer, Module(), found, large, 0)
+    with Image.open(tmp_path / "a.png") as first, Image.open(tmp_path / "folder" / "b.png") as second:
+        assert (first.size, second.size) == ((96, 64), (80, 32))
+    pictures = Montages(str(tmp_path), photos=2)
+    pictures.on_validation_batch_end(trainer, Module(), found, large, 0)
+    assert {picture.shape for picture in pictures.rows[0].values()} == {(16, 24, 3)}
+    assert {picture.shape for picture in pictures.rows[1].values()} == {(8, 20, 3)}
+
+
+def test_pictures_are_drawn_from_less_than_a_large_photo(batch):
+    labels = Labels(torch.ones(1, 40, 3000, dtype=torch.uint8))
+    stages = {"cam": Labels(labels.labels, torch.rand(1, 2, 40, 3000)), "pseudo_label": labels}
+    found = Inspection(stages, {"segmentation": labels}, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3))
+    photo = torch.zeros(1, 3, 40, 3000, dtype=torch.uint8)
+    drawn = shown(Batch(photo, torch.ones(1, 2), torch.tensor([[0, 40, 0, 3000]]), ("a",)), found, 0)
+    shapes = {array.shape[:2] for array in (drawn.photo, *drawn.heat.values(), *drawn.labels.values())}
+    assert shapes == {(14, 1024)}
+
+
+def test_sampled_values_are_those_at_the_centers():
+    maps = torch.arange(12).view(2, 6)
+    assert sampled(maps, (2, 6)).tolist() == maps.tolist()
+    assert sampled(maps, (1, 2)).tolist() == [[7, 10]]
+    assert sampled(maps, (4, 6)).tolist() == maps.repeat_interleave(2, dim=0).tolist()
 
 
 def test_masks_show_a_stage_that_there_is(tmp_path, trainer, batch, found):

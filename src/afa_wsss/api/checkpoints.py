@@ -18,6 +18,7 @@ from afa_wsss.api.recipes import recipe_file
 from afa_wsss.api.settings import RunSettings, check_backbone
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
 from afa_wsss.models import AFA, ModelSettings
@@ -70,6 +71,11 @@ class Checkpoint(NamedTuple):
         """Scales, mirror and dense CRF of the run."""
         with argument("inference"):
             return assemble(InferenceSettings, self.config["inference"])
+
+    def max_side(self) -> int | None:
+        """Longest side that the run's photos were shrunk to; None for none, as before there was such a setting."""
+        with argument("data"):
+            return DataSettings(max_side=self.config["data"].get("max_side")).max_side
 
     def label_maker(self) -> LabelMaker:
         """The label maker of the run.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from afa_wsss.api.segmenter import load
 from afa_wsss.api.settings import PredictSettings, given
 from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
 
@@ -53,6 +54,9 @@ def predict(settings: PredictSettings, *, progress: Callable[[Iterable[Any]], It
         segmenter = load(settings.checkpoint, settings.device)
     with argument("inference"):
         segmenter.inference = replace(segmenter.inference, **given(InferenceSettings, settings.inference))
+    with argument("data"):
+        changed = {"max_side": segmenter.max_side} | given(DataSettings, settings.data)
+        segmenter.max_side = DataSettings(**changed).max_side
     with argument("input"):
         photos = list_photos(Path(settings.input).expanduser())
     result = Prediction(Path(settings.output_dir), 0, [])

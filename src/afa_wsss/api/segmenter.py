@@ -15,12 +15,13 @@ from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
+from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings, multi_scale_cam, multi_scale_logits
 from afa_wsss.models import AFA
 from afa_wsss.ops.dense_crf import dense_crf
-from afa_wsss.ops.image import normalize
-from afa_wsss.ops.pseudo_label import argmax_labels
+from afa_wsss.ops.full_size import enlarge_labels, labels_at
+from afa_wsss.ops.image import normalize, resize
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.types import AFAOutput, Batch, affinity_row
 
@@ -32,6 +33,8 @@ class Segmenter:
         class_names: Foreground classes, in the order of their labels from 1.
         palette: (k + 1, 3) uint8 colors, background first.
         device: Where the network is.
+        max_side: Longest side in pixels that the network gets: larger photos are shrunk for it, and labels and maps
+            come back at the photo's size. None to shrink none.
 
     Example:
         >>> from afa_wsss.models import create_model
@@ -56,6 +59,7 @@ class Segmenter:
         inference: InferenceSettings | None = None,
         label_maker: LabelMaker | None = None,
         checkpoint: Checkpoint | None = None,
+        max_side: int | None = None,
     ) -> None:
         """Wraps a trained network.
 
@@ -66,11 +70,13 @@ class Segmenter:
             inference: Scales and mirror; None for one scale without mirror.
             label_maker: Makes pseudo labels; None for the one of ``checkpoint``.
             checkpoint: Where the network is from, if it is from a file.
+            max_side: Longest side in pixels that photos are shrunk to; None to shrink none.
         """
         self.network = network.eval()
         self.class_names, self.palette = tuple(class_names), palette
         self.inference = inference or InferenceSettings()
         self._label_maker, self._checkpoint = label_maker, checkpoint
+        self.max_side = max_side
         self.device = next(network.parameters()).device
 
     @cached_property
@@ -108,21 +114,22 @@ class Segmenter:
         pixels = as_pixels(photo)
         with torch.inference_mode():
             images = self._tensor(pixels)
-            found = self._logits(images)
+            found, size = self._logits(images), pixels.shape[:2]
             crf = self.inference.crf if crf is None else crf
-            if crf or scores:
-                found = found.softmax(dim=1)
             if crf:
-                found = dense_crf(images, found)
-            labels = argmax_labels(found)[0].cpu().numpy()
-        kept = found[0].cpu().numpy() if scores else None
+                found = dense_crf(images, found.softmax(dim=1))
+            labels = labels_at(found, size)[0].cpu().numpy()
+            full = resize(found, size) if scores else found
+            kept = (full if crf else full.softmax(dim=1))[0].cpu().numpy() if scores else None
         return Segmentation(pixels, labels, kept, self.class_names, self.palette)
 
-    def _tensor(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "1 3 H W"]:
-        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(self.device)
+    def _tensor(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "1 3 h w"]:
+        """The photo as the network gets it."""
+        small = shrunk(pixels, self.max_side)
+        return torch.from_numpy(small.copy()).permute(2, 0, 1)[None].to(self.device)
 
     def _logits(self, images: UInt8[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c H W"]:
-        """Segmentation logits at the photo's size, over scales and mirror."""
+        """Segmentation logits at the size of ``images``, over scales and mirror."""
         scales, mirror = self.inference.scales, self.inference.mirror
         return multi_scale_logits(self.network, normalize(images), scales=scales, mirror=mirror)
 
@@ -138,10 +145,11 @@ class Segmenter:
             UserError: For an unknown class, and a photo that cannot be read.
         """
         wanted = self._columns(self.class_names if classes is None else classes)
-        images, scales = normalize(self._tensor(as_pixels(photo))), self.inference.cam_scales
+        pixels = as_pixels(photo)
+        images, scales = normalize(self._tensor(pixels)), self.inference.cam_scales
         chosen = torch.tensor([wanted], device=self.device)
         cam, _ = multi_scale_cam(self.network, images, scales=scales, classes=chosen)
-        return cam[0].cpu().numpy()
+        return resize(cam, pixels.shape[:2])[0].cpu().numpy()
 
     @torch.inference_mode()
     def pseudo_label(self, photo: Photo, classes: Sequence[str]) -> UInt8[np.ndarray, "H W"]:
@@ -155,13 +163,13 @@ class Segmenter:
             UserError: For no class or an unknown one, a photo that cannot be read, and a label maker without pixel
                 labels.
         """
-        batch = self._batch(photo, classes)
+        batch, size = self._batch(photo, classes)
         images = normalize(batch.images)
         output = self.network(images)
         labels = self.label_maker.targets(self.network, batch, images, output, step=sys.maxsize).pseudo_label
         if labels is None:
             raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")
-        return labels[0].cpu().numpy()
+        return enlarge_labels(labels, size)[0].cpu().numpy()
 
     @torch.inference_mode()
     def stages(self, photo: Photo, classes: Sequence[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
@@ -176,10 +184,10 @@ class Segmenter:
         Raises:
             UserError: For no class or an unknown one, and a photo that cannot be read.
         """
-        batch = self._batch(photo, classes)
+        batch, size = self._batch(photo, classes)
         images = normalize(batch.images)
         found = self.label_maker.stages(self.network, batch, images, self.network(images))
-        return {name: stage.labels[0].cpu().numpy() for name, stage in found.items()}
+        return {name: enlarge_labels(stage.labels, size)[0].cpu().numpy() for name, stage in found.items()}
 
     @torch.inference_mode()
     def affinity(self, photo: Photo, point: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
@@ -196,21 +204,24 @@ class Segmenter:
         (height, width), (row, column) = pixels.shape[:2], point
         if not (0 <= row < height and 0 <= column < width):
             raise UserError(f"need a point inside {height} x {width} pixels, got {point}", arguments=("point",))
-        rows, columns = self.network.grid(height, width)
+        images = self._tensor(pixels)
+        rows, columns = self.network.grid(*images.shape[-2:])
         token = (row * rows // height) * columns + column * columns // width
-        output: AFAOutput = self.network(normalize(self._tensor(pixels)))
+        output: AFAOutput = self.network(normalize(images))
         return affinity_row(output.pairs, 0, token).view(rows, columns).float().cpu().numpy()
 
-    def _batch(self, photo: Photo, classes: Sequence[str]) -> Batch:
-        """A photo with its image labels, as the label maker takes it."""
+    def _batch(self, photo: Photo, classes: Sequence[str]) -> tuple[Batch, tuple[int, int]]:
+        """A photo with its image labels, as the label maker takes it, and its full size."""
         columns, pixels = self._columns(classes), as_pixels(photo)
         if not columns:
             raise UserError("need at least one class that is in the photo, got none", arguments=("classes",))
-        height, width = pixels.shape[:2]
+        images = self._tensor(pixels)
+        height, width = images.shape[-2:]
         image_labels = torch.zeros(1, len(self.class_names), device=self.device)
         image_labels[0, columns] = 1
         frame = torch.tensor([[0, height, 0, width]], device=self.device)
-        return Batch(self._tensor(pixels), image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
+        batch = Batch(images, image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
+        return batch, (pixels.shape[0], pixels.shape[1])
 
     def _columns(self, classes: Sequence[str]) -> list[int]:
         unknown = [name for name in classes if name not in self.class_names]
@@ -234,7 +245,14 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
     """
     found = read_checkpoint(os.fspath(checkpoint))
     network = found.network().to(find_device(device))
-    return Segmenter(network, found.class_names, found.palette, inference=found.inference(), checkpoint=found)
+    return Segmenter(
+        network,
+        found.class_names,
+        found.palette,
+        inference=found.inference(),
+        checkpoint=found,
+        max_side=found.max_side(),
+    )
 
 
 def find_device(name: str) -> torch.device:

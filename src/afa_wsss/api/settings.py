@@ -103,7 +103,7 @@ def changes(kind: type, *names: str) -> dict[str, Any]:
     return {"changes": kind, "names": names or tuple(one.name for one in fields(kind))}
 
 
-DATA_CHANGES = changes(DataSettings, "root", "val_split", "eval_batch_size", "num_workers")
+DATA_CHANGES = changes(DataSettings, "root", "val_split", "max_side", "eval_batch_size", "num_workers")
 INFERENCE_CHANGES = changes(InferenceSettings)
 
 
@@ -159,6 +159,7 @@ class PredictSettings:
         checkpoint: File of a run, or of the official code.
         input: A photo or a folder of photos.
         output_dir: Folder for masks and overlays.
+        data: Another longest side, ``max_side``, than the checkpoint's.
         inference: Other scales, mirror or dense CRF than the checkpoint's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
@@ -166,6 +167,7 @@ class PredictSettings:
     checkpoint: str
     input: str
     output_dir: str = "outputs/predict"
+    data: dict[str, Any] = field(default_factory=dict, metadata=changes(DataSettings, "max_side"))
     inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     device: str = "auto"
 

@@ -90,6 +90,7 @@ class Run:
             module.palette,
             inference=settings.inference,
             label_maker=settings.supervision,
+            max_side=settings.data.max_side,
         )
 
 

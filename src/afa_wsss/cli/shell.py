@@ -116,6 +116,7 @@ def quiet_libraries() -> None:
         r".*Checkpoint directory .* exists.*",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # between Lightning and torch
         r".*You are using a CUDA device .* Tensor Cores.*",
+        r".*smaller than the logging interval.*",  # values are logged by steps of the run, whatever an epoch has
         r".*lr_scheduler\.step\(\).*",  # Lightning calls them in order
         r"(?s).*Grad strides do not match bucket view strides.*",  # depthwise convolutions under DDP; a copy is made
     ):

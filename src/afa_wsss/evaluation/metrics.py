@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from afa_wsss.ops.full_size import strips
+from afa_wsss.ops.pseudo_label import present_classes
 from afa_wsss.types import IGNORE_INDEX
 
 
@@ -111,16 +113,23 @@ class BackgroundSweep(Metric):
         self.add_state("counts", default=counts, dist_reduce_fx="sum")
 
     def update(
-        self, cam: Float[Tensor, "b k H W"], image_labels: Float[Tensor, "b k"], target: Shaped[Tensor, "b H W"]
+        self, cam: Float[Tensor, "b k h w"], image_labels: Float[Tensor, "b k"], target: Shaped[Tensor, "b H W"]
     ) -> None:
         """Adds a batch.
 
         Args:
-            cam: In [0, 1].
+            cam: In [0, 1], resized bilinearly to the size of the targets.
             image_labels: Multi-hot; maps of absent classes count as 0.
             target: Classes, background 0, 255 ignored.
         """
-        value, best = (cam * image_labels[..., None, None]).max(dim=1)
+        present = present_classes(image_labels, int(image_labels.sum(dim=1).max()))
+        maps = cam.gather(1, present.classes[..., None, None].expand(-1, -1, *cam.shape[-2:]))
+        for rows, part in strips(maps * present.labels[..., None, None], target.shape[-2:]):
+            value, slot = part.max(dim=1)
+            best = present.classes.gather(1, slot.flatten(1)).view_as(slot)
+            self._count(value, best, target[:, rows])
+
+    def _count(self, value: Tensor, best: Tensor, target: Tensor) -> None:
         bin_of = (value * self.bins).long().clamp(0, self.bins - 1)
         place = (bin_of * (self.classes - 1) + best) * self.classes + target.long()
         known = target != IGNORE_INDEX

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from afa_wsss.data.loading.frames import frames, full_boxes
 from afa_wsss.evaluation.label_shares import LabelShares
 from afa_wsss.inference import InferenceSettings, crf_labels, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
+from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
-from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.scores import BRANCH, REFINED_BRANCH, ValidationScores
 from afa_wsss.training.terms import active_terms, check_made, check_targets, loss_table
@@ -31,6 +32,8 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 
 class Inspection(NamedTuple):
     """What validation scores and pictures show of a batch; values in the padding are undefined.
+
+    Labels are those of the photos at full size; scores are at the size that the network sees.
 
     Attributes:
         stages: Labels after each stage of the label maker, which knows the photo's classes; by name.
@@ -120,21 +123,28 @@ class AFAModule(lightning.LightningModule):
         return 0.0 * sum((parameter.mean() for parameter in self.losses.parameters()), start=heads)
 
     def inspect(self, batch: Batch) -> Inspection:
-        """Everything that validation scores and pictures show of a batch."""
+        """Everything that validation scores and pictures show of a batch, one of ``frames`` if photos were shrunk."""
         images = normalize(batch.images)
         output = self.network(images)
-        stages = self.label_maker.stages(self.network, batch, images, output)
+        size = images.shape[-2:] if batch.full_sizes is None else batch.full_sizes[0]
+        made = self.label_maker.stages(self.network, batch, images, output)
+        stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
         scales, mirror = self.inference.scales, self.inference.mirror
         logits = multi_scale_logits(self.network, images, scales=scales, mirror=mirror, known=output)
-        branch = {BRANCH: Labels(argmax_labels(logits))}
+        branch = {BRANCH: Labels(labels_at(logits, size))}
         if self.crf:
-            branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes))
+            branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes, size=size))
         return Inspection(stages, branch, output.class_logits, output.pairs, self.network.grid(*images.shape[-2:]))
 
-    def validation_step(self, batch: Batch, batch_index: int) -> Inspection:  # type: ignore[override]  # for callbacks
-        """Updates the scores; callbacks that draw and write get the inspection."""
-        found = self.inspect(batch)
-        self.scores.update(found.stages, found.branch, found.class_logits, batch)
+    def validation_step(  # type: ignore[override]  # for callbacks
+        self, batch: Batch, batch_index: int
+    ) -> list[Inspection]:
+        """Updates the scores; callbacks that draw and write get an inspection of each of ``frames(batch)``."""
+        found = []
+        for frame in frames(batch):
+            seen = self.inspect(frame)
+            self.scores.update(seen.stages, seen.branch, seen.class_logits, frame._replace(boxes=full_boxes(frame)))
+            found.append(seen)
         return found
 
     def on_validation_epoch_end(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.errors import UserError
@@ -101,7 +101,7 @@ def training_trainer(
 
     Args:
         settings: Steps, intervals, devices.
-        callbacks: All of them; Lightning adds no checkpoint and no summary.
+        callbacks: All of them; Lightning adds no checkpoint, no summary and no progress bar.
         loggers: May be empty.
         folder: Default root for what Lightning writes.
         validate: Whether there is anything to validate.
@@ -133,8 +133,10 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
             kind="no_gpu",
             arguments=("accelerator",),
         )
+    shows_progress = any(isinstance(callback, ProgressBar) for callback in others["callbacks"])
+    others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
     try:
-        return lightning.Trainer(**arguments, **others, use_distributed_sampler=False, enable_model_summary=False)
+        return lightning.Trainer(**arguments, **others)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"need values that lightning.Trainer takes, got: {error}") from error
 

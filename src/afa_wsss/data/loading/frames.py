@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from afa_wsss.types import Batch
 
@@ -26,6 +28,13 @@ def frames(batch: Batch) -> tuple[Batch, ...]:
         size = (y1 - y0, x1 - x0)
         rows.setdefault((size, batch.full_sizes[row] if batch.full_sizes else size), []).append(row)
     return tuple(_frame(batch, chosen, boxes, *sizes) for sizes, chosen in rows.items())
+
+
+def full_boxes(batch: Batch) -> Int[Tensor, "b 4"]:
+    """``batch.boxes`` in pixels of the masks: where each photo is at full size."""
+    if batch.full_sizes is None:
+        return batch.boxes
+    return batch.boxes.new_tensor([[0, height, 0, width] for height, width in batch.full_sizes])
 
 
 def _frame(batch: Batch, rows: Sequence[int], boxes: Sequence[Box], size: Size, full_size: Size) -> Batch:

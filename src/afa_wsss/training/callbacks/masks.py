@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from afa_wsss.data.files.lists import stays_inside
 from afa_wsss.data.files.masks import write_mask
+from afa_wsss.data.loading.frames import frames
 from afa_wsss.errors import UserError
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.training.scores import BRANCH
@@ -18,7 +19,7 @@ from afa_wsss.types import Batch, Labels
 
 
 class MaskWriter(Callback):
-    """Writes ``<folder>/<name>.png`` for every validated photo, from all processes."""
+    """Writes ``<folder>/<name>.png`` at full size for every validated photo, from all processes."""
 
     def __init__(self, folder: str, *, stage: str | None = BRANCH) -> None:
         """Writes to ``folder``.
@@ -54,11 +55,11 @@ class MaskWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Called by Lightning."""
-        if not isinstance(outputs, Inspection) or not isinstance(pl_module, AFAModule):
+        if not isinstance(outputs, list) or not isinstance(pl_module, AFAModule):
             return
-        labels = self.labels(outputs).labels.cpu().numpy()
-        for label, name, box in zip(labels, batch.names, batch.boxes.tolist(), strict=True):
-            if not stays_inside(name):
-                raise UserError(f"need names of photos inside their folder, got {name!r}; fix the data set's names")
-            y0, y1, x0, x1 = box
-            write_mask(self.folder / f"{name}.png", label[y0:y1, x0:x1].astype(np.uint8), pl_module.palette)
+        for frame, found in zip(frames(batch), outputs, strict=True):
+            labels = self.labels(found).labels.cpu().numpy()
+            for label, name in zip(labels, frame.names, strict=True):
+                if not stays_inside(name):
+                    raise UserError(f"need names of photos inside their folder, got {name!r}; fix the data set's names")
+                write_mask(self.folder / f"{name}.png", label.astype(np.uint8), pl_module.palette)

@@ -8,17 +8,23 @@ from typing import Any
 
 import lightning
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from afa_wsss.data.loading.frames import frames
+from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.report.inspection import Shown, montage_row
 from afa_wsss.report.montage import montage
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.training.scores import BRANCH
 from afa_wsss.types import Batch, affinity_row
+
+LONGEST_SIDE = 1024
+"""Photos are drawn from at most this many pixels a side: a cell has fewer."""
 
 MOST_LEGEND_ENTRIES = 30
 """A legend of more classes would be longer than the pictures."""
@@ -46,10 +52,11 @@ class Montages(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draws what is still missing."""
-        if not trainer.is_global_zero or not isinstance(outputs, Inspection) or not isinstance(pl_module, AFAModule):
+        if not trainer.is_global_zero or not isinstance(outputs, list) or not isinstance(pl_module, AFAModule):
             return
-        for index in range(min(len(batch.names), self.photos - len(self.rows))):
-            self.rows.append(montage_row(shown(batch, outputs, index), pl_module.palette))
+        for frame, found in zip(frames(batch), outputs, strict=True):
+            for index in range(min(len(frame.names), self.photos - len(self.rows))):
+                self.rows.append(montage_row(shown(frame, found, index), pl_module.palette))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes and logs the picture."""
@@ -69,33 +76,39 @@ class Montages(Callback):
 
 
 def shown(batch: Batch, found: Inspection, index: int) -> Shown:
-    """What is drawn of one photo, cut to its box: heat maps of stages with scores, the last stage, the branch."""
-    y0, y1, x0, x1 = batch.boxes[index].tolist()
+    """What is drawn of one photo: heat maps of stages with scores, the last stage, the branch.
 
-    def cut(maps: Tensor) -> NDArray[Any]:
-        return maps[..., y0:y1, x0:x1].detach().cpu().numpy()
-
+    Args:
+        batch: Photos that fill their frames.
+        found: What validation found in them.
+        index: Which photo.
+    """
+    photo = shrunk(batch.images[index].permute(1, 2, 0).cpu().numpy(), LONGEST_SIDE)
+    size = (photo.shape[0], photo.shape[1])
     heat = {
-        name: cut(stage.scores[index].float()).max(axis=0)
+        name: sampled(stage.scores[index].float().amax(dim=0), size)
         for name, stage in found.stages.items()
         if stage.scores is not None
     }
     last = list(found.stages)[-1:]
-    labels = {name: cut(found.stages[name].labels[index]) for name in last}
-    labels[BRANCH] = cut(found.branch[BRANCH].labels[index])
-    affinity, point = _affinity_of_peak(heat, found, index, batch.images.shape[-2:])
-    return Shown(
-        photo=cut(batch.images[index]).transpose(1, 2, 0),
-        heat=heat,
-        labels=labels,
-        affinity=affinity,
-        point=point,
-        target=None if batch.masks is None else cut(batch.masks[index]),
+    labels = {name: sampled(found.stages[name].labels[index], size) for name in last}
+    labels[BRANCH] = sampled(found.branch[BRANCH].labels[index], size)
+    affinity, point = _affinity_of_peak(heat, found, index)
+    target = None if batch.masks is None else sampled(batch.masks[index], size)
+    return Shown(photo=photo, heat=heat, labels=labels, affinity=affinity, point=point, target=target)
+
+
+def sampled(maps: Tensor, size: tuple[int, int]) -> NDArray[Any]:
+    """(h, w) values of (H, W) maps at the centers of the pixels of a picture of that size."""
+    rows, columns = (
+        ((torch.arange(count, device=maps.device) + 0.5) * length / count).long()
+        for count, length in zip(size, maps.shape, strict=True)
     )
+    return maps[rows][:, columns].detach().cpu().numpy()
 
 
 def _affinity_of_peak(
-    heat: Mapping[str, NDArray[Any]], found: Inspection, index: int, size: tuple[int, ...]
+    heat: Mapping[str, NDArray[Any]], found: Inspection, index: int
 ) -> tuple[NDArray[Any] | None, tuple[int, int] | None]:
     """Affinity of the token under the highest score of the first heat map with all others; None without heat maps."""
     if not heat:
@@ -103,7 +116,6 @@ def _affinity_of_peak(
     first = next(iter(heat.values()))
     rows, columns = found.grid
     row, column = (int(place) for place in np.unravel_index(int(first.argmax()), first.shape))
-    token = int(row * rows / size[0]) * columns + int(column * columns / size[1])
+    token = int(row * rows / first.shape[0]) * columns + int(column * columns / first.shape[1])
     affinity = affinity_row(found.affinity, index, token).view(rows, columns).float().cpu().numpy()
-    inside = affinity[: -(-first.shape[0] * rows // size[0]), : -(-first.shape[1] * columns // size[1])]
-    return inside, (row, column)
+    return affinity, (row, column)

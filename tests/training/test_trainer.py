@@ -1,0 +1,46 @@
+"""The Trainer shows a progress bar where the callbacks hold one, and gives no advice that a user cannot act on."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+from tests.commands import composed, quiet_libraries, run_command, small_run, write_small_set
+
+from afa_wsss.cli import train
+from afa_wsss.training.callbacks import ProgressBar
+from afa_wsss.training.trainer import DeviceSettings, evaluation_trainer, training_trainer
+
+CPU = DeviceSettings(accelerator="cpu")
+
+
+def test_a_trainer_shows_the_bar_that_it_is_given_and_no_other():
+    bar = ProgressBar()
+    assert evaluation_trainer(CPU, callbacks=[bar]).progress_bar_callback is bar
+    assert evaluation_trainer(CPU, callbacks=[]).progress_bar_callback is None
+
+
+@pytest.mark.parametrize("choice", ["quiet", "none"])
+def test_quiet_callbacks_bring_no_bar(choice, tmp_path):
+    settings = composed(f"callbacks={choice}", "trainer.accelerator=cpu").settings
+    callbacks = list(settings.callbacks.values())
+    trainer = training_trainer(settings.trainer, callbacks=callbacks, loggers=[], folder=Path(tmp_path), validate=True)
+    assert trainer.progress_bar_callback is None
+
+
+def test_a_quiet_run_prints_no_bar_and_no_advice(tmp_path, capfd):
+    root = write_small_set(tmp_path / "data")
+    words = [*small_run(root), "callbacks=quiet", "trainer.max_steps=6", "trainer.log_every_n_steps=6"]
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        assert run_command(train.main, *words, f"output_dir={tmp_path / 'run'}") == 0
+    assert not [warning for warning in found if "logging interval" in str(warning.message)]
+    assert not {"it/s", "Validation"} & set("".join(capfd.readouterr()).split())
+
+
+def test_advice_on_short_epochs_is_not_shown():
+    with warnings.catch_warnings(record=True) as found:
+        quiet_libraries()
+        warnings.warn("The number of training batches (4) is smaller than the logging interval", stacklevel=1)
+    assert not found
