@@ -37,6 +37,7 @@ BOTH = {
     "data.mirror": 0.5,
     "data.jitter": 0.0,
     "data.batch_size": 8,
+    "data.max_side": None,
     "supervision.low": 0.35,
     "supervision.high": 0.55,
     "supervision.background": 0.45,
