@@ -125,9 +125,36 @@ def test_the_stages_of_another_method_have_rows_and_a_gain_over_the_first(run_fo
 
 
 def test_a_run_without_masks_has_a_page_too(run_folder: Path):
-    page = page_of(run_folder, {"val/class_f1": 90.0}, RUN._replace(losses=(), marks={}, facts=(), settings=""))
+    metrics = {"val/class_f1": 90.0}
+    for what, (cat, dog) in {"photos": (3, 0), "f1": (90.0, math.nan), "threshold": (0.37, math.nan)}.items():
+        metrics |= {f"val/class_{what}/<cat>": cat, f"val/class_{what}/dog": dog}
+    page = page_of(run_folder, metrics, RUN._replace(losses=(), marks={}, facts=(), settings=""))
     assert "90.0 %" in page
-    assert "What each stage adds" not in page
+    for shown in ("Image labels of each class", "0.37", "F1 leaves out dog: no held-out photo has it."):
+        assert shown in page
+    for missing in ("What each stage adds", "IoU", "target", "What the labels call the pixels"):
+        assert missing not in page
+
+
+def test_the_page_shows_what_labels_call_the_pixels_and_warns(run_folder: Path):
+    shares = {"foreground": 97.0, "background": 2.0, "unknown": 1.0, "class/<cat>": 96.5, "class/dog": 0.5}
+    metrics = {f"train/labels/{what}": share for what, share in shares.items()}
+    history = [Curve(name, [(0, share), (20, share)]) for name, share in metrics.items()]
+    history.append(Curve("val/labels/cam/foreground", [(9, 30.0), (19, 31.0)]))
+    page = page_of(run_folder, metrics, RUN._replace(thresholds={"supervision.low": 0.02}), history)
+    warning = "labels call 96 % of the pixels &lt;cat&gt;: if the pictures show that this is wrong, train again with "
+    assert f"<b>Warning:</b> {warning}higher supervision.low (now 0.02)." in page
+    assert "What the labels call the pixels" in page
+    assert titles_of_charts(page) == [
+        "Labels in training, in percent of the pixels",
+        "Labels in training by class, in percent of the pixels",
+        "Foreground of held-out photos, in percent of the pixels",
+    ]
+    assert page.count(">labels from the CAM<") == 3
+
+
+def test_classes_that_the_scores_leave_out_are_named(run_folder: Path):
+    assert "mIoU leaves out dog: no held-out mask shows it." in page_of(run_folder, METRICS)
 
 
 def test_every_loss_is_drawn_and_a_huge_one_by_itself(run_folder: Path):

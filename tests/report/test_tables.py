@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from afa_wsss.report.tables import classes_table, files_table, stages_table
+from afa_wsss.report.tables import classes_table, files_text, score_tables, stages_table
 
 
 def text_of(table: Table) -> str:
@@ -40,10 +40,30 @@ def test_stages_are_in_the_order_of_the_method():
     ]
 
 
-def test_stages_without_masks_show_the_labels_alone():
-    text = text_of(stages_table({"val/class_f1": 91.0}, STAGES))
-    assert "91.0" in text
-    assert "segmentation" not in text
+def test_without_masks_the_table_is_that_of_the_image_labels():
+    metrics = {
+        "val/class_f1": 91.04,
+        "val/class_photos/cat": 7.0,
+        "val/class_f1/cat": 91.04,
+        "val/class_precision/cat": 100.0,
+        "val/class_recall/cat": 83.54,
+        "val/class_threshold/cat": 0.42,
+        "val/class_best_f1/cat": 95.0,
+        "val/class_photos/dog": 0.0,
+        "val/class_f1/dog": math.nan,
+        "val/labels/walk/foreground": 30.0,
+    }
+    (table,) = score_tables(metrics, STAGES)
+    lines = [line.split() for line in text_of(table).splitlines() if line.strip()]
+    assert lines[2:] == [
+        ["cat", "7", "91.0", "100.0", "83.5", "0.42", "95.0"],
+        ["dog", "0", "-", "-", "-", "-", "-"],
+        ["mean", "91.0"],
+    ]
+    assert "IoU" not in text_of(table)
+    assert len(score_tables(metrics | {"val/miou": 3.0}, STAGES)) == 1
+    assert "mIoU" in text_of(score_tables(metrics | {"val/miou": 3.0}, STAGES)[0])
+    assert score_tables({}, STAGES) == []
 
 
 def test_a_class_that_is_in_no_photo_has_a_dash():
@@ -51,8 +71,10 @@ def test_a_class_that_is_in_no_photo_has_a_dash():
     assert [line.split() for line in text.splitlines()][-2:] == [["cat", "71.3"], ["dog", "-"]]
 
 
-def test_files_that_were_not_written_are_left_out(tmp_path: Path):
-    (tmp_path / "report.html").touch()
-    text = text_of(files_table({"report": tmp_path / "report.html", "masks": tmp_path / "masks"}))
-    assert "report.html" in text.replace("\n", "")
-    assert "masks" not in text
+def test_paths_are_whole_in_a_narrow_terminal_and_files_that_were_not_written_left_out(tmp_path: Path):
+    there = tmp_path / ("a folder with a long name " * 3).strip() / "report.html"
+    there.parent.mkdir()
+    there.touch()
+    console = Console(width=40, file=StringIO(), record=True)
+    console.print(files_text({"report": there, "masks": tmp_path / "masks"}), soft_wrap=True)
+    assert console.export_text().splitlines() == ["written", f"report  {there}"]

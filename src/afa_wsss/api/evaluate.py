@@ -12,6 +12,7 @@ from afa_wsss.api.config_file import write_config
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
 from afa_wsss.api.train import backbone_name, run_info
 from afa_wsss.errors import UserError, argument
+from afa_wsss.report.label_shares import label_warnings
 from afa_wsss.report.results import write_results
 from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar
 from afa_wsss.training.datamodule import AFADataModule
@@ -28,12 +29,14 @@ class Evaluation(NamedTuple):
         folder: Folder of scores, report, pictures and masks.
         stages: Names of the prediction stages, in the order of the method.
         written: What was written, by what it is; empty in all processes but the first.
+        warnings: Lines on labels that call nearly all pixels the same, each with what to do.
     """
 
     metrics: dict[str, float]
     folder: Path
     stages: tuple[str, ...]
     written: dict[str, Path]
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(settings: ScoreSettings) -> Evaluation:
@@ -84,14 +87,14 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
     trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
     trainer.validate(module, datamodule=data, verbose=False)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    written = {}
+    written, config = {}, _present(checkpoint, settings)
+    facts = [("backbone", backbone_name(stored.model.backbone))]
+    info = run_info(module, stored.name, facts=facts, config=config)
     if trainer.is_global_zero:
-        config = _present(checkpoint, settings)
         write_config(config, folder)
-        facts = [("backbone", backbone_name(stored.model.backbone))]
-        written = write_results(folder, metrics, run_info(module, stored.name, facts=facts, config=config), None)
+        written = write_results(folder, metrics, info, None)
         written |= {} if masks is None else {masks.name.replace("_", " "): masks}
-    return Evaluation(metrics, folder, module.scores.stages, written)
+    return Evaluation(metrics, folder, module.scores.stages, written, tuple(label_warnings(metrics, info)))
 
 
 def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
 from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.report.label_shares import label_warnings
 from afa_wsss.report.results import RunInfo, write_results
 from afa_wsss.training.callbacks import (
     Checkpoints,
@@ -69,15 +71,17 @@ class Run:
         folder: Folder of the run.
         stages: Names of the prediction stages, in the order of the method.
         written: What was written, by what it is; empty in all processes but the first.
+        warnings: Lines on labels that call nearly all pixels the same, each with what to do.
         loggers: Loggers of Lightning, still open.
     """
 
     def __init__(
-        self, metrics: dict[str, float], prepared: Prepared, *, stages: tuple[str, ...], written: dict[str, Path]
+        self, metrics: dict[str, float], prepared: Prepared, *, info: RunInfo, written: dict[str, Path]
     ) -> None:
         """Keeps the network in memory."""
         self.metrics, self.folder = metrics, Path(prepared.settings.output_dir)
-        self.stages, self.written, self._prepared = stages, written, prepared
+        self.stages, self.warnings = tuple(info.stages), tuple(label_warnings(metrics, info))
+        self.written, self._prepared = written, prepared
         self.loggers = tuple(prepared.trainer.loggers)
 
     @cached_property
@@ -129,9 +133,9 @@ def train(
         stopped(prepared)
         raise
     metrics = _final_scores(prepared)
-    stages = prepared.module.scores.stages
-    written = _write(prepared, metrics, config or {}) if trainer.is_global_zero else {}
-    return Run(metrics, prepared, stages=stages, written=written)
+    info = _run_info_of(prepared, config or {})
+    written = _write(prepared, metrics, info) if trainer.is_global_zero else {}
+    return Run(metrics, prepared, info=info, written=written)
 
 
 def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
@@ -235,15 +239,18 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     return scores
 
 
-def _write(prepared: Prepared, metrics: Mapping[str, float], config: Mapping[str, Any]) -> dict[str, Path]:
+def _run_info_of(prepared: Prepared, config: Mapping[str, Any]) -> RunInfo:
+    settings = prepared.settings
+    steps = settings.trainer.max_steps
+    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
+    losses = tuple(settings.loss)
+    return run_info(prepared.module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+
+
+def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> dict[str, Path]:
     """Scores and report; the files by what they are, checkpoints among them."""
-    folder, kept, settings = Path(prepared.settings.output_dir), prepared.checkpoints, prepared.settings
-    facts = [
-        ("backbone", backbone_name(settings.model.backbone)),
-        ("training steps", f"{settings.trainer.max_steps:,}"),
-    ]
-    run = run_info(prepared.module, settings.name, facts=facts, config=config, losses=tuple(settings.loss))
-    written = write_results(folder, metrics, run, folder / "logs" / "metrics.csv")
+    folder, kept = Path(prepared.settings.output_dir), prepared.checkpoints
+    written = write_results(folder, metrics, info, folder / "logs" / "metrics.csv")
     best = {} if kept.best_score is None else {"best checkpoint": kept.best}
     return written | best | {"last checkpoint": kept.last}
 
@@ -255,8 +262,10 @@ def run_info(
     facts: list[tuple[str, str]],
     config: Mapping[str, Any],
     losses: tuple[str, ...] = (),
+    last_step: int = sys.maxsize,
 ) -> RunInfo:
-    """What the report shows of a run beside its scores."""
+    """What the report shows of a run beside its scores; ``last_step`` is the training step whose labels are judged."""
+    thresholds = module.label_maker.thresholds(step=last_step)
     return RunInfo(
         name=name,
         class_names=module.class_names,
@@ -266,6 +275,7 @@ def run_info(
         marks=module.label_maker.marks(),
         facts=facts,
         settings=as_yaml(config),
+        thresholds={f"supervision.{name}": value for name, value in thresholds.items()},
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from afa_wsss.api.evaluate import Evaluation, evaluate
 from afa_wsss.api.settings import ScoreSettings
 from afa_wsss.cli.compose import Composed
+from afa_wsss.cli.output import say_files, say_scores
 from afa_wsss.cli.shell import Command
-from afa_wsss.report.tables import classes_table, files_table, stages_table
 
 
 def run_evaluation(composed: Composed[ScoreSettings]) -> float | None:
@@ -25,8 +23,8 @@ def run_evaluation(composed: Composed[ScoreSettings]) -> float | None:
 def show(found: Evaluation) -> None:
     """Scores and files as tables, in the first process alone."""
     if found.written:
-        classes = [classes_table(found.metrics)] if "val/miou" in found.metrics else []
-        Console().print(stages_table(found.metrics, found.stages), *classes, files_table(found.written))
+        say_scores(found.metrics, found.stages, found.warnings, classes=True)
+        say_files(found.written)
 
 
 COMMAND = Command("evaluate", ScoreSettings, run_evaluation)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from rich.console import Console
 from rich.progress import track
 
 from afa_wsss.api.predict import predict
 from afa_wsss.api.settings import PredictSettings
 from afa_wsss.cli.compose import Composed
+from afa_wsss.cli.output import say_files
 from afa_wsss.cli.shell import Command
 from afa_wsss.errors import UserError
-from afa_wsss.report.tables import files_table
 
 
 def run_prediction(composed: Composed[PredictSettings]) -> None:
@@ -23,7 +22,7 @@ def run_prediction(composed: Composed[PredictSettings]) -> None:
     """
     found = predict(composed.settings, progress=partial(track, description="predict"))
     if found.photos:
-        Console().print(files_table({"masks": found.masks, "overlays": found.overlays}))
+        say_files({"masks": found.masks, "overlays": found.overlays})
     if found.failed:
         more = f" ({len(found.failed) - 1} more like it)" if len(found.failed) > 1 else ""
         raise UserError(found.failed[0] + more)

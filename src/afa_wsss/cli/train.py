@@ -13,9 +13,9 @@ from afa_wsss import losses, supervision
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.train import Prepared, Run, backbone_name, train
 from afa_wsss.cli.compose import Composed
+from afa_wsss.cli.output import say, say_files, say_scores
 from afa_wsss.cli.shell import Command
 from afa_wsss.models import AFA
-from afa_wsss.report.tables import files_table, stages_table
 
 PARTS = {
     f"hydra/part/{part.__name__}": part
@@ -54,8 +54,8 @@ def run_training(composed: Composed[TrainWords]) -> float | None:
     linked = {name: value for name, value in composed.linked.items() if name != "config"}
     run = train(composed.settings, composed.config, linked=linked, announce=announce, stopped=say_how_to_go_on)
     if run.written:
-        tables = [stages_table(run.metrics, run.stages)] if run.stages else []
-        Console().print(*tables, files_table(run.written))
+        say_scores(run.metrics, run.stages, run.warnings)
+        say_files(run.written)
     close_loggers(run)
     return run.metrics.get("val/miou")
 
@@ -97,7 +97,7 @@ def say_how_to_go_on(prepared: Prepared) -> None:
     message = f"stopped; go on after step {kept.written_step} with: resume={kept.last}"
     if kept.written_step == prepared.trainer.max_steps:
         message = f"stopped after the last step; score it with: afa-eval checkpoint={kept.last}"
-    Console().print(message, soft_wrap=True, highlight=False)
+    say(message)
 
 
 def close_loggers(run: Run) -> None:
@@ -107,7 +107,7 @@ def close_loggers(run: Run) -> None:
             experiment = logger.experiment
             place = f"wandb sync {Path(experiment.dir).parent}" if experiment.offline else experiment.url
             experiment.finish()
-            Console().print(f"wandb: {place}", soft_wrap=True, highlight=False)
+            say(f"wandb: {place}")
 
 
 COMMAND = Command("train", TrainWords, run_training, PARTS)

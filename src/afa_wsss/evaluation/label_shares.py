@@ -73,7 +73,6 @@ class LabelShares(Metric):
 
     def compute(self) -> LabelShareResult:
         """Shares over all batches; NaN where nothing was counted."""
-        background, *_ = classes = 100 * self.counts.double() / self.pixels
-        foreground = classes[1:].sum()
-        shares = (foreground, background, 100 - foreground - background, classes[1:])
-        return LabelShareResult(*(share.float() for share in shares))
+        counted = torch.cat([self.counts, (self.pixels - self.counts.sum())[None]])
+        shares = (100 * counted.double() / self.pixels).float()
+        return LabelShareResult(shares[1:-1].sum(), shares[0], shares[-1], shares[1:-1])

@@ -115,7 +115,12 @@ class Frame(NamedTuple):
 
 
 def draw_chart(
-    title: str, wanted: Sequence[Series], history: Sequence[Curve], marks: Mapping[str, int] | None = None
+    title: str,
+    wanted: Sequence[Series],
+    history: Sequence[Curve],
+    marks: Mapping[str, int] | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
 ) -> Chart | None:
     """The curves of one chart, scaled to its frame; all charts of one history share the range of steps.
 
@@ -124,6 +129,7 @@ def draw_chart(
         wanted: What to draw, in this order.
         history: Curves by name; those not wanted are left out.
         marks: Steps at which a phase begins, by its title; those outside the range of steps are left out.
+        limits: Lowest and highest value of the axis; None for those of the curves, with a margin.
 
     Returns:
         None where nothing that is wanted has two points.
@@ -133,7 +139,7 @@ def draw_chart(
     if not shown:
         return None
     steps = [step for line in points.values() for step, _ in line]
-    low, high = _value_range([value for _, line in shown for _, value in line])
+    low, high = limits or _value_range([value for _, line in shown for _, value in line])
     ticks = round_ticks(low, high)
     texts = tick_texts(ticks)
     left = max(LEFT, 12 + LETTER * max(map(len, texts), default=0))

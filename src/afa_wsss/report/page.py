@@ -14,6 +14,8 @@ import jinja2
 
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
+from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
+from afa_wsss.report.label_shares import class_series, kind_series, label_warnings, share_key, share_table
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.stages import (
     BRANCH,
@@ -28,7 +30,6 @@ from afa_wsss.report.stages import (
     stage_scores,
     stage_title,
 )
-from afa_wsss.report.tables import class_ious
 
 BRANCH_COLORS = {BRANCH: "accent", REFINED_BRANCH: "accent-deep"}
 STAGE_COLORS, LINE_COLORS = tuple(f"stage-{i}" for i in range(8)), tuple(f"line-{i}" for i in range(8))
@@ -78,8 +79,13 @@ def write_report(
     page = _template().render(
         name=run.name,
         facts=_facts(known, run),
+        warnings=label_warnings(known, run),
         stages=_stages(known, run.stages),
         classes=_classes(known, run),
+        image_labels=image_label_rows(metrics) if CLASS_F1 in known else [],
+        left_out=left_out(metrics),
+        shares=share_table(known, run),
+        colors=_class_colors(run),
         charts=_charts(history, run),
         pictures=[Picture(_caption(path), base64.b64encode(path.read_bytes()).decode()) for path in pictures],
         settings=run.settings,
@@ -122,8 +128,14 @@ def _stages(metrics: Mapping[str, float], stages: Sequence[str]) -> list[StageRo
 
 
 def _classes(metrics: Mapping[str, float], run: RunInfo) -> list[ClassRow]:
-    colors = dict(zip(("background", *run.class_names), run.palette.tolist(), strict=True))
-    return [ClassRow(name, iou, _css(colors.get(name, (128, 128, 128)))) for name, iou in class_ious(metrics).items()]
+    colors = _class_colors(run)
+    return [ClassRow(name, iou, colors.get(name, "gray")) for name, iou in class_ious(metrics).items()]
+
+
+def _class_colors(run: RunInfo) -> dict[str, str]:
+    """Colors of background and classes as CSS."""
+    names = ("background", *run.class_names)
+    return {name: _css(color) for name, color in zip(names, run.palette.tolist(), strict=True)}
 
 
 def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
@@ -134,9 +146,27 @@ def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
         *(charts.draw_chart(title, group, history, run.marks) for title, group in _loss_groups(history, run.losses)),
         charts.draw_chart("Validation mIoU in percent", stages, history, run.marks),
         charts.draw_chart("F1 of the image labels in percent", [Series(CLASS_F1, "class branch", "line-0")], history),
+        *_share_charts(history, run),
         charts.draw_chart("Images per second", [Series(IMAGES_PER_SECOND, "training", "line-0")], history),
     ]
     return [chart for chart in drawn if chart is not None]
+
+
+def _share_charts(history: Sequence[Curve], run: RunInfo) -> list[Chart | None]:
+    """What labels call the pixels: in training, by kind and by class, and on held-out photos after each stage."""
+    colors = stage_colors(run.stages)
+    stages = [Series(f"{share_key(name)}/foreground", stage_title(name), colors[name]) for name in run.stages]
+    classes = class_series(history, run.class_names, LINE_COLORS) if len(run.class_names) > 1 else []
+    drawn = {
+        "Labels in training, in percent of the pixels": kind_series(),
+        "Labels in training by class, in percent of the pixels": classes,
+        "Foreground of held-out photos, in percent of the pixels": stages,
+    }
+    whole = (0.0, 100.0)
+    return [
+        charts.draw_chart(title, series, history, run.marks, limits=whole if index == 0 else None)
+        for index, (title, series) in enumerate(drawn.items())
+    ]
 
 
 def _loss_groups(history: Sequence[Curve], losses: Sequence[str]) -> list[tuple[str, list[Series]]]:

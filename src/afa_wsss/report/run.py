@@ -21,6 +21,7 @@ class RunInfo(NamedTuple):
         marks: First step of each phase of training by its title.
         facts: What and value, shown at the head of the page after the scores, e.g. ``("backbone", "mit_b1")``.
         settings: YAML, shown folded away.
+        thresholds: Settings that give less foreground where they are higher, by full name, and their values.
     """
 
     name: str
@@ -31,3 +32,4 @@ class RunInfo(NamedTuple):
     marks: Mapping[str, int]
     facts: Sequence[tuple[str, str]]
     settings: str
+    thresholds: Mapping[str, float] = {}

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
+from afa_wsss.report.image_labels import class_ious, image_label_rows
 from afa_wsss.report.stages import CLASS_F1, stage_scores
 
 TITLE_WIDTH = 40
@@ -19,6 +21,13 @@ def plain_table(title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
     table.min_width = min(len(title), TITLE_WIDTH)  # rich breaks a title that is wider than its table
     return table
+
+
+def score_tables(metrics: Mapping[str, float], stages: Sequence[str]) -> list[Table]:
+    """The mIoU after each stage; without masks the scores of the image labels by class; none without scores."""
+    if stage_scores(metrics, stages):
+        return [stages_table(metrics, stages)]
+    return [image_labels_table(metrics)] if CLASS_F1 in metrics else []
 
 
 def stages_table(metrics: Mapping[str, float], stages: Sequence[str]) -> Table:
@@ -43,7 +52,7 @@ def stages_table(metrics: Mapping[str, float], stages: Sequence[str]) -> Table:
 
 
 def classes_table(metrics: Mapping[str, float]) -> Table:
-    """IoU of each class in percent; a dash for a class that is in no photo."""
+    """IoU of each class in percent; a dash for a class that no held-out mask shows."""
     table = plain_table("IoU in percent, segmentation branch")
     table.add_column("class")
     table.add_column("IoU", justify="right")
@@ -52,18 +61,34 @@ def classes_table(metrics: Mapping[str, float]) -> Table:
     return table
 
 
-def class_ious(metrics: Mapping[str, float]) -> dict[str, float]:
-    """IoU by class name."""
-    prefix = "val/iou/"
-    return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+def image_labels_table(metrics: Mapping[str, float]) -> Table:
+    """F1, precision and recall of each class at probability 0.5, and the threshold with the best F1, in percent.
 
-
-def files_table(files: Mapping[str, Path]) -> Table:
-    """Files that exist, by what they are."""
-    table = plain_table("written")
-    table.add_column("what")
-    table.add_column("where", overflow="fold")
-    for what, where in files.items():
-        if where.exists():
-            table.add_row(what, str(where))
+    A class that no held-out photo has shows dashes.
+    """
+    table = plain_table("image labels (class branch), in percent")
+    table.add_column("class")
+    for column in ("photos", "F1", "precision", "recall", "threshold", "F1 there"):
+        table.add_column(column, justify="right")
+    for row in image_label_rows(metrics):
+        scores = (row.f1, row.precision, row.recall)
+        texts = ["-" if score is None else f"{score:.1f}" for score in scores]
+        texts.append("-" if row.threshold is None else f"{row.threshold:.2f}")
+        texts.append("-" if row.best_f1 is None else f"{row.best_f1:.1f}")
+        table.add_row(row.name, str(row.photos), *texts)
+    table.add_row("mean", "", f"{metrics[CLASS_F1]:.1f}", style="bold")
     return table
+
+
+def files_text(files: Mapping[str, Path]) -> Text:
+    """Files that exist, by what they are, one a line.
+
+    Print it with ``soft_wrap=True``: a path for copying must not be broken at the width of the terminal, as cells of
+    a table are.
+    """
+    there = {what: where for what, where in files.items() if where.exists()}
+    width = max(map(len, there), default=0)
+    text = Text("written", style="bold")
+    for what, where in there.items():
+        text.append(f"\n{what:{width}}  ", style="not bold").append(str(where), style="not bold")
+    return text

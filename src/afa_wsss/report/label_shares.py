@@ -1,0 +1,114 @@
+"""How much of the photos labels call what: the table, the curves, and a warning where that is nearly all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from afa_wsss.report.charts import Curve, Series
+from afa_wsss.report.run import RunInfo
+from afa_wsss.report.stages import BRANCH, REFINED_BRANCH, stage_title
+
+TRAINING = "train/labels"
+KINDS = ("foreground", "background", "unknown")
+KIND_COLORS = {"foreground": "accent", "background": "line-0", "unknown": "stage-0"}
+NEARLY_ALL, NEARLY_NOTHING = 95.0, 1.0
+"""Shares in percent beyond which labels are worth a warning."""
+
+MOST_CLASSES = 8
+"""Classes in one chart: those with the largest shares."""
+
+
+class ShareRow(NamedTuple):
+    """Shares in percent of the pixels, one for each column; None for one that has no such share."""
+
+    name: str
+    shares: Sequence[float | None]
+
+
+class ShareTable(NamedTuple):
+    """Columns are kinds of labels, rows what they call the pixels: foreground, background, unknown, then each class."""
+
+    columns: Sequence[str]
+    kinds: Sequence[ShareRow]
+    classes: Sequence[ShareRow]
+
+
+def share_table(metrics: Mapping[str, float], run: RunInfo) -> ShareTable:
+    """Shares of training labels, of the label maker's last stage and of the segmentation branch, as far as known."""
+    prefixes = {name: prefix for name, prefix in _columns(run.stages).items() if f"{prefix}/foreground" in metrics}
+
+    def row(name: str, what: str) -> ShareRow:
+        return ShareRow(name, [metrics.get(f"{prefix}/{what}") for prefix in prefixes.values()])
+
+    return ShareTable(
+        list(prefixes), [row(kind, kind) for kind in KINDS], [row(name, f"class/{name}") for name in run.class_names]
+    )
+
+
+def _columns(stages: Sequence[str]) -> dict[str, str]:
+    """Where shares are logged, by the title of their column."""
+    last = [name for name in stages if name not in (BRANCH, REFINED_BRANCH)][-1:]
+    shown = [*last, *(name for name in stages if name == BRANCH)]
+    return {"labels in training": TRAINING} | {stage_title(name): share_key(name) for name in shown}
+
+
+def share_key(stage: str) -> str:
+    """What the shares of a stage are logged under, before ``/foreground`` and its kind."""
+    return f"val/labels/{stage}"
+
+
+def kind_series() -> list[Series]:
+    """Foreground, background and unknown of the labels in training."""
+    return [Series(f"{TRAINING}/{kind}", kind, KIND_COLORS[kind]) for kind in KINDS]
+
+
+def class_series(history: Sequence[Curve], class_names: Sequence[str], colors: Sequence[str]) -> list[Series]:
+    """The classes of the labels in training with the largest shares at the end, in the order of ``class_names``."""
+    last = {curve.name: curve.points[-1][1] for curve in history if curve.points}
+    keys = {f"{TRAINING}/class/{name}": name for name in class_names}
+    largest = sorted((key for key in keys if key in last), key=lambda key: -last[key])[:MOST_CLASSES]
+    shown = [key for key in keys if key in largest]
+    return [Series(key, keys[key], color) for key, color in zip(shown, colors, strict=False)]
+
+
+def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[str]:
+    """A line where labels call nearly all pixels the same, or nearly none foreground or background, and what to do.
+
+    Args:
+        metrics: Flat, by name. The labels in training are judged, or without them those of the last stage.
+        run: Its stages, classes and thresholds.
+    """
+    prefix = next((prefix for prefix in _columns(run.stages).values() if f"{prefix}/foreground" in metrics), None)
+    if prefix is None:
+        return []
+    foreground, background, unknown = (metrics[f"{prefix}/{kind}"] for kind in KINDS)
+    classes = {name: metrics.get(f"{prefix}/class/{name}", 0.0) for name in run.class_names}
+    everywhere = [name for name, share in classes.items() if share > NEARLY_ALL]
+    cases = [
+        (foreground > NEARLY_ALL, everywhere[0] if everywhere else "foreground", "higher"),
+        (background > NEARLY_ALL, "background", "lower"),
+        (unknown > NEARLY_ALL, "unknown", "closer"),
+        (foreground < NEARLY_NOTHING, "foreground", "lower"),
+        (background < NEARLY_NOTHING, "background", "higher"),
+    ]
+    shares = {"foreground": foreground, "background": background, "unknown": unknown} | classes
+    found = ((what, how) for is_so, what, how in cases if is_so)
+    return [_warning(what, shares[what], _change(how, run.thresholds)) for what, how in list(found)[:1]]
+
+
+def _warning(what: str, share: float, advice: str) -> str:
+    digits = 0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1
+    return f"labels call {share:.{digits}f} % of the pixels {what}: {advice}"
+
+
+def _change(how: str, thresholds: Mapping[str, float]) -> str:
+    """What to do, if the pictures show that the labels are wrong."""
+    if not thresholds:
+        return "look at the pictures before you trust the masks"
+    if how == "closer":  # the two of training alone decide what is unknown
+        thresholds = {name: value for name, value in thresholds.items() if not name.endswith("background")}
+    *others, last = (f"{name} (now {value:g})" for name, value in thresholds.items())
+    names = f"{', '.join(others)} and {last}" if others else last
+    changed = f"{names} closer together" if how == "closer" else f"{how} {names}"
+    return f"if the pictures show that this is wrong, train again with {changed}"
