@@ -46,12 +46,12 @@ def window_affinity_loss(affinity: TokenAffinity, labels: TokenLabels) -> Float[
     classes = tiles.cut(labels.tokens.flatten(1)[..., None], fill=IGNORE_INDEX)
     sums = []
     for part in near_affinity(affinity, tiles):
-        earlier, later = part.earlier(classes), part.later(classes).transpose(1, 2)
-        known = part.near & (earlier != IGNORE_INDEX) & (later != IGNORE_INDEX)
-        positive, negative = known & (earlier == later), known & (earlier != later)
+        own, near = classes[: part.neighbors.tiles], part.neighbors.of(classes).transpose(1, 2)
+        known = part.near & (own != IGNORE_INDEX) & (near != IGNORE_INDEX)
+        positive, negative = known & (own == near), known & (own != near)
         apart, together = torch.where(positive, 1 - part.affinity, 0), torch.where(negative, part.affinity, 0)
-        orders = 1 if part.shift == 0 else 2  # a pair of two tiles stands for both of its orders
-        sums.append(orders * torch.stack([value.sum() for value in (apart, positive, together, negative)]))
+        columns = torch.stack([value.sum(dim=(0, 1)) for value in (apart, positive, together, negative)])
+        sums.append((columns * part.orders).sum(dim=1))
     apart, positives, together, negatives = torch.stack(sums).sum(dim=0)
     loss: Tensor = 0.5 * (apart / (positives + 1) + together / (negatives + 1))
     return loss

@@ -1,14 +1,15 @@
 """Affinity and random walk of the pairs within a radius alone: time and memory are linear in the number of tokens.
 
 The grid is cut in tiles whose sides are at least the radius, so that a token's neighbors lie in its own tile and the
-eight around it. The affinity is symmetric: each pair of neighboring tiles is computed once, from five of the nine
-directions. ``affinity`` and ``random_walk`` have the formulas; what they give, these functions give too.
+eight around it. The affinity is symmetric: each pair of tiles is computed once, a tile against itself, the tile at its
+right and the three below. ``affinity`` and ``random_walk`` have the formulas; these functions give the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -20,17 +21,16 @@ from torch.autograd.function import once_differentiable
 from afa_wsss.ops.affinity import TokenAffinity
 from afa_wsss.ops.random_walk import ALPHA, ROW_SUM_FLOOR, STEPS
 
-DIRECTIONS = ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1))
-"""Rows and columns from a tile to those that it is compared with; the other four compare the same pairs again."""
-
 _LEAST_SIDE = 8
 """Shortest side of a tile: products of smaller tiles take longer than the pairs beyond the radius that they save."""
 
 
 class Tiles(NamedTuple):
-    """A token grid cut in ``rows`` x ``columns`` tiles of ``height`` x ``width`` tokens, padded to whole tiles.
+    """A token grid cut in ``rows`` x ``columns`` tiles of ``height`` x ``width`` tokens.
 
-    The tiles of all images of a batch form one sequence: image by image, row by row.
+    The tiles of a batch form one sequence: row by row, in a row image by image. So the neighbors of a tile in one row
+    follow one another, and those of all tiles are views of the sequence. Tiles may reach beyond the grid; the sequence
+    ends with one more tile of padding.
     """
 
     grid: tuple[int, int]
@@ -41,61 +41,100 @@ class Tiles(NamedTuple):
     width: int
 
     def cut(self, tokens: Shaped[Tensor, "b n d"], *, fill: int = 0) -> Shaped[Tensor, "m t d"]:
-        """The tokens of each tile, row by row; ``fill`` is the value of the padding."""
+        """The sequence of tiles, each with its tokens row by row; ``fill`` is the value of the padding."""
         below, right = self.rows * self.height - self.grid[0], self.columns * self.width - self.grid[1]
         cells = tokens.reshape(len(tokens), *self.grid, -1)
         cells = F.pad(cells, (0, 0, 0, right, 0, below), value=fill) if below or right else cells
         cells = cells.reshape(-1, self.rows, self.height, self.columns, self.width, tokens.shape[2])
-        return cells.transpose(2, 3).reshape(-1, self.height * self.width, tokens.shape[2])
+        cells = cells.permute(1, 0, 3, 2, 4, 5)
+        sequence = tokens.new_empty(cells.shape[:3].numel() + 1, self.height * self.width, tokens.shape[2])
+        sequence[:-1].view(cells.shape).copy_(cells)
+        sequence[-1] = fill
+        return sequence
 
-    def join(self, tiles: Shaped[Tensor, "m t d"]) -> Shaped[Tensor, "b n d"]:
-        """The tokens of the grid again, without padding."""
-        cells = tiles.reshape(-1, self.rows, self.columns, self.height, self.width, tiles.shape[2])
-        cells = cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    def join(self, sequence: Shaped[Tensor, "m t d"]) -> Shaped[Tensor, "b n d"]:
+        """The tokens of the grid again."""
+        cells = sequence[:-1].reshape(self.rows, -1, self.columns, self.height, self.width, sequence.shape[2])
+        cells = cells.permute(1, 0, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
         return cells[:, : self.grid[0], : self.grid[1]].flatten(1, 2)
 
 
-class TilePairs(NamedTuple):
-    """Affinity of the pairs between each tile and the tile ``shift`` places later in the sequence.
+class Neighbors(NamedTuple):
+    """Which tiles each tile is compared with: ``across`` of them in one row, one after the other.
 
     Attributes:
-        shift: Places between the two tiles. 0 compares each tile with itself and has every pair of it in both orders;
-            others have each pair in one order.
-        affinity: (p, t, t), p tiles first to last by the p tiles that lie later.
-        near: Pairs of one image that lie within the radius, (p, t, t); padding counts as tokens.
+        tiles: How many tiles are compared; they are the first ones of the sequence.
+        down: Rows from a tile to its neighbors.
+        right: Columns to the first neighbor.
+        shift: Places in the sequence to the first neighbor.
+        across: Neighbors of a tile.
     """
 
+    tiles: int
+    down: int
+    right: int
     shift: int
-    affinity: Float[Tensor, "p t t"]
-    near: Bool[Tensor, "p t t"]
+    across: int
 
-    def earlier(self, tiles: Shaped[Tensor, "m t d"]) -> Shaped[Tensor, "p t d"]:
-        """Values of the tiles that come first in each pair."""
-        return tiles[: len(tiles) - self.shift]
+    def of(self, sequence: Shaped[Tensor, "m t d"]) -> Shaped[Tensor, "p w d"]:
+        """The tokens of each tile's neighbors, w = across * t, as a view."""
+        near = sequence[self.shift : self.shift + self.tiles + self.across - 1].unfold(0, self.across, 1)
+        return near.permute(0, 3, 1, 2).flatten(1, 2)
 
-    def later(self, tiles: Shaped[Tensor, "m t d"]) -> Shaped[Tensor, "p t d"]:
-        """Values of the tiles that they are compared with."""
-        return tiles[self.shift :]
+    def each(self, pairs: Shaped[Tensor, "p t w"]) -> Iterator[tuple[slice, Shaped[Tensor, "p s t"]]]:
+        """The places of each neighbor in the sequence, and its part of ``pairs``, transposed; not the tile itself."""
+        for index, part in enumerate(pairs.transpose(1, 2).chunk(self.across, dim=1)):
+            first = self.shift + index
+            if first != 0:
+                yield slice(first, first + self.tiles), part
+
+
+class TilePairs(NamedTuple):
+    """The affinity of tiles with some of their neighbors.
+
+    Attributes:
+        neighbors: Which ones.
+        affinity: Of p tiles of t tokens with the w tokens of their neighbors.
+        near: Whether the pair lies within the radius, in one image; tokens of the padding count as well.
+        orders: In how many orders the dense form has each pair that is here once: 1 within a tile, which has both
+            orders itself, 2 elsewhere.
+    """
+
+    neighbors: Neighbors
+    affinity: Float[Tensor, "p t w"]
+    near: Bool[Tensor, "p t w"]
+    orders: Float[Tensor, " w"]
 
 
 def tiles_of(grid: tuple[int, int], *, radius: int) -> Tiles:
-    """Tiles for which neighbors within ``radius`` lie in a tile or in one beside it.
+    """The tiles that need the fewest products among those whose neighbors hold all pairs within ``radius``.
 
     Example:
         >>> tiles_of((32, 50), radius=8)
-        Tiles(grid=(32, 50), radius=8, rows=4, columns=6, height=8, width=9)
+        Tiles(grid=(32, 50), radius=8, rows=4, columns=7, height=8, width=8)
     """
-    height, width = (_tile_side(side, radius) for side in grid)
-    return Tiles((grid[0], grid[1]), radius, math.ceil(grid[0] / height), math.ceil(grid[1] / width), height, width)
-
-
-def _tile_side(side: int, radius: int) -> int:
-    """The whole side where two tiles would compare as many pairs; else the size that compares the fewest."""
     least = max(radius, _LEAST_SIDE)
-    if side <= 2 * least:
-        return side
-    even = math.ceil(side / (side // least))
-    return min(least, even, key=lambda size: math.ceil(side / size) * size**2)
+    sides = ({side, min(least, side), math.ceil(side / max(side // least, 1))} for side in grid)
+    cuts = (
+        Tiles((grid[0], grid[1]), radius, math.ceil(grid[0] / height), math.ceil(grid[1] / width), height, width)
+        for height, width in product(*map(sorted, sides))
+    )
+    return min(cuts, key=_products)
+
+
+def _products(tiles: Tiles) -> int:
+    """Pairs of tokens that are multiplied."""
+    beside, below = (4, 6) if tiles.columns > 1 else (1, 2)
+    return (tiles.rows * beside + (tiles.rows - 1) * below) * tiles.columns * (tiles.height * tiles.width) ** 2
+
+
+def _all_neighbors(tiles: Tiles, images: int) -> list[Neighbors]:
+    row = images * tiles.columns
+    wide = tiles.columns > 1
+    found = [Neighbors(tiles.rows * row, 0, 0, 0, 2 if wide else 1)]
+    if tiles.rows > 1:
+        found.append(Neighbors((tiles.rows - 1) * row, 1, -1 if wide else 0, row - wide, 3 if wide else 1))
+    return found
 
 
 def near_affinity(affinity: TokenAffinity, tiles: Tiles) -> Iterator[TilePairs]:
@@ -106,68 +145,67 @@ def near_affinity(affinity: TokenAffinity, tiles: Tiles) -> Iterator[TilePairs]:
         tiles: See ``tiles_of``.
 
     Yields:
-        At most five parts, one for each of ``DIRECTIONS``; a grid of one row or column of tiles has fewer.
+        Tiles with themselves and those at their right, then with those below.
     """
-    directions = [
-        (down, right)
-        for down, right in DIRECTIONS
-        if (down == 0 or tiles.rows > 1) and (right == 0 or tiles.columns > 1)
-    ]
-    shifts = tuple(down * tiles.columns + right for down, right in directions)
-    scores = _NearScores.apply(tiles.cut(affinity.queries), tiles.cut(affinity.keys), shifts)
-    for direction, shift, part in zip(directions, shifts, scores, strict=True):
-        near = _near(tiles, direction, len(part) + shift, part.device)
-        yield TilePairs(shift, torch.sigmoid(part + affinity.bias), near[: len(part)])
+    images, device = len(affinity.queries), affinity.queries.device
+    neighbors = _all_neighbors(tiles, images)
+    found = _NearScores.apply(affinity.queries, affinity.keys, tiles, neighbors)
+    for one, scores in zip(neighbors, found, strict=True):
+        orders = scores.new_full((scores.shape[2],), 2)
+        if one.down == 0:
+            orders[: scores.shape[1]] = 1
+        yield TilePairs(one, torch.sigmoid(scores + affinity.bias), _near(tiles, one, images, device), orders)
 
 
-def _near(tiles: Tiles, direction: tuple[int, int], count: int, device: torch.device) -> Bool[Tensor, "m t t"]:
-    """Pairs within the radius between each of ``count`` tiles and the one in ``direction``, if the image has it."""
-    down, right = direction
+def _near(tiles: Tiles, neighbors: Neighbors, images: int, device: torch.device) -> Bool[Tensor, "p t w"]:
     rows, columns = torch.arange(tiles.height, device=device), torch.arange(tiles.width, device=device)
-    near_rows = (rows[:, None] - rows - down * tiles.height).abs() <= tiles.radius
-    near_columns = (columns[:, None] - columns - right * tiles.width).abs() <= tiles.radius
-    near = (near_rows[:, None, :, None] & near_columns[None, :, None, :]).flatten(2).flatten(0, 1)
-    below = torch.arange(tiles.rows, device=device) + down < tiles.rows
-    beside = torch.arange(tiles.columns, device=device) + right
-    there = (below[:, None] & (beside >= 0) & (beside < tiles.columns)).flatten()
-    return near & there.repeat(count // len(there))[:, None, None]
+    rights = neighbors.right + torch.arange(neighbors.across, device=device)
+    near_rows = (rows[:, None] - rows - neighbors.down * tiles.height).abs() <= tiles.radius
+    near_columns = (columns[:, None, None] - columns - rights[:, None] * tiles.width).abs() <= tiles.radius
+    near = near_rows[:, None, None, :, None] & near_columns[None, :, :, None, :]
+    beside = torch.arange(tiles.columns, device=device)[:, None] + rights
+    there = ((beside >= 0) & (beside < tiles.columns)).repeat((tiles.rows - neighbors.down) * images, 1)
+    tokens = tiles.height * tiles.width
+    return (near.reshape(1, tokens, neighbors.across, tokens) & there[:, None, :, None]).flatten(2)
 
 
 class _NearScores(torch.autograd.Function):
-    """Q K^T + K Q^T between tiles some places apart, float32.
+    """Q K^T + K Q^T between tiles and their neighbors, float32.
 
-    Slices of a tensor would each add a tensor of its size to the backward pass; here their gradients add up in place.
+    Views of one tensor would each add a tensor of its size to the backward pass; here their gradients add up in place.
     """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, shifts: Sequence[int]) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, queries: Tensor, keys: Tensor, tiles: Tiles, neighbors: Sequence[Neighbors]
+    ) -> tuple[Tensor, ...]:
+        queries, keys = tiles.cut(queries), tiles.cut(keys)
         ctx.save_for_backward(queries, keys)
-        ctx.shifts = shifts
-        found = []
-        for shift in shifts:
-            earlier, later = slice(len(queries) - shift), slice(shift, None)
-            scores = torch.bmm(queries[earlier], keys[later].transpose(1, 2)).float()
-            other = scores if shift == 0 else torch.bmm(queries[later], keys[earlier].transpose(1, 2)).float()
-            found.append(scores + other.transpose(1, 2))
+        ctx.tiles, ctx.neighbors, found = tiles, neighbors, []
+        for near in neighbors:
+            scores = torch.bmm(queries[: near.tiles], near.of(keys).transpose(1, 2)).float()
+            if near.down == 0 and near.across == 1:
+                found.append(scores + scores.transpose(1, 2))
+            else:
+                found.append(scores.add_(torch.bmm(keys[: near.tiles], near.of(queries).transpose(1, 2))))
         return tuple(found)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         queries, keys = ctx.saved_tensors
         of_queries, of_keys = torch.zeros_like(queries), torch.zeros_like(keys)
-        for shift, gradient in zip(ctx.shifts, gradients, strict=True):
-            earlier, later = slice(len(queries) - shift), slice(shift, None)
-            forth = gradient.to(queries.dtype)
-            if shift == 0:
-                forth = forth + forth.transpose(1, 2)
-            back = forth.transpose(1, 2)
-            of_queries[earlier].baddbmm_(forth, keys[later])
-            of_keys[later].baddbmm_(back, queries[earlier])
-            if shift != 0:
-                of_queries[later].baddbmm_(back, keys[earlier])
-                of_keys[earlier].baddbmm_(forth, queries[later])
-        return of_queries, of_keys, None
+        for near, gradient in zip(ctx.neighbors, gradients, strict=True):
+            forth = gradient.to(queries.dtype, copy=near.down == 0)
+            if near.down == 0:
+                own = forth[:, :, : forth.shape[1]]
+                own += own.transpose(1, 2).clone()
+            of_queries[: near.tiles].baddbmm_(forth, near.of(keys))
+            of_keys[: near.tiles].baddbmm_(forth, near.of(queries))
+            for places, back in near.each(forth):
+                of_queries[places].baddbmm_(back, keys[: near.tiles])
+                of_keys[places].baddbmm_(back, queries[: near.tiles])
+        return ctx.tiles.join(of_queries), ctx.tiles.join(of_keys), None, None
 
 
 def window_walk(
@@ -198,21 +236,23 @@ def window_walk(
     tiles = tiles_of((scores.shape[2], scores.shape[3]), radius=radius)
     tokens = scores.float().flatten(2).transpose(1, 2)
     inside = tiles.cut(torch.ones_like(tokens[..., :1]))  # its weighted sums are the row sums; 0 in the padding
-    pairs = [part._replace(affinity=part.affinity**alpha * part.near) for part in near_affinity(affinity, tiles)]
+    weights = [(part.neighbors, part.affinity**alpha * part.near) for part in near_affinity(affinity, tiles)]
     found = tiles.cut(tokens)
     # Autocast would compute the products in half precision.
     with torch.autocast(scores.device.type, enabled=False):
         for _ in range(steps):
-            sums = _weighted_sums(pairs, torch.cat([found, inside], dim=2))
+            sums = _weighted_sums(weights, torch.cat([found, inside], dim=2))
             found = sums[..., :-1] / (sums[..., -1:] + ROW_SUM_FLOOR) * inside
     return tiles.join(found).transpose(1, 2).reshape(scores.shape)
 
 
-def _weighted_sums(pairs: Sequence[TilePairs], values: Float[Tensor, "m t d"]) -> Float[Tensor, "m t d"]:
-    """For each token the sum over its neighbors of weight times value."""
+def _weighted_sums(
+    weights: Sequence[tuple[Neighbors, Float[Tensor, "_ t _"]]], values: Float[Tensor, "m t d"]
+) -> Float[Tensor, "m t d"]:
+    """For each token the sum over all tokens of weight times value."""
     sums = torch.zeros_like(values)
-    for part in pairs:
-        part.earlier(sums).baddbmm_(part.affinity, part.later(values))
-        if part.shift != 0:
-            part.later(sums).baddbmm_(part.affinity.transpose(1, 2), part.earlier(values))
+    for near, pairs in weights:
+        sums[: near.tiles].baddbmm_(pairs, near.of(values))
+        for places, back in near.each(pairs):
+            sums[places].baddbmm_(back, values[: near.tiles])
     return sums
