@@ -5,8 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.reference_network import reference_network
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from afa_wsss.models import create_model
+
+
+class Operators(TorchDispatchMode):
+    """Records the names of all operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("case", [0, 1])
@@ -150,6 +163,15 @@ def test_a_forward_pass_is_reused_where_it_equals_a_cam_pass(settings, same) -> 
     network.cam_in_training_mode = True
     assert not network.forward_activates()
     assert network.eval().forward_activates()
+
+
+@pytest.mark.parametrize("backbone", ["mit_b0", "mit_nano", "deit_tiny_patch16_224", "resnet18"])
+def test_a_pass_fuses_all_attention_and_multiplies_no_queries_with_keys(backbone) -> None:
+    network = create_model(backbone, 2, decoder_width=8)
+    with Operators() as found:
+        output = network(torch.randn(1, 3, 64, 64))
+    assert not [name for name in found.names if "softmax" in name or name == "bmm"]
+    assert [part.shape[:2] for part in output.pairs[:2]] == 2 * [(1, network.grid(64, 64).height ** 2)]
 
 
 @torch.no_grad()

@@ -135,6 +135,18 @@ def test_stages_follow_the_method_and_the_cam_has_scores(network, batch) -> None
         assert set(stage.labels[1].unique().tolist()) <= {0, 1}
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_without_a_radius_all_pairs_count(network, batch, steps) -> None:
+    """The dense form, beside the window form with a window as large as the grid."""
+    images = normalize(batch.images)
+    found = []
+    for radius in (None, 64):
+        maker = AFALabels(radius=radius, walk_steps=steps, first_step=0, walk_first_step=0)
+        found.append(maker.targets(network, batch, images, network(images), step=0))
+    assert torch.equal(found[0].affinity_label, found[1].affinity_label)
+    assert (found[0].pseudo_label == found[1].pseudo_label).float().mean() >= 0.999
+
+
 def test_without_refinement_there_is_no_stage_of_it(network, batch) -> None:
     stages = stages_of(AFALabels(radius=2, refinement=NoRefinement()), network, batch)
     assert list(stages) == ["cam", "walk", "pseudo_label"]

@@ -18,13 +18,14 @@ from afa_wsss.evaluation.metrics import SegmentationScores
 from afa_wsss.inference import InferenceSettings
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, DenseEnergyLoss, LossTerm, SegmentationLoss
 from afa_wsss.models import create_model
+from afa_wsss.ops.affinity import TokenAffinity, TokenLabels
 from afa_wsss.supervision import PAR, AFALabels
 from afa_wsss.training import module as module_file
 from afa_wsss.training.callbacks import ProgressBar, Throughput
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
 from afa_wsss.training.terms import active_terms
-from afa_wsss.types import Batch, Targets
+from afa_wsss.types import Batch, Targets, affinity_row
 
 FIRST, WALK = 2, 4
 NAMES = ("cat", "dog")
@@ -103,6 +104,17 @@ def test_the_total_is_the_weighted_sum(module, batch, logged, monkeypatch, step)
     total = module.training_step(batch._replace(masks=None), 0).item()
     parts = [logged[f"train/{name}_loss"] for name in ("classification", "segmentation", "affinity")]
     assert total == pytest.approx(parts[0] + 0.1 * parts[1] + 0.1 * parts[2], rel=1e-5)
+
+
+def test_neither_training_nor_validation_computes_all_pairs_of_tokens(module, batch, logged, monkeypatch):
+    for part in (TokenAffinity, TokenLabels):
+        monkeypatch.setattr(part, "dense", lambda _self: pytest.fail("all pairs were computed"))
+    for step in (0, FIRST, WALK):
+        at_step(monkeypatch, step)
+        module.training_step(batch._replace(masks=None), 0).backward()
+    with torch.no_grad():
+        found = module.eval().inspect(batch)
+    assert affinity_row(found.affinity, 1, 3).shape == (found.grid[0] * found.grid[1],)
 
 
 @pytest.mark.parametrize("step", [0, FIRST, WALK])
