@@ -55,7 +55,7 @@ def check_splits(
         progress: Shows how many photos are done.
     """
     findings = check_dataset(open_split, splits, progress=progress)
-    content = findings_as_data(findings.counts, findings.problems)
+    content = findings_as_data(findings.counts, findings.problems, findings.facts)
     file = Path(output_dir) / "problems.json"
     write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return DataCheck(root, findings, file)

@@ -20,6 +20,8 @@ from afa_wsss.api.checkpoints import network_weights, read_training_state
 from afa_wsss.api.config_file import as_yaml, write_config
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
+from afa_wsss.data.checks.look import doubts_of
+from afa_wsss.data.checks.problems import in_few_lines
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
@@ -49,6 +51,7 @@ class Prepared(NamedTuple):
         module: The network with its label maker and losses.
         trainer: With all callbacks and loggers.
         done_steps: Steps that the run which is resumed has done.
+        doubts: What is doubtful in the data, a line for each kind.
     """
 
     settings: TrainSettings
@@ -56,6 +59,7 @@ class Prepared(NamedTuple):
     module: AFAModule
     trainer: lightning.Trainer
     done_steps: int
+    doubts: list[str]
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -125,6 +129,7 @@ def train(
     if trainer.is_global_zero:
         _bring_best(settings.resume, folder / "checkpoints")
         write_config(linked or config or {}, folder)
+        (folder / "classes.txt").write_text("\n".join(prepared.data.class_names) + "\n", encoding="utf-8")
         for logger in trainer.loggers:
             logger.log_hyperparams(dict(config or {}))
     try:
@@ -160,7 +165,13 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
     stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
     with argument("trainer"):
         trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
-    return Prepared(settings, data, module, trainer, done)
+    return Prepared(settings, data, module, trainer, done, _doubts(data))
+
+
+def _doubts(data: AFADataModule) -> list[str]:
+    """What is doubtful in lists, labels and splits, in a few lines."""
+    sets = {"train": data.train_set, "val": data.val_set}
+    return in_few_lines(doubts_of({use: opened.dataset for use, opened in sets.items() if opened is not None}))
 
 
 def make_module(

@@ -9,7 +9,7 @@ from afa_wsss.api.data_check import CheckSettings, DataCheck, FolderSettings, ch
 from afa_wsss.cli.compose import Composed
 from afa_wsss.cli.words import as_word
 from afa_wsss.errors import UserError
-from afa_wsss.report.findings import findings_table, splits_table
+from afa_wsss.report.findings import facts_table, findings_table, splits_table
 
 
 def say(line: str, *, style: str | None = None) -> None:
@@ -24,6 +24,8 @@ def print_check(check: DataCheck) -> None:
         UserError: Where training would fail.
     """
     console, findings = Console(), check.findings
+    if findings.facts:
+        console.print(facts_table(findings.facts, root=check.root))
     if findings.counts:
         console.print(splits_table(findings.counts))
     problems = [problem for found in findings.problems.values() for problem in found]

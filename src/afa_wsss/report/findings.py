@@ -62,6 +62,17 @@ def _first(alike: Sequence[Finding], root: Path) -> Text:
     return Text(alike[0].message.replace(f"{root}/", "")) + Text(more, style="dim")
 
 
+def facts_table(facts: Sequence[tuple[str, str]], *, root: Path) -> Table:
+    """What was understood of a data set, and how: one row for each fact."""
+    table = plain_table(f"understood of {root}")
+    table.show_header = False
+    table.add_column("what", style="dim")
+    table.add_column("how", overflow="fold")
+    for what, how in facts:
+        table.add_row(what, Text(how))
+    return table
+
+
 def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Table:
     """Number of photos, of masks, and of photos with each class.
 
@@ -80,19 +91,23 @@ def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Ta
 
 
 def findings_as_data(
-    splits: Mapping[str, tuple[int, int, Mapping[str, int]]], findings: Mapping[str, Sequence[Finding]]
+    splits: Mapping[str, tuple[int, int, Mapping[str, int]]],
+    findings: Mapping[str, Sequence[Finding]],
+    facts: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Both tables as plain data for JSON.
+    """All tables as plain data for JSON.
 
     Args:
         splits: Number of photos, number of masks and number of photos by class, by split.
         findings: Findings by split.
+        facts: What was understood, and how.
     """
     levels = [finding.level for found in findings.values() for finding in found]
     return {
         "errors": levels.count("error"),
         "warnings": levels.count("warning"),
         "notes": levels.count("note"),
+        "understood": dict(facts),
         "splits": {
             split: {"photos": photos, "masks": masks, "classes": dict(classes)}
             for split, (photos, masks, classes) in splits.items()

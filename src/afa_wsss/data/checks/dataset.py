@@ -49,10 +49,12 @@ class Findings(NamedTuple):
     Attributes:
         counts: Counts of the splits that could be opened, by name.
         problems: Problems of each split by name, and of train and val together as ``BETWEEN_SPLITS``.
+        facts: What was understood of the data, and how.
     """
 
     counts: dict[str, SplitCounts]
     problems: dict[str, list[Problem]]
+    facts: list[tuple[str, str]]
 
 
 def check_dataset(open_split: OpenSplit, splits: Mapping[str, str], *, progress: ProgressBar = no_progress) -> Findings:
@@ -63,13 +65,15 @@ def check_dataset(open_split: OpenSplit, splits: Mapping[str, str], *, progress:
         splits: Names of the splits by use: ``train``, ``val``, and perhaps others that are scored.
         progress: Shows how many photos are done.
     """
-    found = Findings({}, {})
+    found = Findings({}, {}, [])
     opened: dict[str, SegmentationDataset] = {}
     for use, split in splits.items():
         problems = found.problems.setdefault(split, [])
         dataset = _opened(open_split, use, split, problems)
         if dataset is not None:
             opened[use], found.counts[split] = dataset, _counts(dataset)
+            facts = dataset.facts if isinstance(dataset, PhotoFiles) else ()
+            found.facts.extend(fact for fact in facts if fact not in found.facts)
             workers = min(available_cores(), 1 + len(dataset) // PHOTOS_PER_WORKER)
             bar = partial(progress, description=f"check {split}", total=len(dataset))
             problems += check_photos(dataset, workers=workers, progress=bar)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from afa_wsss.data.base import Photo, SegmentationDataset
+from afa_wsss.data.base import FilePath, Photo, SegmentationDataset
+from afa_wsss.data.checks.mask_labels import Shown, compare_all, compare_with_labels
 from afa_wsss.data.checks.problems import Level, Problem
-from afa_wsss.data.files.headers import read_header
+from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
+from afa_wsss.data.files.mask_forms import describe_form
 from afa_wsss.data.files.masks import fit_mask
 from afa_wsss.data.files.parallel import Progress, process_map
-from afa_wsss.data.files.photos import read_photo
+from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
+from afa_wsss.data.files.value_range import DeepPhoto, Range
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -26,19 +31,41 @@ MODES = {
     "CMYK": "CMYK",
     "YCCK": "CMYK",
     "RGBA": "RGB with transparency",
-    "F": "floating point",
+    "LAB": "Lab",
+    "YCbCr": "YCbCr",
+    "HSV": "HSV",
 }
-"""Pillow's modes that are converted to RGB, in words; modes that begin with I have 16 or 32 bits."""
+"""Pillow's modes of 8 bits that are converted to RGB, in words."""
 
-PHOTO_PROBLEMS = {"missing": "photo missing", "empty": "photo empty", "too_large": "photo too large"}
+TRANSPARENT = ("grayscale with transparency", "RGB with transparency")
+"""Modes, in words, that say so themselves."""
+
+PHOTO_PROBLEMS = {
+    "missing": "photo missing",
+    "empty": "photo empty",
+    "too_large": "photo too large",
+    "flat": "photo black or white",
+}
 """Kinds of problems by the kind of the error; every other error is ``photo unreadable``."""
 
 MASK_PROBLEMS = {"missing": "mask missing", "size_mismatch": "mask of another size"}
 """Kinds of problems by the kind of the error; every other error is ``mask unusable``."""
 
 
+class Checked(NamedTuple):
+    """What was found in one photo and its mask.
+
+    Attributes:
+        problems: What is wrong or unusual.
+        shown: What a mask that fits shows; None where there is none.
+    """
+
+    problems: list[Problem]
+    shown: Shown | None = None
+
+
 def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progress = iter) -> Iterator[Problem]:
-    """Decodes every photo, and every mask that exists.
+    """Decodes every photo, and every mask that exists, and compares masks with labels.
 
     Args:
         dataset: One split, its lists and labels already read.
@@ -46,50 +73,84 @@ def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progre
         progress: Wraps the photos as they are done.
 
     Yields:
-        What is wrong, photo by photo.
+        What is wrong, photo by photo, and then with all masks together.
     """
-    check = partial(check_photo, dataset) if isinstance(dataset, PhotoFiles) else partial(_check_sample, dataset)
-    for problems in progress(process_map(check, range(len(dataset)), workers=workers)):
-        yield from problems
+    if not isinstance(dataset, PhotoFiles):
+        for problems in progress(process_map(partial(_check_sample, dataset), range(len(dataset)), workers=workers)):
+            yield from problems
+        return
+    _ = dataset.shared_range.used, dataset.mask_form  # found once, not in each process
+    masks = []
+    for checked in progress(process_map(partial(check_photo, dataset), range(len(dataset)), workers=workers)):
+        yield from checked.problems
+        if checked.shown is not None:
+            masks.append(checked.shown)
+    if masks and dataset.mask_form is not None and dataset.mask_form.says:
+        line = describe_form(dataset.mask_form, len(masks), Path(dataset.source).name)
+        yield Problem("masks read", "masks", line, "note")
+    yield from compare_all(masks, dataset.class_names)
 
 
-def check_photo(dataset: PhotoFiles, index: int) -> list[Problem]:
+def check_photo(dataset: PhotoFiles, index: int) -> Checked:
     """What is wrong with a photo and its mask, and notes on what is unusual and handled."""
     name, path = dataset.names[index], dataset.photo_path(index)
+    ranges: list[Range] = []
+
+    def range_of(photo: DeepPhoto) -> Range:
+        ranges.append(dataset.shared_range(photo))
+        return ranges[-1]
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on damaged EXIF; the pixels are checked below
-            header = read_header(path)
-            image = read_photo(path)
+            header, traits = read_header(path), read_traits(path)
+            image = read_photo(path, range_of)
     except UserError as error:
-        return [Problem(PHOTO_PROBLEMS.get(error.kind, "photo unreadable"), name, str(error))]
-    problems = []
-    mode = "16 bits or more" if header.mode.startswith("I") else MODES.get(header.mode)
+        return Checked([Problem(PHOTO_PROBLEMS.get(error.kind, "photo unreadable"), name, str(error))])
+    problems = _notes(name, path, header, traits, ranges)
+    if not ranges and image.min() == image.max() and image.flat[0] in (0, 255):
+        color = "white" if image.flat[0] else "black"
+        message = f"need photos that show something, {path} is {color} all over; replace it or take it off the list"
+        problems.append(Problem(f"photo {color}", name, message, "warning"))
+    of_mask = _check_mask(dataset, index, image)
+    return Checked([*problems, *of_mask.problems], of_mask.shown)
+
+
+def _notes(
+    name: str, path: FilePath, header: PhotoHeader, traits: PhotoTraits, ranges: Sequence[Range]
+) -> list[Problem]:
+    """What is unusual in a photo and handled."""
+    found = {}
+    mode = None if ranges else MODES.get(header.mode)
+    for low, high in ranges:
+        found["16 bits or more"] = f"has 16 bits or more; {low:g} becomes black and {high:g} white of 8-bit RGB"
     if mode is not None:
-        problems.append(Problem(mode, name, f"{path} is {mode}; it is read as 8-bit RGB", "note"))
+        found[mode] = f"is {mode}; it is read as 8-bit RGB"
+    if traits.transparent and mode not in TRANSPARENT:
+        found["transparency"] = "has transparency; it is left out"
+    if traits.frames > 1:
+        found["several frames"] = f"has {traits.frames} pages or frames; the first is read"
     if header.orientation != 1:
-        problems.append(Problem("rotated by EXIF", name, f"{path} is rotated by its EXIF; it is read upright", "note"))
-    return problems + _check_mask(dataset, index, image)
+        found["rotated by EXIF"] = "is rotated by its EXIF; it is read upright"
+    return [Problem(kind, name, f"{path} {what}", "note") for kind, what in found.items()]
 
 
-def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> list[Problem]:
+def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> Checked:
     """What is wrong with a mask: an error where masks are needed, a warning where one exists all the same."""
     name, path = dataset.names[index], dataset.mask_path(index)
     level: Level = "error" if dataset.needs_masks else "warning"
     if path is None or (level == "warning" and not is_file(path)):
-        return []
+        return Checked([])
     try:
         mask = dataset.mask(index)
         if mask is None:
-            return []
+            return Checked([])
         mask = fit_mask(name, image, mask, dataset.photo_path(index))
     except UserError as error:
-        return [Problem(MASK_PROBLEMS.get(error.kind, "mask unusable"), name, str(error), level)]
-    classes = np.flatnonzero(dataset.image_labels[index]) + 1
-    if len(classes) and not np.isin(mask, classes).any():
-        message = f"need a mask that shows a class of its photo, {path} shows none; fix the mask or the labels"
-        return [Problem("mask without classes", name, message, "warning")]
-    return []
+        return Checked([Problem(MASK_PROBLEMS.get(error.kind, "mask unusable"), name, str(error), level)])
+    labels = frozenset((np.flatnonzero(dataset.image_labels[index]) + 1).tolist())
+    shown = Shown(name, frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist()), labels)
+    return Checked(compare_with_labels(shown, path, dataset.class_names), shown)
 
 
 def _check_sample(dataset: SegmentationDataset, index: int) -> list[Problem]:

@@ -31,6 +31,20 @@ Report = Callable[[Sequence[Problem]], None]
 """Called with problems of one kind: ``raise_first`` raises, ``list.extend`` collects them."""
 
 
+def in_few_lines(problems: Sequence[Problem], most: int = 10) -> list[str]:
+    """One line for each kind of problem: the first, and how many more there are; at most ``most`` lines."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    lines = [
+        alike[0].message + (f" ({len(alike) - 1} more of this kind)" if len(alike) > 1 else "")
+        for alike in kinds.values()
+    ]
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{len(lines) - most + 1} more kinds of warnings; afa-data check lists all"]
+
+
 def raise_first(problems: Sequence[Problem]) -> None:
     """Raises the first error and says how many more there are; warnings and notes pass.
 

@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.photo_files import PhotoFiles
@@ -19,11 +17,12 @@ def count_labels(dataset: SegmentationDataset) -> dict[str, int]:
     return dict(zip(dataset.class_names, dataset.image_labels.sum(axis=0, dtype=int).tolist(), strict=True))
 
 
-def compare_splits(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
+def compare_splits(splits: Mapping[str, SegmentationDataset], *, contents: bool = True) -> list[Problem]:
     """Warnings about classes without training photos, validation photos without a class, and shared photos.
 
     Args:
         splits: The splits by their use: ``train``, ``val``, or both; others are ignored.
+        contents: Whether photos of equal size are read to find those that are there under two names.
     """
     problems = []
     train, val = splits.get("train"), splits.get("val")
@@ -31,20 +30,21 @@ def compare_splits(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
         absent = [name for name, photos in count_labels(train).items() if not photos]
         message = "need photos of every class to train with, {!r} has none; add some or leave the class out"
         problems += [Problem("class without photos", name, message.format(name), "warning") for name in absent]
-    if val is not None:
-        unlabeled = [val.names[index] for index in np.flatnonzero(~val.image_labels.any(axis=1)).tolist()]
-        message = "need the classes of a photo to score them, {} has none; label it unless it shows none"
-        problems += [Problem("no class", name, message.format(name), "warning") for name in unlabeled]
+    if val is not None and len(val) and not val.image_labels.any():
+        message = "need the classes of photos to score them, none of {} to validate with has any; label them"
+        problems.append(Problem("no class", val.names[0], message.format(len(val)), "warning"))
     if train is not None and val is not None:
         message = "need other photos to validate with than to train with, {} is in both{}; take it off one list"
         problems += [
             Problem("in train and val", name, message.format(name, place), "warning")
-            for name, place in _shared_photos(train, val)
+            for name, place in _shared_photos(train, val, contents=contents)
         ]
     return problems
 
 
-def _shared_photos(train: SegmentationDataset, val: SegmentationDataset) -> Iterator[tuple[str, str]]:
+def _shared_photos(
+    train: SegmentationDataset, val: SegmentationDataset, *, contents: bool
+) -> Iterator[tuple[str, str]]:
     """Photos of ``val`` that are in ``train`` too: the same file, or the same content under another name."""
     if not (isinstance(train, PhotoFiles) and isinstance(val, PhotoFiles)):
         trained_names = set(train.names)
@@ -52,7 +52,7 @@ def _shared_photos(train: SegmentationDataset, val: SegmentationDataset) -> Iter
         return
     trained = {Path(train.photo_path(index)) for index in range(len(train))}
     by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in sorted(trained):
+    for path in sorted(trained) if contents else ():
         by_size[_size(path)].append(path)
     digests: dict[Path, bytes] = {}
     for index, name in enumerate(val.names):

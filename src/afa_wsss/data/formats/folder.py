@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from afa_wsss.data.base import Labels, Palette
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
-from afa_wsss.data.formats.classes import voc_palette
-from afa_wsss.data.formats.folder_masks import FoundMasks, find_masks
+from afa_wsss.data.files.mask_forms import MaskForm
+from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, find_masks, mask_palette
 from afa_wsss.data.formats.own.contents import read_contents
 from afa_wsss.data.formats.own.folder_reading import FolderReading, read_folder
-from afa_wsss.data.formats.own.tables import declared_names
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -38,7 +37,6 @@ class FolderDataset(PhotoFiles):
 
     Attributes:
         class_names: Foreground classes, in the order of their mask values from 1.
-        palette: (k + 1, 3) RGB colors: of the masks where these have a palette, else VOC's.
         names: Photos relative to the folder, without suffix unless they differ in nothing else.
         reading: What was understood, and how.
         warnings: What is doubtful in the labels.
@@ -80,11 +78,8 @@ class FolderDataset(PhotoFiles):
                 arguments=("root",),
             )
         self._masks = FoundMasks(None, {}, (), {}, ())
-        listed = self.root / "classes.txt"
-        declared = declared_names(listed) if listed.is_file() else []
-        self.reading = read_folder(read_contents(self.root), declared, self._find_masks, labels=labels)
-        self.source, self.class_names = self.reading.source, self.reading.class_names
-        self.palette = find_palette(self.root / "masks", len(self.class_names) + 1)
+        self.reading = read_folder(read_contents(self.root), self._find_masks, labels=labels)
+        self.source, self.class_names = self.reading.source, self.reading.class_list.names
         for _, alike in _by_kind([*self.reading.problems, *self._masks.problems]):
             report(alike)
         self._keep_split()
@@ -110,11 +105,38 @@ class FolderDataset(PhotoFiles):
         """(N, k) multi-hot, one byte per label."""
         return self._labels
 
+    @cached_property
+    def mask_form(self) -> MaskForm:
+        """What the values or colors of masks mean; the same in all splits."""
+        rows = zip(self.reading.names, self.reading.labels, strict=True)
+        tags = {name: (np.flatnonzero(row) + 1).tolist() for name, row in rows if name in self._masks.by_name}
+        return find_mask_form(self._masks, self.reading.class_list, tags)
+
+    @cached_property
+    def palette(self) -> Palette:
+        """(k + 1, 3) RGB: of ``classes.txt`` where it gives colors, else of the masks' palette, else VOC's."""
+        return mask_palette(self._masks, self.mask_form, len(self.class_names) + 1)
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What was understood of labels, folders and masks, in the order to show it."""
+        if self._masks.folder is None:
+            return self.reading.facts
+        named = ", ".join(f"{count} {pattern}" for pattern, count in self._masks.patterns.items()) or "none fits"
+        means = [("values of masks", self.mask_form.says)] if self.mask_form.says else []
+        return [*self.reading.facts, ("masks", f"in {self._masks.folder.name}: {named}"), *means]
+
     @property
     def warnings(self) -> list[Problem]:
         """What is doubtful in labels, folders and names of masks."""
         problems = [*self.reading.problems, *self._masks.problems]
         return [problem for problem in problems if problem.level == "warning"]
+
+    def __getstate__(self) -> dict[str, object]:
+        """For loader workers: what the split needs, without all that was read to find it."""
+        if self.has_masks:
+            _ = self.mask_form
+        return {**self.__dict__, "reading": None}
 
     def photo_path(self, index: int) -> str:
         """Path of a photo."""
@@ -131,21 +153,3 @@ def _by_kind(problems: Sequence[Problem]) -> Iterator[tuple[str, list[Problem]]]
     kinds = list(dict.fromkeys(problem.kind for problem in problems))
     ordered = sorted(problems, key=lambda problem: kinds.index(problem.kind))
     return ((kind, list(alike)) for kind, alike in groupby(ordered, key=lambda problem: problem.kind))
-
-
-def find_palette(masks: Path, count: int) -> Palette:
-    """The palette of the first mask, where it has ``count`` different colors; else VOC's.
-
-    Returns:
-        (count, 3) RGB.
-    """
-    first = next(iter(sorted(masks.rglob("*.png"))), None)
-    values: list[int] = []
-    if first is not None:
-        try:
-            with Image.open(first) as mask:
-                values = mask.getpalette() or []
-        except (OSError, ValueError, SyntaxError):
-            values = []  # the file check reports a broken mask
-    colors = np.asarray(values, dtype=np.uint8).reshape(-1, 3)[:count]
-    return colors if len(np.unique(colors, axis=0)) == count else voc_palette(count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,8 @@ from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.masks import check_mask_size, fit_mask, read_mask
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.photos import read_photo
+from afa_wsss.data.files.shared_range import SharedRange
+from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.errors import UserError
 
@@ -43,6 +45,8 @@ class PhotoFiles(ABC):
         names: Names of the photos, unique.
         source: The file or folder that lists the photos, for messages.
         with_masks: Whether samples hold masks, where there are any.
+        value_range: The values that become black and white in photos of more than 8 bits: (low, high), or ``auto`` for
+            what each file declares, or else all files together use.
         mask_advice: What to do where masks are requested and none is there; None where a split may have none.
         report: Called with what is wrong with lists and labels; raises by default.
     """
@@ -51,6 +55,7 @@ class PhotoFiles(ABC):
     names: Sequence[str]
     source: Path
     with_masks: bool = False
+    value_range: RangeSetting = "auto"
     mask_advice: str | None = None
     report: Report = staticmethod(raise_first)
 
@@ -58,6 +63,16 @@ class PhotoFiles(ABC):
     def palette(self) -> Palette:
         """(k + 1, 3) RGB colors, background first."""
         return voc_palette(len(self.class_names) + 1)
+
+    @property
+    def facts(self) -> Sequence[tuple[str, str]]:
+        """What was understood of the data, and how, for people: what and value."""
+        return ()
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        """What is doubtful in lists and labels."""
+        return ()
 
     @property
     @abstractmethod
@@ -117,10 +132,19 @@ class PhotoFiles(ABC):
             UserError: Where a file is missing, cannot be decoded, or photo and mask differ in size.
         """
         path = self.photo_path(index)
-        image, mask = read_photo(path), self.mask(index) if self.has_masks else None
+        image, mask = read_photo(path, self.shared_range), self.mask(index) if self.has_masks else None
         if mask is not None:
             mask = fit_mask(self.names[index], image, mask, path)
         return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
+
+    @cached_property
+    def shared_range(self) -> SharedRange:
+        """Gives the range of values of photos of more than 8 bits."""
+        return SharedRange(self.value_range, self.all_photos)
+
+    def all_photos(self) -> Iterator[FilePath]:
+        """The photos that share a range of values: those of this split, unless a subclass knows the others too."""
+        return map(self.photo_path, range(len(self)))
 
     def mask(self, index: int) -> Mask | None:
         """Reads one mask as it is stored; None where the data set has no place for masks."""
@@ -142,6 +166,9 @@ class PhotoFiles(ABC):
             found.problems.extend(unusable.problems)
         raise_missing(found.missing_photos, len(self), what="photo", source=self.source)
         raise_missing(found.missing_masks, len(self), what="mask", source=self.source)
+        if not found.problems:
+            errors = self.shared_range.problems()
+            found.problems.extend(Problem("file unusable", str(self.source), str(error)) for error in errors)
         raise_first(found.problems)
 
     def _check_chunk(self, indices: Iterable[int], *, with_masks: bool) -> _Unusable:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.own.contents import Contents
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, is_background, listed, plain, unique
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, listed, plain, unique
 from afa_wsss.data.formats.own.splits import split_of
 
 PHOTO_FOLDERS = frozenset({"images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "data", "dataset"})
@@ -137,8 +137,3 @@ def _join_copies(root: Path, found: Iterable[_Sorted]) -> Iterable[TaggedPhoto]:
 def _digest(path: Path) -> bytes:
     """Hash of a file's content; of its path where there is no file, such as behind a broken link."""
     return hashlib.sha256(path.read_bytes() if path.is_file() else bytes(path)).digest()
-
-
-def has_background(photos: Iterable[TaggedPhoto]) -> str:
-    """The name for negatives among the classes; empty where there is none."""
-    return next((label for photo in photos for label in photo.labels if is_background(label)), "")

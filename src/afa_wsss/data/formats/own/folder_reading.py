@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from afa_wsss.data.base import Labels
 from afa_wsss.data.checks.problems import Problem, raise_first
-from afa_wsss.data.files.lists import stays_inside
+from afa_wsss.data.files.lists import read_lines, stays_inside
+from afa_wsss.data.files.mask_colors import ClassList, is_background, parse_class_list
 from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
@@ -20,7 +21,7 @@ from afa_wsss.data.formats.own.contents import QUIET_FILES, Contents
 from afa_wsss.data.formats.own.doubts import doubtful_labels, doubtful_names
 from afa_wsss.data.formats.own.forms import CANDIDATES, FOREIGN, read_labels
 from afa_wsss.data.formats.own.places import Placed, place_photos
-from afa_wsss.data.formats.own.reading import Reading, in_order, is_background, listed
+from afa_wsss.data.formats.own.reading import Reading, in_order, listed, plain
 from afa_wsss.data.formats.own.splits import hold_out
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
@@ -36,7 +37,7 @@ class FolderReading(NamedTuple):
 
     Attributes:
         source: The file or folder that lists the photos, for messages.
-        class_names: Foreground classes in their order.
+        class_list: Foreground classes in their order, and colors where ``classes.txt`` gives some.
         names: Of all photos: paths without suffix, unique.
         paths: Their files, relative to the folder.
         labels: (N, k) multi-hot.
@@ -46,7 +47,7 @@ class FolderReading(NamedTuple):
     """
 
     source: Path
-    class_names: tuple[str, ...]
+    class_list: ClassList
     names: list[str]
     paths: list[str]
     labels: Labels
@@ -57,7 +58,6 @@ class FolderReading(NamedTuple):
 
 def read_folder(
     contents: Contents,
-    declared: Sequence[str],
     has_mask: Callable[[Sequence[str], Sequence[str]], Sequence[bool]],
     *,
     labels: str | None = None,
@@ -66,14 +66,15 @@ def read_folder(
 
     Args:
         contents: What lies in the folder.
-        declared: Classes of ``classes.txt``; empty where there is none.
         has_mask: Whether photos have a mask, by their names and files.
         labels: The file of labels; None to look for it.
 
     Raises:
         UserError: Where the labels are not understood, or name no class.
     """
-    readings = read_labels(contents, labels=labels, known=declared)
+    lines = read_lines(contents.root / "classes.txt") if "classes.txt" in contents.others else []
+    listed_path = contents.root / "classes.txt"
+    readings = read_labels(contents, labels=labels, known=_parse(lines, listed_path).names)
     source = readings[0].source if len(readings) == 1 else contents.root
     places = place_photos(readings, contents.photos)
     problems = [problem for reading in readings for problem in reading.problems] + places.problems
@@ -89,7 +90,9 @@ def read_folder(
     ]
     placed = _once([entry for entry in places.placed if entry.found or stays_inside(entry.photo.file)])
     names, paths = _names(placed), [entry.path for entry in placed]
-    classes = _classes(readings, placed, declared, source, problems)
+    used = {label for entry in placed for label in entry.photo.labels}
+    class_list = _class_list(readings, used, _parse(lines, listed_path, used), source, problems)
+    classes = class_list.names
     matrix = _matrix(placed, classes)
     out = hold_out([entry.photo for entry in placed], paths, has_mask(names, paths))
     problems += doubtful_names(classes, source)
@@ -98,10 +101,11 @@ def read_folder(
     facts = [
         *_labels_facts(contents.root, readings),
         *places.facts,
+        *([("classes.txt", "; ".join(class_list.notes))] if class_list.notes else []),
         ("held out", f"{sum(out.flags)} of {len(placed)} photos: {out.why}"),
         *_negatives(placed, matrix),
     ]
-    return FolderReading(source, classes, names, paths, matrix, out.flags, facts, problems)
+    return FolderReading(source, class_list, names, paths, matrix, out.flags, facts, problems)
 
 
 def _once(placed: Sequence[Placed]) -> list[Placed]:
@@ -128,30 +132,32 @@ def _names(placed: Sequence[Placed]) -> list[str]:
     return [path if alike[bare := without_suffix(path)] > 1 else bare for path in paths]
 
 
-def _classes(
-    readings: Sequence[Reading],
-    placed: Sequence[Placed],
-    declared: Sequence[str],
-    source: Path,
-    problems: list[Problem],
-) -> tuple[str, ...]:
-    """From ``classes.txt``, from the labels' own order, else all that the labels name."""
-    used = {label for entry in placed for label in entry.photo.labels if not is_background(label)}
+def _parse(lines: Sequence[str], path: Path, used: Collection[str] = ()) -> ClassList:
+    return parse_class_list(
+        [plain(line) for line in lines], path, used={name for name in used if not is_background(name)}
+    )
+
+
+def _class_list(
+    readings: Sequence[Reading], used: Collection[str], declared: ClassList, source: Path, problems: list[Problem]
+) -> ClassList:
+    """From ``classes.txt``, from the labels' own order, else all that the labels name; 1 to 254 different ones."""
+    used = {name for name in used if not is_background(name)}
     order = next((reading.class_order for reading in readings if reading.class_order), ())
-    classes = tuple(declared) or order or in_order(used)
-    unknown = in_order(used - set(classes))
+    classes = declared.names or order or in_order(used)
     message = "need classes that {} lists, {} names {!r}; add it to the list or fix the label"
     problems += [
-        Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name)) for name in unknown
+        Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name))
+        for name in in_order(used - set(classes))
     ]
     if not classes:
         raise_first(problems)  # a class may be missing for what is wrong with its rows
     if not 1 <= len(classes) < IGNORE_INDEX or len(set(classes)) != len(classes):
         raise UserError(
-            f"need 1 to {IGNORE_INDEX - 1} different classes, {'classes.txt' if declared else source} names "
+            f"need 1 to {IGNORE_INDEX - 1} different classes, {'classes.txt' if declared.names else source} names "
             f"{len(classes)}; fix the labels"
         )
-    return classes
+    return declared if declared.names else ClassList(classes, {}, None, ())
 
 
 def _matrix(placed: Sequence[Placed], classes: Sequence[str]) -> Labels:

@@ -14,9 +14,6 @@ from afa_wsss.errors import UserError
 EMPTY_WORDS = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "[]", "()", "{}"})
 """Tags, in lower case, that stand for no class."""
 
-BACKGROUND_WORDS = frozenset({"background", "_background_", "__background__", "__ignore__", "_ignore_"})
-"""Names, in lower case, that stand for the absence of all classes."""
-
 
 class TaggedPhoto(NamedTuple):
     """A photo and the names of its classes.
@@ -70,11 +67,6 @@ def unique(labels: Iterable[str]) -> tuple[str, ...]:
     """Class names in NFC, each once, without words that stand for no class; background is kept."""
     named = (plain(label) for label in labels)
     return tuple(dict.fromkeys(name for name in named if name.lower() not in EMPTY_WORDS))
-
-
-def is_background(name: str) -> bool:
-    """Whether a class name stands for the absence of all classes."""
-    return name.casefold() in BACKGROUND_WORDS
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.own.cells import SEPARATORS, Row, read_cells
 from afa_wsss.data.formats.own.columns import Columns, find_columns
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, plain, unique
+from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, unique
 from afa_wsss.data.formats.own.splits import split_of
 from afa_wsss.data.formats.own.tags import Tags, split_tags
 from afa_wsss.data.formats.own.words import YES
@@ -164,8 +164,3 @@ def _describe(columns: Columns, *, several: bool) -> str:
     said += [f"{named[columns.present]}: 1 where the class is there"] if columns.present is not None else []
     said += [f"not read: {listed([named[number] for number in columns.unread])}"] if columns.unread else []
     return "; ".join(said)
-
-
-def declared_names(path: Path) -> list[str]:
-    """Names in ``classes.txt``: one a line."""
-    return [plain(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if plain(line)]
