@@ -137,7 +137,7 @@ def write_coco(root: Path) -> Path:
 
 
 def _rotate(path: Path) -> None:
-    Image.new("RGB", (12, 8)).save(path, exif=exif_with(6))
+    Image.new("RGB", (12, 8), (9, 0, 0)).save(path, exif=exif_with(6))
 
 
 def _truncate(path: Path) -> None:
@@ -149,11 +149,11 @@ BROKEN: dict[str, Callable[[Path], Any] | None] = {
     "photo empty": lambda path: path.write_bytes(b""),
     "photo unreadable": _truncate,
     "photo missing": Path.unlink,
-    "grayscale": lambda path: Image.new("L", (12, 8)).save(path),
-    "CMYK": lambda path: Image.new("CMYK", (12, 8)).save(path),
+    "grayscale": lambda path: Image.new("L", (12, 8), 99).save(path),
+    "CMYK": lambda path: Image.new("CMYK", (12, 8), (0, 99, 99, 0)).save(path),
     "rotated by EXIF": _rotate,
-    "palette": lambda path: Image.new("P", (12, 8)).save(path, format="PNG"),
-    "16 bits or more": lambda path: Image.new("I;16", (12, 8)).save(path, format="PNG"),
+    "palette": lambda path: Image.new("RGB", (12, 8), (9, 0, 0)).quantize(2).save(path, format="PNG"),
+    "16 bits or more": lambda path: Image.new("I;16", (12, 8), 999).save(path, format="PNG"),
     "mask missing": None,
     "mask unusable": None,
     "mask of another size": None,

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from posixpath import normpath
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from afa_wsss.data.base import FilePath, Photo
-from afa_wsss.data.files.picture_types import ADVICE, is_readable, kind_of_file, picture_suffixes, reads_heic
+from afa_wsss.data.files.picture_types import (
+    ADVICE,
+    HEAD,
+    is_readable,
+    kind_of_bytes,
+    kind_of_file,
+    picture_suffixes,
+    reads_heic,
+)
+from afa_wsss.data.files.value_range import Extremes, FindRange, deep_photo, is_deep, own_range, scaled
 from afa_wsss.errors import UserError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Usual suffixes of photos, in lower or upper case: such a file is a photo, or is refused by name."""
+
+PNG_BIT_DEPTH = 24
+"""Place of the bits per value in a PNG."""
 
 RUN_FOLDERS = ("outputs", "multirun")
 """Folders that commands write to: pictures in them are results, not photos."""
@@ -75,19 +90,84 @@ def open_picture(path: FilePath) -> Image.Image:
         raise
 
 
-def read_photo(path: FilePath) -> Photo:
-    """Reads a photo as upright 8-bit RGB.
+def read_photo(path: FilePath, range_of: FindRange = own_range) -> Photo:
+    """Reads a photo as upright 8-bit RGB; of several pages or frames, the first.
+
+    Args:
+        path: The file.
+        range_of: Gives the range that becomes 0 to 255 where a photo has more than 8 bits; its own by default.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        UserError: Where the file is missing, cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
+        UserError: Where the file is missing, cannot be decoded, has more than ``MAX_PIXELS`` pixels or values that are
+            no numbers, or comes out black or white all over.
     """
+    with _opened(path) as image:
+        if not is_deep(image):
+            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+        photo = deep_photo(path, image)
+        return scaled(path, photo, range_of(photo))
+
+
+def may_be_deep(path: FilePath) -> bool:
+    """Whether a file may have more than 8 bits per value, by its first bytes: not for JPEG, GIF, WebP and most PNGs."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    kind = kind_of_bytes(head)
+    if kind == "PNG":
+        return head[PNG_BIT_DEPTH : PNG_BIT_DEPTH + 1] == b"\x10"
+    return kind in ("TIFF", "JPEG 2000", None) and head[:2] != b"BM"
+
+
+def read_extremes(path: FilePath) -> Extremes | None:
+    """The lowest and highest value of a photo of more than 8 bits; None for other photos, which are not decoded.
+
+    Raises:
+        UserError: As ``read_photo``, but for what depends on the range.
+    """
+    with _opened(path) as image:
+        if not is_deep(image):
+            return None
+        photo = deep_photo(path, image)
+        low, high = float(photo.values.min()), float(photo.values.max())
+        return Extremes(path, photo.kind, photo.declared, low, high)
+
+
+class PhotoTraits(NamedTuple):
+    """What is unusual in a photo's file.
+
+    Attributes:
+        transparent: Whether pixels may be transparent.
+        frames: Number of pages or frames.
+    """
+
+    transparent: bool
+    frames: int
+
+
+def read_traits(path: FilePath) -> PhotoTraits:
+    """What is unusual in a photo's file; decodes no pixels but those of animations.
+
+    Raises:
+        UserError: As ``read_photo``, but not for damaged pixels.
+    """
+    with _opened(path) as image:
+        transparent = "A" in image.getbands() or "transparency" in image.info
+        return PhotoTraits(transparent, int(getattr(image, "n_frames", 1)))
+
+
+@contextmanager
+def _opened(path: FilePath) -> Iterator[Image.Image]:
+    """An open photo of a size that is accepted; what goes wrong while it is read is raised as ``UserError``."""
     try:
         with open_picture(path) as image:
             check_pixels(path, *image.size)
-            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+            yield image
     except UserError:
         raise
     except PILLOW_ERRORS as error:
@@ -132,11 +212,17 @@ def check_pixels(path: FilePath, width: int, height: int) -> None:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as 8-bit RGB; transparency is dropped."""
-    if image.mode.startswith("I"):
-        # Pillow would clip 16-bit values at 255, which makes nearly every pixel white.
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    elif image.mode == "P":
-        # Converted straight to RGB, a palette with transparency makes Pillow warn.
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    """An image of any mode as 8-bit RGB; transparency is dropped.
+
+    Raises:
+        UserError: For an image of more than 8 bits that holds one value, or values that are no numbers.
+    """
+    if is_deep(image):
+        photo = deep_photo("the image", image)
+        return Image.fromarray(scaled("the image", photo, own_range(photo)))
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB") or image
+    # Converted straight to RGB, a palette with transparency makes Pillow warn; the others have no way straight to it.
+    between = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode)
+    return (image.convert(between) if between else image).convert("RGB")

@@ -1,0 +1,85 @@
+"""The range of values that a data set's photos of more than 8 bits share, so that their brightness compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+from afa_wsss.data.base import FilePath
+from afa_wsss.data.files.parallel import thread_map
+from afa_wsss.data.files.photos import may_be_deep, read_extremes
+from afa_wsss.data.files.value_range import (
+    DeepPhoto,
+    Extremes,
+    Range,
+    RangeSetting,
+    flat_photos,
+    own_range,
+    used_ranges,
+)
+from afa_wsss.errors import UserError
+
+MEASURED = 2000
+"""Photos of more than 8 bits that are decoded to find their range; with more, some are left out evenly."""
+
+
+class SharedRange:
+    """The ranges of photos: as set, else as a file declares, else as the files together use.
+
+    Example:
+        >>> SharedRange((0, 4095), list).setting
+        (0, 4095)
+    """
+
+    def __init__(self, setting: RangeSetting, photos: Callable[[], Iterable[FilePath]]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            setting: ``auto``, one range, or ranges by kind of values.
+            photos: Gives the files; called where a range is needed that neither the setting nor the file gives.
+        """
+        self.setting, self._photos = setting, photos
+
+    def __call__(self, photo: DeepPhoto) -> Range:
+        """The range of a photo's values."""
+        if isinstance(self.setting, tuple):
+            return self.setting
+        fixed = {} if isinstance(self.setting, str) else self.setting
+        return fixed.get(photo.kind) or photo.declared or self.used.get(photo.kind) or own_range(photo)
+
+    @cached_property
+    def used(self) -> dict[str, Range]:
+        """The ranges that the files use together, by kind of values; empty for photos of 8 bits."""
+        return used_ranges(self._measured[0])
+
+    def problems(self) -> list[UserError]:
+        """Photos that come out black or white all over, or hold values that are no numbers."""
+        found, errors = self._measured
+        return [*errors, *flat_photos(found, self)]
+
+    def stored(self) -> RangeSetting:
+        """The setting that gives other photos the same ranges: what a checkpoint keeps."""
+        if self.setting != "auto" or not self.used:
+            return self.setting
+        return next(iter(self.used.values())) if len(self.used) == 1 else self.used
+
+    @cached_property
+    def _measured(self) -> tuple[list[Extremes], list[UserError]]:
+        """Extremes of the photos of more than 8 bits, and what is wrong with those that cannot be measured."""
+        deep = [path for path in self._photos() if may_be_deep(path)]
+        found: list[Extremes] = []
+        errors: list[UserError] = []
+        for one in thread_map(_measure, deep[:: 1 + len(deep) // MEASURED]) if deep else ():
+            if isinstance(one, Extremes):
+                found.append(one)
+            elif one is not None:
+                errors.append(one)
+        return found, errors
+
+
+def _measure(path: FilePath) -> Extremes | UserError | None:
+    """Lowest and highest value of a photo, or what is wrong with it; None for 8 bits."""
+    try:
+        return read_extremes(path)
+    except UserError as error:
+        return error
