@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
 from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, read_header
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 
 
@@ -91,20 +94,27 @@ def _open_mask(path: FilePath, *, colors: bool) -> Iterator[Image.Image]:
         raise UserError(f"need a mask that can be decoded, got {path} ({reason}); replace it", kind=kind) from error
 
 
-def write_mask(path: Path, label: Mask, palette: Palette) -> None:
+def write_mask(path: Path, label: Mask, palette: Palette, *, names: Sequence[str] = ()) -> None:
     """Writes class ids as a palette PNG, the form of VOC's masks; creates missing folders.
+
+    The file appears whole or not at all, also where the process is killed.
 
     Args:
         path: The file.
         label: (H, W) class ids; 255 is shown in white.
         palette: (c, 3) RGB colors to show the classes in.
+        names: Of the classes, background first; written into the text chunk ``classes`` as JSON, names by class id.
     """
     image = Image.fromarray(label, mode="P")
     colors = np.full((256, 3), 255, dtype=np.uint8)
     colors[: len(palette)] = palette
     image.putpalette(colors.ravel().tolist())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, format="PNG")
+    texts = PngInfo()
+    if names:
+        by_id = {str(value): name for value, name in enumerate(names)}
+        texts.add_itxt("classes", json.dumps(by_id, ensure_ascii=False))
+    with whole_file(path) as part:
+        image.save(part, format="PNG", pnginfo=texts)
 
 
 def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: FilePath) -> Mask:
