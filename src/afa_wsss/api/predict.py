@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from afa_wsss.api.segmenter import load
+from PIL import Image
+
+from afa_wsss.api.prediction_index import CSV_FILE, FoundClass, PhotoRecord, PredictionIndex
+from afa_wsss.api.segmenter import Segmenter, load
 from afa_wsss.api.settings import PredictSettings, given
 from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
+from afa_wsss.report.montage import legend_picture
 
 
 class Prediction(NamedTuple):
     """A finished prediction.
 
     Attributes:
-        folder: Folder of ``masks`` and ``overlays``.
+        folder: Folder of ``masks`` and ``overlays``, the index and the legend.
         photos: Number of photos that were labeled.
         failed: Messages of photos that could not be read.
+        done_before: Number of photos that an earlier run had labeled, and that were not labeled again.
     """
 
     folder: Path
     photos: int
     failed: list[str]
+    done_before: int = 0
 
     @property
     def masks(self) -> Path:
@@ -39,17 +47,62 @@ class Prediction(NamedTuple):
         """Pictures of the masks over the photos."""
         return self.folder / "overlays"
 
+    @property
+    def predictions(self) -> Path:
+        """Photos, their classes with share of pixels and score; ``predictions.json`` holds the same."""
+        return self.folder / CSV_FILE
 
-def predict(settings: PredictSettings, *, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Prediction:
-    """Writes a palette PNG and an overlay for each photo; one that cannot be read does not stop the others.
+    @property
+    def legend(self) -> Path:
+        """Colors and names of the classes."""
+        return self.folder / "legend.png"
+
+
+def predict(
+    settings: PredictSettings,
+    *,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    started: Callable[[Prediction], None] = lambda _: None,
+    stopped: Callable[[Prediction], None] = lambda _: None,
+) -> Prediction:
+    """Writes a palette PNG and an overlay for each photo, and an index; a photo that cannot be read stops no others.
+
+    Photos that an earlier run into the same folder has labeled are not labeled again, unless they are newer than
+    their masks.
 
     Args:
         settings: Checkpoint, photos, device.
         progress: Wraps the photos as they are done.
+        started: Called before the first photo.
+        stopped: Called where the run is cut short, before the error is raised again.
 
     Raises:
-        UserError: For a checkpoint that cannot be read, a device that is not there, and where there are no photos.
+        UserError: For a checkpoint that cannot be read, a device that is not there, where there are no photos, and for
+            a folder with other files or predictions, unless they are overwritten.
     """
+    segmenter = _segmenter(settings)
+    source, result = Path(settings.input).expanduser(), Prediction(Path(settings.output_dir), 0, [])
+    with argument("input"):
+        photos = list_photos(source, besides=(result.masks, result.overlays, result.legend))
+    with _index(settings, segmenter, result.folder) as index:
+        todo = [(path, name) for path, name in photos.items() if not _is_done(index, source, path, name)]
+        result = result._replace(done_before=len(photos) - len(todo))
+        _write_legend(result.legend, segmenter)
+        started(result)
+        try:
+            for path, name in progress(todo):
+                record = _label(segmenter, path, name, _place(path, source), result)
+                index.add(record)
+                result.failed.extend([record.error] if record.error else [])
+                result = result._replace(photos=result.photos + (not record.error))
+        except BaseException:
+            stopped(result)
+            raise
+    return result
+
+
+def _segmenter(settings: PredictSettings) -> Segmenter:
+    """The checkpoint's network with the settings that are given."""
     with argument("checkpoint"):
         segmenter = load(settings.checkpoint, settings.device)
     with argument("inference"):
@@ -57,25 +110,73 @@ def predict(settings: PredictSettings, *, progress: Callable[[Iterable[Any]], It
     with argument("data"):
         changed = {"max_side": segmenter.max_side} | given(DataSettings, settings.data)
         segmenter.max_side = DataSettings(**changed).max_side
-    with argument("input"):
-        photos = list_photos(Path(settings.input).expanduser())
-    result = Prediction(Path(settings.output_dir), 0, [])
-    for path, name in progress(photos.items()):
-        try:
-            found = segmenter.predict(path)
-        except UserError as error:
-            result.failed.append(str(error))
-            continue
-        found.save(result.masks / f"{name}.png")
-        picture = result.overlays / f"{name}.jpg"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        found.overlay().save(picture, quality=92)
-        result = result._replace(photos=result.photos + 1)
-    return result
+    return segmenter
 
 
-def list_photos(source: Path) -> dict[Path, Path]:
+def _index(settings: PredictSettings, segmenter: Segmenter, folder: Path) -> PredictionIndex:
+    checkpoint = Path(settings.checkpoint).absolute()
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    made_with = {
+        "checkpoint": {"path": str(checkpoint), "sha256": digest},
+        "input": str(Path(settings.input).expanduser().absolute()),
+        "inference": asdict(segmenter.inference),
+        "max_side": segmenter.max_side,
+    }
+    return PredictionIndex(folder, made_with, overwrite=settings.overwrite, classes=_classes(segmenter))
+
+
+def _place(path: Path, source: Path) -> str:
+    """A photo's path inside the input folder."""
+    return path.name if path == source else path.relative_to(source).as_posix()
+
+
+def _is_done(index: PredictionIndex, source: Path, path: Path, name: Path) -> bool:
+    place = _place(path, source)
+    if not index.has(place):
+        return False
+    mask = index.folder / index.records[place].mask
+    return mask == index.folder / _mask_of(name) and path.stat().st_mtime <= mask.stat().st_mtime
+
+
+def _mask_of(name: Path) -> Path:
+    return Path("masks", f"{name}.png")
+
+
+def _label(segmenter: Segmenter, path: Path, name: Path, place: str, result: Prediction) -> PhotoRecord:
+    """Labels one photo and writes its pictures, the mask last: a photo that has one is done."""
+    try:
+        found = segmenter.predict(path)
+    except UserError as error:
+        return PhotoRecord(place, "", 0, 0, error=str(error))
+    with whole_file(result.overlays / f"{name}.jpg") as part:
+        found.overlay().save(part, format="JPEG", quality=92)
+    mask = _mask_of(name)
+    found.save(result.folder / mask)
+    scores = dict(zip(found.class_names, found.class_scores.tolist(), strict=True))
+    classes = tuple(FoundClass(one, share, scores[one]) for one, share in found.areas.items())
+    height, width = found.labels.shape
+    return PhotoRecord(place, mask.as_posix(), width, height, classes)
+
+
+def _classes(segmenter: Segmenter) -> list[dict[str, Any]]:
+    """Values of masks with their names and colors."""
+    named = zip(("background", *segmenter.class_names), segmenter.palette.tolist(), strict=True)
+    return [{"id": value, "name": name, "color": color} for value, (name, color) in enumerate(named)]
+
+
+def _write_legend(path: Path, segmenter: Segmenter) -> None:
+    entries = [(f"{one['id']} {one['name']}", one["color"]) for one in _classes(segmenter)]
+    with whole_file(path) as part:
+        Image.fromarray(legend_picture(entries)).save(part, format="PNG")
+
+
+def list_photos(source: Path, *, besides: Sequence[Path] = ()) -> dict[Path, Path]:
     """A photo itself, or the photos of a folder and of the folders in it, without hidden ones and pictures of runs.
+
+    Args:
+        source: A photo or a folder.
+        besides: Files and folders inside it that are left out.
 
     Returns:
         Name of each in the output: its place in the folder without suffix, unless photos differ in nothing else.
@@ -89,9 +190,14 @@ def list_photos(source: Path) -> dict[Path, Path]:
     photos = {
         path: place
         for path, place in photos.items()
-        if is_photo(place) and place.parts[0] not in RUN_FOLDERS and path.is_file()
+        if is_photo(place)
+        and place.parts[0] not in RUN_FOLDERS
+        and path.is_file()
+        and not any(path.absolute().is_relative_to(other.absolute()) for other in besides)
     }
     if not photos:
         raise UserError(f"need a photo or a folder of photos, found none at {source}", kind="missing")
     alike = Counter(place.with_suffix("") for place in photos.values())
-    return {path: place if alike[bare := place.with_suffix("")] > 1 else bare for path, place in photos.items()}
+    names = {path: place if alike[bare := place.with_suffix("")] > 1 else bare for path, place in photos.items()}
+    taken = Counter(names.values())  # a.jpg.png has the bare name that a.jpg has beside a.png
+    return {path: photos[path] if taken[name] > 1 else name for path, name in names.items()}

@@ -28,6 +28,7 @@ class Segmentation(NamedTuple):
         scores: Probability of each class, background first; None unless they were asked for.
         class_names: All foreground classes of the network.
         palette: Colors of the classes, background first.
+        class_scores: Probability of each foreground class to be in the photo at all, by the class branch.
     """
 
     photo: UInt8[np.ndarray, "H W 3"]
@@ -35,6 +36,7 @@ class Segmentation(NamedTuple):
     scores: Float32[np.ndarray, "c H W"] | None
     class_names: tuple[str, ...]
     palette: UInt8[np.ndarray, "c 3"]
+    class_scores: Float32[np.ndarray, " k"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -49,8 +51,11 @@ class Segmentation(NamedTuple):
         return {name: share for name, share in zip(self.class_names, shares, strict=True) if share > 0}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the labels as a PNG whose values are the classes, shown in the palette's colors."""
-        write_mask(Path(path), self.labels, self.palette)
+        """Writes the labels as a PNG whose values are the classes, shown in the palette's colors.
+
+        Its text chunk ``classes`` holds the names of the classes as JSON.
+        """
+        write_mask(Path(path), self.labels, self.palette, names=("background", *self.class_names))
 
     def overlay(self) -> Image.Image:
         """The labels in their colors over the photo."""

@@ -114,24 +114,26 @@ class Segmenter:
         pixels = as_pixels(photo)
         with torch.inference_mode():
             images = self._tensor(pixels)
-            found, size = self._logits(images), pixels.shape[:2]
+            output: AFAOutput = self.network(normalize(images))
+            found, size = self._logits(images, output), pixels.shape[:2]
             crf = self.inference.crf if crf is None else crf
             if crf:
                 found = dense_crf(images, found.softmax(dim=1))
             labels = labels_at(found, size)[0].cpu().numpy()
             full = resize(found, size) if scores else found
             kept = (full if crf else full.softmax(dim=1))[0].cpu().numpy() if scores else None
-        return Segmentation(pixels, labels, kept, self.class_names, self.palette)
+            class_scores = output.class_logits[0].float().sigmoid().cpu().numpy()
+        return Segmentation(pixels, labels, kept, self.class_names, self.palette, class_scores)
 
     def _tensor(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "1 3 h w"]:
         """The photo as the network gets it."""
         small = shrunk(pixels, self.max_side)
         return torch.from_numpy(small.copy()).permute(2, 0, 1)[None].to(self.device)
 
-    def _logits(self, images: UInt8[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c H W"]:
-        """Segmentation logits at the size of ``images``, over scales and mirror."""
+    def _logits(self, images: UInt8[Tensor, "1 3 H W"], output: AFAOutput) -> Float[Tensor, "1 c H W"]:
+        """Segmentation logits at the size of ``images``, over scales and mirror; scale 1 is that of ``output``."""
         scales, mirror = self.inference.scales, self.inference.mirror
-        return multi_scale_logits(self.network, normalize(images), scales=scales, mirror=mirror)
+        return multi_scale_logits(self.network, normalize(images), scales=scales, mirror=mirror, known=output)
 
     @torch.inference_mode()
     def cam(self, photo: Photo, classes: Sequence[str] | None = None) -> Float32[np.ndarray, "s H W"]:

@@ -103,7 +103,7 @@ def changes(kind: type, *names: str) -> dict[str, Any]:
     return {"changes": kind, "names": names or tuple(one.name for one in fields(kind))}
 
 
-DATA_CHANGES = changes(DataSettings, "root", "val_split", "max_side", "eval_batch_size", "num_workers")
+DATA_CHANGES = changes(DataSettings, "root", "val_split", "max_side", "value_range", "eval_batch_size", "num_workers")
 INFERENCE_CHANGES = changes(InferenceSettings)
 
 
@@ -162,6 +162,7 @@ class PredictSettings:
         data: Another longest side, ``max_side``, than the checkpoint's.
         inference: Other scales, mirror or dense CRF than the checkpoint's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        overwrite: Whether to begin anew in a folder that is not empty; else a run goes on where it was stopped.
     """
 
     checkpoint: str
@@ -170,6 +171,7 @@ class PredictSettings:
     data: dict[str, Any] = field(default_factory=dict, metadata=changes(DataSettings, "max_side"))
     inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     device: str = "auto"
+    overwrite: bool = False
 
 
 def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str, Any]) -> RunSettings:

@@ -51,6 +51,11 @@ def montage(
     return np.asarray(sheet)
 
 
+def legend_picture(legend: Sequence[LegendEntry], *, cell: int = 192, columns: int = 3) -> Picture:
+    """Color swatches and names alone, in lines at most as wide as so many columns of a montage."""
+    return np.asarray(_legend(legend, cell, columns))
+
+
 def _left(column: int, cell: int) -> int:
     """Left edge of a column; with the number of columns, the width of the sheet."""
     return GAP + column * (cell + GAP)

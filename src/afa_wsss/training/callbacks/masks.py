@@ -62,4 +62,5 @@ class MaskWriter(Callback):
             for label, name in zip(labels, frame.names, strict=True):
                 if not stays_inside(name):
                     raise UserError(f"need names of photos inside their folder, got {name!r}; fix the data set's names")
-                write_mask(self.folder / f"{name}.png", label.astype(np.uint8), pl_module.palette)
+                names = ("background", *pl_module.class_names)
+                write_mask(self.folder / f"{name}.png", label.astype(np.uint8), pl_module.palette, names=names)

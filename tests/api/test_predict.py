@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from afa_wsss.api import predict as predict_file
+from afa_wsss.api.predict import list_photos, predict
+from afa_wsss.api.segmenter import Segmenter
+from afa_wsss.api.settings import PredictSettings
+from afa_wsss.data.files import masks as masks_file
+from afa_wsss.data.files.whole import whole_file
+from afa_wsss.errors import UserError
+from afa_wsss.models import create_model
+
+NAMES = ("Katze", "裂纹")
+PALETTE = np.array([[0, 0, 0], [200, 30, 30], [30, 200, 30]], dtype=np.uint8)
+
+
+class Halves(Segmenter):
+    """Finds the first class in the left quarter of a photo; none in a gray photo."""
+
+    def __init__(self):
+        network = create_model("mit_nano", num_classes=2, decoder_width=16)
+        super().__init__(network, NAMES, PALETTE)
+        self.seen = []
+
+    def predict(self, photo, **settings):
+        found = super().predict(photo, **settings)
+        self.seen.append(Path(photo).name)
+        labels = np.zeros_like(found.labels)
+        labels[:, : labels.shape[1] // 4] = found.photo[0, 0, 0] == 255
+        return found._replace(labels=labels, class_scores=np.array([0.75, 0.125], np.float32))
+
+
+@pytest.fixture
+def segmenter(monkeypatch):
+    found = Halves()
+    monkeypatch.setattr(predict_file, "load", lambda checkpoint, device: found)
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "inner").mkdir(parents=True)
+    for name, red in (("a.jpg", 128), ("b.png", 255), ("inner/c.png", 255)):
+        Image.new("RGB", (64, 32), (red, 128, 128)).save(photos / name)
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    return PredictSettings(str(tmp_path / "best.ckpt"), str(photos), str(tmp_path / "out"))
+
+
+def with_changes(settings, **changes):
+    return PredictSettings(**{**vars(settings), **changes})
+
+
+def table_of(folder):
+    with (folder / "predictions.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def content_of(folder):
+    return json.loads((folder / "predictions.json").read_text("utf-8"))
+
+
+def test_the_index_names_photos_masks_classes_shares_and_scores(settings, segmenter):
+    found = predict(settings)
+    rows = [tuple(row.values()) for row in table_of(found.folder)]
+    assert rows == [
+        ("a.jpg", "masks/a.png", "64", "32", "", "", "", ""),
+        ("b.png", "masks/b.png", "64", "32", "Katze", "0.250000", "0.7500", ""),
+        ("inner/c.png", "masks/inner/c.png", "64", "32", "Katze", "0.250000", "0.7500", ""),
+    ]
+    content = content_of(found.folder)
+    assert content["photos"][0] == {"photo": "a.jpg", "mask": "masks/a.png", "width": 64, "height": 32, "classes": []}
+    assert content["photos"][1]["classes"] == [{"class": "Katze", "share": 0.25, "score": 0.75}]
+    assert content["classes"][2] == {"id": 2, "name": "裂纹", "color": [30, 200, 30]}
+    assert sorted(path.name for path in found.folder.iterdir()) == [
+        "legend.png",
+        "masks",
+        "overlays",
+        "predictions.csv",
+        "predictions.json",
+    ]
+
+
+def test_masks_carry_the_names_of_the_classes_and_the_legend_their_colors(settings, segmenter):
+    found = predict(settings)
+    with Image.open(found.masks / "b.png") as mask:
+        assert json.loads(mask.text["classes"]) == {"0": "background", "1": "Katze", "2": "裂纹"}
+        assert mask.getpalette()[:9] == PALETTE.ravel().tolist()
+    with Image.open(found.legend) as legend:
+        colors = {color for _, color in legend.convert("RGB").getcolors(10**6)}
+    assert {tuple(color) for color in PALETTE.tolist()} <= colors
+
+
+def test_a_photo_that_fails_is_named_and_tried_again(settings, segmenter):
+    broken = Path(settings.input) / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    found = predict(settings)
+    assert (found.photos, len(found.failed)) == (3, 1)
+    row = next(row for row in table_of(found.folder) if row["photo"] == "broken.jpg")
+    assert (row["mask"], row["width"], row["class"]) == ("", "", "")
+    assert row["error"] == found.failed[0]
+    assert "decoded" in row["error"]
+    Image.new("RGB", (64, 32)).save(broken)
+    again = predict(settings)
+    assert (again.photos, again.done_before, again.failed) == (1, 3, [])
+    assert not any(row["error"] for row in table_of(found.folder))
+
+
+def test_a_run_goes_on_where_it_was_stopped(settings, segmenter):
+    def stop_after_two(photos):
+        for number, photo in enumerate(photos):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield photo
+
+    stopped = []
+    with pytest.raises(KeyboardInterrupt):
+        predict(settings, progress=stop_after_two, stopped=stopped.append)
+    assert stopped[0].photos == 2
+    assert [row["photo"] for row in table_of(Path(settings.output_dir))] == ["a.jpg", "b.png"]
+    segmenter.seen.clear()
+    found = predict(settings)
+    assert segmenter.seen == ["c.png"]
+    assert (found.photos, found.done_before) == (1, 2)
+    assert [row["photo"] for row in table_of(found.folder)] == ["a.jpg", "b.png", "inner/c.png"]
+    assert predict(settings).done_before == 3
+    assert [row["photo"] for row in table_of(found.folder)] == ["a.jpg", "b.png", "inner/c.png"]
+
+
+def test_a_photo_that_has_changed_or_lost_its_mask_is_labeled_again(settings, segmenter):
+    found = predict(settings)
+    segmenter.seen.clear()
+    (found.masks / "a.png").unlink()
+    later = (found.masks / "b.png").stat().st_mtime + 10
+    os.utime(Path(settings.input) / "b.png", (later, later))
+    predict(settings)
+    assert segmenter.seen == ["a.jpg", "b.png"]
+
+
+def test_what_a_kill_leaves_is_gone_on_with(settings, segmenter):
+    """The journal ends in half a line, and a mask was being written."""
+    folder = Path(settings.output_dir)
+    done = predict(settings)
+    made_with = content_of(folder)["made_with"]
+    photos = content_of(folder)["photos"]
+    for name in ("predictions.csv", "predictions.json"):
+        (folder / name).unlink()
+    lines = [json.dumps({"made_with": made_with}), json.dumps(photos[1]), json.dumps(photos[0])[:30]]
+    (folder / "predictions.partial.jsonl").write_text("\n".join(lines), "utf-8")
+    (done.masks / "a.png").rename(done.masks / ".a.png.part")
+    segmenter.seen.clear()
+    found = predict(settings)
+    assert (found.done_before, segmenter.seen) == (1, ["a.jpg", "c.png"])
+    assert [row["photo"] for row in table_of(folder)] == ["a.jpg", "b.png", "inner/c.png"]
+    assert not (folder / "predictions.partial.jsonl").exists()
+    assert not list(folder.rglob("*.part"))
+
+
+def test_other_predictions_are_not_written_over(settings, segmenter, tmp_path):
+    predict(settings)
+    before = (Path(settings.output_dir) / "predictions.json").read_bytes()
+    (tmp_path / "other.ckpt").write_bytes(b"other weights")
+    (tmp_path / "others").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "others" / "a.jpg")
+    cases = {
+        f"of the checkpoint {settings.checkpoint}": with_changes(settings, checkpoint=str(tmp_path / "other.ckpt")),
+        f"of the photos in {settings.input}": with_changes(settings, input=str(tmp_path / "others")),
+        "made with another inference": with_changes(settings, inference={"crf": True}),
+        "made with another max_side": with_changes(settings, data={"max_side": 48}),
+    }
+    for why, changed in cases.items():
+        segmenter.inference, segmenter.max_side = type(segmenter.inference)(), None
+        with pytest.raises(UserError, match="need an empty folder, or predictions of the same") as refusal:
+            predict(changed)
+        assert f"are {why}; choose another output_dir, or add overwrite=true" in str(refusal.value)
+        assert refusal.value.arguments == ("output_dir",)
+    assert (Path(settings.output_dir) / "predictions.json").read_bytes() == before
+    found = predict(with_changes(settings, input=str(tmp_path / "others"), data={"max_side": 64}, overwrite=True))
+    assert [row["photo"] for row in table_of(found.folder)] == ["a.jpg"]
+
+
+def test_a_checkpoint_that_was_moved_is_the_same(settings, segmenter, tmp_path):
+    predict(settings)
+    (tmp_path / "best.ckpt").rename(tmp_path / "moved.ckpt")
+    assert predict(with_changes(settings, checkpoint=str(tmp_path / "moved.ckpt"))).done_before == 3
+
+
+def test_a_folder_with_other_files_is_not_written_to(settings, segmenter):
+    folder = Path(settings.output_dir)
+    (folder / "masks").mkdir(parents=True)
+    (folder / "masks" / "a.png").write_text("drawn by hand")
+    with pytest.raises(UserError, match=r"or one that afa-predict wrote, .* holds masks; choose another output_dir"):
+        predict(settings)
+    assert (folder / "masks" / "a.png").read_text() == "drawn by hand"
+    assert predict(with_changes(settings, overwrite=True)).photos == 3
+    assert predict(settings).done_before == 3
+
+
+def test_overwriting_labels_every_photo_again(settings, segmenter):
+    predict(settings)
+    found = predict(with_changes(settings, overwrite=True))
+    assert (found.photos, found.done_before) == (3, 0)
+
+
+def test_output_inside_the_input_is_not_read_as_photos(settings, segmenter):
+    inside = with_changes(settings, output_dir=str(Path(settings.input) / "predicted"))
+    assert predict(inside).photos == 3
+    assert predict(inside).done_before == 3
+
+
+def test_a_single_photo_has_an_index_too(settings, segmenter):
+    found = predict(with_changes(settings, input=str(Path(settings.input) / "b.png")))
+    assert [(row["photo"], row["mask"]) for row in table_of(found.folder)] == [("b.png", "masks/b.png")]
+
+
+def test_no_two_photos_share_a_mask(tmp_path):
+    for name in ("a.jpg", "a.png", "a.jpg.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    names = list(list_photos(tmp_path).values())
+    assert len(set(names)) == 3
+
+
+def test_names_that_are_not_utf_8_are_kept(settings, segmenter):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        Image.new("RGB", (32, 32)).save(Path(settings.input) / name, format="JPEG")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    found = predict(settings)
+    assert found.photos == 4
+    assert b"caf\xe9.jpg,masks/caf\xe9.png," in (found.folder / "predictions.csv").read_bytes()
+    assert predict(settings).done_before == 4
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "file.txt"
+    with whole_file(path) as part:
+        part.write_text("whole")
+        assert not path.exists()
+
+    def fail():
+        with whole_file(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [one.name for one in path.parent.iterdir()] == ["file.txt"]
+    assert path.read_text() == "whole"
+
+    def half(image, part, **_):
+        Path(part).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(masks_file.Image.Image, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        masks_file.write_mask(tmp_path / "mask.png", np.zeros((2, 2), np.uint8), PALETTE)
+    assert not list(tmp_path.glob("*mask*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from afa_wsss.data.files.whole import whole_file
+with whole_file(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_leaves_no_file_of_that_name(tmp_path):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "a.png")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".a.png.part"]
+
+
+def test_class_scores_are_those_of_the_class_branch():
+    segmenter = Segmenter(create_model("mit_nano", num_classes=2, decoder_width=16), NAMES, PALETTE)
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    found = segmenter.predict(photo)
+    with torch.inference_mode():
+        logits = segmenter.network(predict_input(segmenter, photo)).class_logits
+    np.testing.assert_allclose(found.class_scores, logits[0].sigmoid(), rtol=1e-5)
+
+
+def predict_input(segmenter, photo):
+    from afa_wsss.ops.image import normalize
+
+    return normalize(segmenter._tensor(photo))
