@@ -253,7 +253,9 @@ def test_the_documented_data_set_works_as_it_stands(tmp_path: Path, monkeypatch:
     for split, shade in (("train", 9), ("val", 99)):
         for name, kind in (("cat_1", 1), ("dog_2", 2), ("cat+dog_3", 1)):
             write_photo(tmp_path / "photos" / split / f"{name}.jpg", shade)
-            Image.new("L", (12, 8), kind).save(_masks(tmp_path / "photos" / split) / f"{name}.png")
+            mask = Image.new("L", (12, 8), kind)
+            mask.paste(0, (0, 0, 6, 8))
+            mask.save(_masks(tmp_path / "photos" / split) / f"{name}.png")
     enlarge(tmp_path / "photos")
     monkeypatch.syspath_prepend(tmp_path)
     words = ["--config-dir", str(tmp_path / "my_conf"), "data=named"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ def check_splits(
     root: Path,
     output_dir: str,
     progress: ProgressBar = no_progress,
+    on_open: Callable[[Path, Findings], object] = lambda *_: None,
 ) -> DataCheck:
     """Checks every file of some splits and writes ``problems.json``.
 
@@ -53,8 +55,9 @@ def check_splits(
         root: Folder of the data, for the result.
         output_dir: Folder for ``problems.json``.
         progress: Shows how many photos are done.
+        on_open: Called with ``root``, facts and counts before files are decoded.
     """
-    findings = check_dataset(open_split, splits, progress=progress)
+    findings = check_dataset(open_split, splits, progress=progress, on_open=partial(on_open, root))
     content = findings_as_data(findings.counts, findings.problems, findings.facts)
     file = Path(output_dir) / "problems.json"
     write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -74,12 +77,18 @@ class FolderSettings:
     output_dir: str = "outputs/data_folder"
 
 
-def check_folder(settings: FolderSettings, *, progress: ProgressBar = no_progress) -> DataCheck:
+def check_folder(
+    settings: FolderSettings,
+    *,
+    progress: ProgressBar = no_progress,
+    on_open: Callable[[Path, Findings], object] = lambda *_: None,
+) -> DataCheck:
     """Reads your own photos and their labels, and checks every file.
 
     Args:
         settings: Where they are.
         progress: Shows how many photos are done.
+        on_open: Called with the folder, facts and counts before files are decoded.
     """
     root = Path(settings.root).expanduser()
 
@@ -87,7 +96,9 @@ def check_folder(settings: FolderSettings, *, progress: ProgressBar = no_progres
         return FolderDataset(root, use, with_masks=with_masks, report=report)
 
     splits = {"train": "train", "val": "val"}
-    return check_splits(open_split, splits, root=root, output_dir=settings.output_dir, progress=progress)
+    return check_splits(
+        open_split, splits, root=root, output_dir=settings.output_dir, progress=progress, on_open=on_open
+    )
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,18 @@ class CheckSettings:
     output_dir: str = "outputs/data_check"
 
 
-def check_data(settings: CheckSettings, *, progress: ProgressBar = no_progress) -> DataCheck:
+def check_data(
+    settings: CheckSettings,
+    *,
+    progress: ProgressBar = no_progress,
+    on_open: Callable[[Path, Findings], object] = lambda *_: None,
+) -> DataCheck:
     """Checks all that training with these settings would read.
 
     Args:
         settings: The data.
         progress: Shows how many photos are done.
+        on_open: Called with the folder, facts and counts before files are decoded.
 
     Raises:
         UserError: Where data set, root or splits are missing.
@@ -123,4 +140,6 @@ def check_data(settings: CheckSettings, *, progress: ProgressBar = no_progress) 
     with argument("data"):
         data.check_root()
     root = Path(data.root or ".")
-    return check_splits(data.open_split, splits, root=root, output_dir=settings.output_dir, progress=progress)
+    return check_splits(
+        data.open_split, splits, root=root, output_dir=settings.output_dir, progress=progress, on_open=on_open
+    )

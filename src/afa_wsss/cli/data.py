@@ -18,7 +18,8 @@ from afa_wsss.api.data import (
 )
 from afa_wsss.api.data_check import CheckSettings, FolderSettings
 from afa_wsss.cli.compose import Composed
-from afa_wsss.cli.data_check import print_check, run_check, run_folder, say
+from afa_wsss.cli.data_check import print_check, print_opened, run_check, run_folder
+from afa_wsss.cli.output import say
 from afa_wsss.cli.shell import Command
 
 
@@ -48,6 +49,7 @@ def run_voc(composed: Composed[VOCSettings]) -> None:
             f"cannot write to {root} ({found.write_error}): each run collects labels and train_aug{advice}",
             style="yellow",
         )
+    print_opened(root, found.check.findings)
     print_check(found.check)
     split = "" if found.train_split in ("train_aug", None) else f" data.train_split={found.train_split}"
     say(f"train on it: afa-train experiment=voc12_mit_b1 data.root={root}{split}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -57,13 +57,20 @@ class Findings(NamedTuple):
     facts: list[tuple[str, str]]
 
 
-def check_dataset(open_split: OpenSplit, splits: Mapping[str, str], *, progress: ProgressBar = no_progress) -> Findings:
+def check_dataset(
+    open_split: OpenSplit,
+    splits: Mapping[str, str],
+    *,
+    progress: ProgressBar = no_progress,
+    on_open: Callable[[Findings], object] = lambda _: None,
+) -> Findings:
     """Finds everything that is wrong with a data set: each file is decoded, lists and classes are compared.
 
     Args:
         open_split: Opens a split.
         splits: Names of the splits by use: ``train``, ``val``, and perhaps others that are scored.
         progress: Shows how many photos are done.
+        on_open: Called with facts and counts once all splits are open, before their files are decoded.
     """
     found = Findings({}, {}, [])
     opened: dict[str, SegmentationDataset] = {}
@@ -74,12 +81,14 @@ def check_dataset(open_split: OpenSplit, splits: Mapping[str, str], *, progress:
             opened[use], found.counts[split] = dataset, _counts(dataset)
             facts = dataset.facts if isinstance(dataset, PhotoFiles) else ()
             found.facts.extend(fact for fact in facts if fact not in found.facts)
-            workers = min(available_cores(), 1 + len(dataset) // PHOTOS_PER_WORKER)
-            bar = partial(progress, description=f"check {split}", total=len(dataset))
-            problems += check_photos(dataset, workers=workers, progress=bar)
         # One table may list both splits: what is wrong with it is reported once.
         seen = {problem.message for other in found.problems if other != split for problem in found.problems[other]}
         problems[:] = [problem for problem in dict.fromkeys(problems) if problem.message not in seen]
+    on_open(found)
+    for use, dataset in opened.items():
+        workers = min(available_cores(), 1 + len(dataset) // PHOTOS_PER_WORKER)
+        bar = partial(progress, description=f"check {splits[use]}", total=len(dataset))
+        found.problems[splits[use]] += check_photos(dataset, workers=workers, progress=bar)
     found.problems[BETWEEN_SPLITS] = compare_splits(opened)
     return found
 

@@ -23,7 +23,7 @@ def looks_like_coco(content: object) -> bool:
 def read_coco(path: Path, root: Path, content: Mapping[str, Any]) -> Reading:
     """Photos of a COCO file with the categories of their objects; photos without objects are negatives.
 
-    Ids may be numbers or text. The split is that of the folder or of the file's name: ``instances_val.json``.
+    Ids may be numbers or text.
 
     Args:
         path: The file.
@@ -48,8 +48,7 @@ def read_coco(path: Path, root: Path, content: Mapping[str, Any]) -> Reading:
         )
     subset = subset_of(path)
     photos = [
-        TaggedPhoto(file, unique(labels[photo]), split_of(subset) or "", f"{path.name}, image {photo}",
-                    folders_of(path, root, subset))
+        TaggedPhoto(file, unique(labels[photo]), "", f"{path.name}, image {photo}", folders_of(path, root, subset))
         for photo, file in files.items()
     ]  # fmt: skip
     used = {name for photo in photos for name in photo.labels}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.formats.own.cells import Cells, Row
-from afa_wsss.data.formats.own.reading import listed
 from afa_wsss.data.formats.own.splits import split_of
 from afa_wsss.data.formats.own.words import (
     FILE_WORDS,
@@ -200,7 +199,7 @@ def _check_multi_hot(path: Path, head: Sequence[str], classes: Sequence[int], ro
     name, (row, cell) = next(iter(wrong.items()))
     raise UserError(
         f"need 0 or 1 in each column of a class in {path}, row {row.number} has {cell!r} in column {name} "
-        f"({listed(list(wrong))} of {len(classes)} columns hold other values); fix the cell or take the column out"
+        f"({len(wrong)} of {len(classes)} columns hold other values); fix the cell or take the column out"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +19,14 @@ from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
 from afa_wsss.data.formats.own.contents import QUIET_FILES, Contents
 from afa_wsss.data.formats.own.doubts import doubtful_labels, doubtful_names
-from afa_wsss.data.formats.own.forms import CANDIDATES, FOREIGN, read_labels
+from afa_wsss.data.formats.own.forms import CANDIDATES, read_labels
 from afa_wsss.data.formats.own.places import Placed, place_photos
-from afa_wsss.data.formats.own.reading import Reading, in_order, listed, plain
+from afa_wsss.data.formats.own.reading import Reading, counted, in_order, listed, plain
+from afa_wsss.data.formats.own.split_lists import read_split_lists
 from afa_wsss.data.formats.own.splits import hold_out
+from afa_wsss.data.formats.own.unread import FOREIGN
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
-
-READ_OR_QUIET = QUIET_FILES | {"classes.txt"}
-"""Files, in lower case, that are read beside the labels, or need no mention."""
 
 Fact = tuple[str, str]
 
@@ -88,7 +87,9 @@ def read_folder(
         )
         for entry in outside
     ]
+    lists = read_split_lists(contents)
     placed = _once([entry for entry in places.placed if entry.found or stays_inside(entry.photo.file)])
+    placed = [_of_list(entry, lists.splits) for entry in placed]
     names, paths = _names(placed), [entry.path for entry in placed]
     used = {label for entry in placed for label in entry.photo.labels}
     class_list = _class_list(readings, used, _parse(lines, listed_path, used), source, problems)
@@ -97,15 +98,22 @@ def read_folder(
     out = hold_out([entry.photo for entry in placed], paths, has_mask(names, paths))
     problems += doubtful_names(classes, source)
     problems += doubtful_labels(classes, matrix, out.flags) if len(matrix) else []
-    problems += _left_aside(contents, readings, placed)
+    problems += _left_aside(contents, readings, placed, read={*lists.files, "classes.txt"})
     facts = [
         *_labels_facts(contents.root, readings),
         *places.facts,
         *([("classes.txt", "; ".join(class_list.notes))] if class_list.notes else []),
-        ("held out", f"{sum(out.flags)} of {len(placed)} photos: {out.why}"),
+        *([("lists of splits", listed(lists.files))] if lists.files else []),
+        ("held out", f"{sum(out.flags)} of {counted(len(placed), 'photo')}: {out.why}"),
         *_negatives(placed, matrix),
     ]
     return FolderReading(source, class_list, names, paths, matrix, out.flags, facts, problems)
+
+
+def _of_list(entry: Placed, splits: Mapping[str, str]) -> Placed:
+    """An entry with the split of a list such as ``val.txt``, where the labels give it none."""
+    split = entry.photo.split or splits.get(entry.path, "")
+    return entry._replace(photo=entry.photo._replace(split=split))
 
 
 def _once(placed: Sequence[Placed]) -> list[Placed]:
@@ -182,11 +190,13 @@ def _labels_facts(root: Path, readings: Sequence[Reading]) -> list[Fact]:
 def _negatives(placed: Sequence[Placed], labels: Labels) -> list[Fact]:
     count = int((~labels.any(axis=1)).sum()) if len(labels) else 0
     name = next((label for entry in placed for label in entry.photo.labels if is_background(label)), "")
-    facts = [("negatives", f"{count} photos without any class: all background")] if count else []
+    facts = [("negatives", f"{counted(count, 'photo')} without any class: all background")] if count else []
     return facts + ([("background", f"{name!r} is taken as the name for negatives, not as a class")] if name else [])
 
 
-def _left_aside(contents: Contents, readings: Sequence[Reading], placed: Sequence[Placed]) -> list[Problem]:
+def _left_aside(
+    contents: Contents, readings: Sequence[Reading], placed: Sequence[Placed], *, read: Collection[str]
+) -> list[Problem]:
     """Photos that the labels do not list, files that are no photos, and folders that were not read."""
     listed_paths = {entry.path for entry in placed}
     missing = [photo for photo in contents.photos if photo not in listed_paths]
@@ -197,11 +207,11 @@ def _left_aside(contents: Contents, readings: Sequence[Reading], placed: Sequenc
     others = [
         contents.root / file
         for file in contents.others
-        if not file.lower().endswith((*CANDIDATES, *FOREIGN))  # the search for labels names these
+        if file not in read and not file.lower().endswith((*CANDIDATES, *FOREIGN))  # the search for labels names these
     ]
-    problems += report_skipped((path for path in others if path.name.lower() not in READ_OR_QUIET), contents.root)
+    problems += report_skipped((path for path in others if path.name.lower() not in QUIET_FILES), contents.root)
     left_out = [f"{folder} ({why})" for folder, why in contents.left_out.items() if why not in ("hidden", "masks")]
     if left_out:
-        message = f"{len(left_out)} folders are not read: {listed(left_out, 3)}"
+        message = f"{counted(len(left_out), 'folder')} not read: {listed(left_out, 3)}"
         problems.append(Problem("folder not read", next(iter(contents.left_out)), message, "note"))
     return problems

@@ -27,8 +27,10 @@ from afa_wsss.data.formats.own.json_rows import (
 )
 from afa_wsss.data.formats.own.onehot import read_onehot
 from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, read_labels_text
+from afa_wsss.data.formats.own.splits import split_of
 from afa_wsss.data.formats.own.tables import SUFFIXES as TABLE_SUFFIXES
 from afa_wsss.data.formats.own.tables import read_table
+from afa_wsss.data.formats.own.unread import FOREIGN, NotRead, nothing_understood
 from afa_wsss.errors import UserError
 
 CANONICAL = ("labels.csv", "labels.tsv", "labels.jsonl", "metadata.jsonl", "metadata.csv", "cls_labels_onehot.npy")
@@ -36,25 +38,6 @@ CANONICAL = ("labels.csv", "labels.tsv", "labels.jsonl", "metadata.jsonl", "meta
 
 CANDIDATES = (".json", ".npy", *LINES, *TABLE_SUFFIXES)
 """Suffixes of files that may hold labels."""
-
-FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"
-FOREIGN = {
-    ".xlsx": "a spreadsheet: save it as CSV",
-    ".xls": "a spreadsheet: save it as CSV",
-    ".ods": "a spreadsheet: save it as CSV",
-    ".parquet": "a table that is not read: save it as CSV",
-    ".xml": "XML, such as Pascal VOC's: export it as COCO JSON",
-    ".yaml": "such as YOLO's: export it as COCO JSON",
-    ".yml": "such as YOLO's: export it as COCO JSON",
-    ".zip": "an archive: unpack it",
-    ".tar": "an archive: unpack it",
-    ".gz": "an archive: unpack it",
-}
-"""What files look like that hold labels in forms that are not read, by suffix."""
-
-
-NotRead = dict[str, str | UserError]
-"""Why files that might hold labels were not read, by file."""
 
 
 class Found(NamedTuple):
@@ -96,7 +79,7 @@ def read_labels(contents: Contents, *, labels: str | None = None, known: Sequenc
         return _one_form(contents.root, found, not_read)
     reading = read_class_folders(contents)
     if not reading.photos:
-        raise _nothing(contents, not_read)
+        raise nothing_understood(contents, not_read)
     return [_with_note(reading, not_read)]
 
 
@@ -210,6 +193,9 @@ def _of_json(search: Search, path: Path, content: object) -> Reading | str:
         reading = read_json_list(path, root, content, search.known)
         if reading.form != NOT_LABELS and any(search.names_photo(photo.file) for photo in reading.photos):
             return reading
+    if isinstance(content, dict) and content and all(map(search.names_photo, content)):
+        rows = [{"file": file, "labels": labels} for file, labels in content.items()]
+        return read_json_list(path, root, rows, search.known)
     return other_kind(content)
 
 
@@ -244,7 +230,19 @@ def _one_form(root: Path, found: Sequence[Found], not_read: NotRead) -> list[Rea
         subsets = [subset_of(Path(file)) for file in files]
         if "" in subsets or len(set(subsets)) < len(subsets):
             raise _several(root, files)
-    return [_with_note(found[0].reading, not_read), *(entry.reading for entry in found[1:])]
+    readings = _with_splits([entry.reading for entry in found])
+    return [_with_note(readings[0], not_read), *readings[1:]]
+
+
+def _with_splits(readings: Sequence[Reading]) -> list[Reading]:
+    """Gives photos without a split that of their file's name or folder, where one of these stands for validation."""
+    splits = [split_of(subset_of(reading.source)) or "" for reading in readings]
+    if "val" not in splits:
+        return list(readings)
+    return [
+        reading._replace(photos=[photo._replace(split=photo.split or split) for photo in reading.photos])
+        for reading, split in zip(readings, splits, strict=True)
+    ]
 
 
 def _several(root: Path, files: Sequence[str]) -> UserError:
@@ -269,24 +267,3 @@ def _with_note(reading: Reading, not_read: NotRead) -> Reading:
             ("other files", "; ".join(said[:5]) + (f"; {len(said) - 5} more" if len(said) > 5 else "")),
         ]
     )
-
-
-def _nothing(contents: Contents, not_read: NotRead) -> UserError:
-    """Why nothing was understood: what is there, and what to do."""
-    root, seen = contents.root, []
-    broken = next((why for why in not_read.values() if isinstance(why, UserError)), None)
-    if broken is not None:
-        return broken
-    if contents.photos:
-        direct = sum("/" not in photo for photo in contents.photos)
-        seen.append(f"{len(contents.photos)} photos, {direct} of them not in a folder")
-    seen += [f"{file} ({why})" for file, why in list(not_read.items())[:3]]
-    beside = sorted(
-        path.name for path in root.absolute().parent.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    above = len(beside) > 1 and contents.photos and all("/" not in photo for photo in contents.photos)
-    advice = f"add {FORMS}"
-    if above:
-        advice += f"; or give the folder above, if {listed(beside, 3)} are its classes"
-    got = f"found {'; '.join(seen)}" if seen else "found none"
-    return UserError(f"need labels for the photos of {root}, {got}; {advice}")

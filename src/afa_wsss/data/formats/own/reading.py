@@ -94,3 +94,8 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: ``1 photo``, ``2 photos``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -60,7 +60,8 @@ def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequ
     found = [split or folder_split(path) for split, path in zip(said, paths, strict=True)]
     if any(said) or "val" in found:
         flags = [split == "val" for split in found]
-        by_labels = sum(split == "val" for split in said)
+        by_folder = [photo.place.startswith("folder ") for photo in photos]
+        by_labels = sum(split == "val" and not folder for split, folder in zip(said, by_folder, strict=True))
         ways = [f"{by_labels} by the labels' split"] if by_labels else []
         ways += [f"{sum(flags) - by_labels} by their folder"] if sum(flags) > by_labels else []
         return HeldOut(flags, ", ".join(ways))

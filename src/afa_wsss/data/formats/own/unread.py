@@ -1,0 +1,55 @@
+"""Files that might hold labels and are not read, and why nothing was understood of a folder."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from afa_wsss.data.files.photos import is_photo
+from afa_wsss.data.formats.own.contents import Contents
+from afa_wsss.data.formats.own.reading import counted, listed
+from afa_wsss.errors import UserError
+
+FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"
+FOREIGN = {
+    ".xlsx": "a spreadsheet: save it as CSV",
+    ".xls": "a spreadsheet: save it as CSV",
+    ".ods": "a spreadsheet: save it as CSV",
+    ".parquet": "a table that is not read: save it as CSV",
+    ".xml": "XML, such as Pascal VOC's: export it as COCO JSON",
+    ".yaml": "such as YOLO's: export it as COCO JSON",
+    ".yml": "such as YOLO's: export it as COCO JSON",
+    ".zip": "an archive: unpack it",
+    ".tar": "an archive: unpack it",
+    ".gz": "an archive: unpack it",
+}
+"""What files look like that hold labels in forms that are not read, by suffix."""
+
+
+NotRead = dict[str, str | UserError]
+"""Why files that might hold labels were not read, by file."""
+
+
+def nothing_understood(contents: Contents, not_read: NotRead) -> UserError:
+    """Why nothing was understood: what is there, and what to do."""
+    root, seen = contents.root, []
+    broken = next((why for why in not_read.values() if isinstance(why, UserError)), None)
+    if broken is not None:
+        return broken
+    direct = sum("/" not in photo for photo in contents.photos)
+    if contents.photos:
+        seen.append(f"{counted(len(contents.photos), 'photo')}, {direct} of them not in a folder")
+    seen += [f"{file} ({why})" for file, why in list(not_read.items())[:3]]
+    advice = f"add {FORMS}"
+    beside = _class_folders_beside(root) if direct == len(contents.photos) > 0 else []
+    if len(beside) > 1:
+        advice += f"; or give the folder above, if {listed(beside, 3)} are its classes"
+    return UserError(f"need labels for the photos of {root}, found {'; '.join(seen) or 'none'}; {advice}")
+
+
+def _class_folders_beside(root: Path) -> list[str]:
+    """Folders beside one that hold a photo among their first files."""
+    beside = sorted(
+        path for path in root.absolute().parent.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    return [path.name for path in beside[:100] if any(is_photo(Path(file.name)) for file in islice(path.iterdir(), 20))]
