@@ -163,6 +163,8 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
     with argument("resume"):
         done = _done_steps(settings, network)
     stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
+    if data.value_range != "auto":
+        stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     with argument("trainer"):
         trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
     return Prepared(settings, data, module, trainer, done, _doubts(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import lightning
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.files.parallel import available_cores
+from afa_wsss.data.files.shared_range import range_in_use
+from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.transforms import TrainTransform
@@ -107,6 +110,7 @@ class AFADataModule(lightning.LightningDataModule):
         self.train_set = self.val_set = None
         if settings.train_split is not None:
             opened = _checked(settings, "train", with_masks=False)
+            settings = replace(settings, value_range=range_in_use(opened))
             self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed, max_side=settings.max_side)
         if settings.val_split is not None:
             self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks), max_side=settings.max_side)
@@ -118,6 +122,11 @@ class AFADataModule(lightning.LightningDataModule):
         if chosen is None:
             raise UserError("need train_split or val_split, got neither", arguments=("train_split", "val_split"))
         return chosen.dataset
+
+    @property
+    def value_range(self) -> RangeSetting:
+        """The values of photos of more than 8 bits that become black and white: those that training photos use."""
+        return range_in_use(self.dataset)
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -55,21 +55,23 @@ def read_stored(path: FilePath, *, colors: bool = True) -> StoredMask:
         return stored_mask(path, upright)
 
 
-def read_mask_size(path: FilePath, *, colors: bool = False) -> tuple[int, int]:
-    """Width and height of a mask; decodes only a file that looks incomplete.
+def read_mask_size(path: FilePath, *, form: MaskForm | None = None) -> tuple[int, int]:
+    """Width and height of a mask; decodes only a file that looks incomplete, and RGB where ids are read.
 
     Args:
         path: The file.
-        colors: Whether RGB masks are accepted.
+        form: What the values or colors of the data set's masks mean; None for ids, and no RGB.
 
     Raises:
-        UserError: As ``read_stored``, but not for damage in the middle of a file.
+        UserError: As ``read_stored``, but not for damage in the middle of a file; as ``read_mask`` for RGB.
     """
-    with _open_mask(path, colors=colors) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
+    with _open_mask(path, colors=form is not None) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
         end = LAST_BYTES.get(image.format or "", b"")
         file.seek(-len(end), 2)
         if not end or file.read() != end:
             image.load()
+        if form is not None and form.by == "values" and image.mode.startswith("RGB"):
+            apply_form(path, stored_mask(path, image), form)
         return image.size
 
 
@@ -139,19 +141,19 @@ def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: Fil
     return mask
 
 
-def check_mask_size(name: str, path: FilePath, photo: PhotoHeader, *, colors: bool = False) -> None:
+def check_mask_size(name: str, path: FilePath, photo: PhotoHeader, *, form: MaskForm | None = None) -> None:
     """Checks, from the headers alone, that ``fit_mask`` will accept a mask.
 
     Args:
         name: The photo's name, for the message.
         path: The mask's file.
         photo: The photo's header.
-        colors: Whether RGB masks are accepted.
+        form: What the values or colors of the data set's masks mean; None for ids.
 
     Raises:
         UserError: Where the mask has another size than the photo, and as ``read_mask_size``.
     """
-    size = read_mask_size(path, colors=colors)
+    size = read_mask_size(path, form=form)
     if size != photo.size and not (size == photo.size[::-1] and photo.orientation in ROTATIONS):
         raise _wrong_size(name, photo.size, size)
 

@@ -77,6 +77,12 @@ class SharedRange:
         return found, errors
 
 
+def range_in_use(dataset: object) -> RangeSetting:
+    """The setting that gives other photos the ranges of a data set; ``auto`` for photos of 8 bits."""
+    shared = getattr(dataset, "shared_range", None)
+    return shared.stored() if isinstance(shared, SharedRange) else "auto"
+
+
 def _measure(path: FilePath) -> Extremes | UserError | None:
     """Lowest and highest value of a photo, or what is wrong with it; None for 8 bits."""
     try:

@@ -156,7 +156,8 @@ class PhotoFiles(ABC):
 
         Raises:
             UserError: Where a listed photo is missing, empty, truncated or too large, or a mask that is needed is
-                missing or of another size than its photo.
+                missing or of another size than its photo; for photos of more than 8 bits that come out black or white,
+                and masks of a form that does not tell classes apart.
         """
         indices, found = range(len(self)), _Unusable([], [], [])
         chunks = (indices[start : start + CHUNK] for start in indices[::CHUNK])
@@ -166,6 +167,8 @@ class PhotoFiles(ABC):
             found.problems.extend(unusable.problems)
         raise_missing(found.missing_photos, len(self), what="photo", source=self.source)
         raise_missing(found.missing_masks, len(self), what="mask", source=self.source)
+        if self.needs_masks and self.mask_form is not None and self.mask_form.doubt:
+            raise UserError(f"need masks whose values are classes for {self.source}: {self.mask_form.doubt}")
         if not found.problems:
             errors = self.shared_range.problems()
             found.problems.extend(Problem("file unusable", str(self.source), str(error)) for error in errors)
@@ -183,7 +186,7 @@ class PhotoFiles(ABC):
                 try:
                     header = read_header(photo)
                     if mask is not None:
-                        check_mask_size(self.names[index], mask, header, colors=self.mask_form is not None)
+                        check_mask_size(self.names[index], mask, header, form=self.mask_form)
                 except UserError as error:
                     found.problems.append(Problem("file unusable", self.names[index], str(error)))
         return found

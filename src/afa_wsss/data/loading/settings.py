@@ -9,6 +9,7 @@ from typing import Any
 
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.problems import Report
+from afa_wsss.data.files.value_range import RangeSetting, check_range
 from afa_wsss.errors import UserError
 
 MIN_CROP = 32
@@ -66,6 +67,9 @@ class DataSettings(CropSettings):
         num_workers: Number of loader processes; 0 loads in the main process.
         max_side: Longest side in pixels, at least 32, that a photo is shrunk to where it is larger: for crops,
             validation, labels and predictions. Masks and scores are those of the full size. None to shrink none.
+        value_range: The values that become black and white in photos of more than 8 bits: [low, high], or ``auto`` for
+            what each file declares, or else all files together use. Stored as ``auto``, a tuple, or a tuple for each
+            kind of values.
 
     Raises:
         UserError: For a value out of range.
@@ -80,6 +84,7 @@ class DataSettings(CropSettings):
     eval_batch_size: int = 1
     num_workers: int = 4
     max_side: int | None = None
+    value_range: RangeSetting = "auto"
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -90,6 +95,7 @@ class DataSettings(CropSettings):
                 raise UserError(f"need {name} of at least {least}, got {value}", arguments=(name,))
         if self.max_side is not None and self.max_side < MIN_CROP:
             raise UserError(f"need max_side of at least {MIN_CROP}, got {self.max_side}", arguments=("max_side",))
+        object.__setattr__(self, "value_range", check_range(self.value_range))
 
     def check_root(self) -> None:
         """Checks that there is a data set, and a root unless it takes none.
@@ -127,4 +133,11 @@ class DataSettings(CropSettings):
         except UserError as error:
             error.arguments = tuple(name if argument == "split" else argument for argument in error.arguments)
             raise
+        if self.value_range != "auto":
+            if not hasattr(opened, "value_range"):
+                raise UserError(
+                    f"need a data set with value_range to set it, {type(opened).__name__} has none; leave it at auto",
+                    arguments=("value_range",),
+                )
+            opened.value_range = self.value_range
         return opened
