@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from afa_wsss.data.loading.shrink import shrunk, shrunk_size
+from afa_wsss.data.loading.shrink import shrunk
+from afa_wsss.data.loading.sizes import shrunk_size
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from afa_wsss.data.base import Photo
-
-
-def shrunk_size(height: int, width: int, max_side: int | None) -> tuple[int, int]:
-    """Height and width with the longer one at most ``max_side``, in the same proportions; None leaves them.
-
-    Example:
-        >>> shrunk_size(3000, 4000, 1024), shrunk_size(300, 400, 1024)
-        ((768, 1024), (300, 400))
-    """
-    longest = max(height, width)
-    if max_side is None or longest <= max_side:
-        return height, width
-    factor = max_side / longest
-    return max(1, round(height * factor)), max(1, round(width * factor))
+from afa_wsss.data.loading.sizes import shrunk_size
 
 
 def shrunk(image: Photo, max_side: int | None) -> UInt8[np.ndarray, "h w 3"]:

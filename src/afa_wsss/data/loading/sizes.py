@@ -1,0 +1,17 @@
+"""Sizes of photos that are shrunk, as plain numbers: checks need them without OpenCV."""
+
+from __future__ import annotations
+
+
+def shrunk_size(height: int, width: int, max_side: int | None) -> tuple[int, int]:
+    """Height and width with the longer one at most ``max_side``, in the same proportions; None leaves them.
+
+    Example:
+        >>> shrunk_size(3000, 4000, 1024), shrunk_size(300, 400, 1024)
+        ((768, 1024), (300, 400))
+    """
+    longest = max(height, width)
+    if max_side is None or longest <= max_side:
+        return height, width
+    factor = max_side / longest
+    return max(1, round(height * factor)), max(1, round(width * factor))
