@@ -21,6 +21,7 @@ from afa_wsss.supervision import AFALabels
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
 from afa_wsss.types import AFAOutput, Batch
+from benchmarks.affinity import both_forms
 from benchmarks.measure import Ways
 from benchmarks.textbook import par as textbook_par
 from benchmarks.textbook import step as textbook
@@ -178,5 +179,9 @@ STAGES: dict[str, Callable[[], Ways]] = {
     "training step, crop 320": partial(training_step, 320),
     "training step, crop 512": partial(training_step, 512),
     "validation of a 500x375 photo": partial(validation, 375, 500),
+    "affinity loss and gradients, dense and window form, grid 32x32": partial(both_forms, "loss and gradients", 32),
+    "affinity loss and gradients, dense and window form, grid 48x48": partial(both_forms, "loss and gradients", 48),
+    "walk on the affinity, dense and window form, grid 32x32": partial(both_forms, "walk", 32),
+    "walk on the affinity, dense and window form, grid 48x48": partial(both_forms, "walk", 48),
 }
-"""MiT-B1 and batches of 4 where there is a network."""
+"""MiT-B1 and batches of 4 where there is a network. The last four compare two forms of this package."""

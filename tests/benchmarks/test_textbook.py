@@ -12,7 +12,7 @@ from benchmarks.textbook import labels as textbook_labels
 
 from afa_wsss.models import create_model
 from afa_wsss.ops.affinity import locality_mask
-from benchmarks import parts, stages
+from benchmarks import affinity, parts, stages
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,11 @@ def test_parts_of_a_step() -> None:
 
 def test_every_stage_can_be_made() -> None:
     assert all(isinstance(stage, partial) for stage in stages.STAGES.values())
+
+
+@pytest.mark.parametrize("job", ["loss and gradients", "walk"])
+def test_both_forms_of_the_affinity(job) -> None:
+    ways = affinity.both_forms(job, 20)
+    for dense, window in zip(*both(ways), strict=True):
+        torch.testing.assert_close(window, dense, atol=1e-5, rtol=1e-5)
+    assert "e-" in ways.differ(*both(ways))
