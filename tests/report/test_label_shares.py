@@ -53,7 +53,7 @@ CASES = {
         (0.25, 0.0, 60.0),
         f"labels call 0.2 % of the pixels foreground: {HIGHER.replace('higher', 'lower')}",
     ),
-    "no background": ((40.0, 30.0, 30.0), f"labels call 0.0 % of the pixels background: {HIGHER}"),
+    "no background": ((40.0, 30.0, 30.0), f"labels call 0 % of the pixels background: {HIGHER}"),
     "unknown": (
         (1.0, 1.0, 97.0),
         "labels call 97 % of the pixels unknown: if the pictures show that this is wrong, train again with "
@@ -72,10 +72,19 @@ def test_usual_shares_are_not():
     assert label_warnings({}, RUN) == []
 
 
-def test_labels_in_training_are_judged_before_those_of_the_last_stage():
-    held_out = shares("val/labels/pseudo_label", 97.0, 0.0)
-    assert "97 % of the pixels inclusion" in label_warnings(held_out, RUN)[0]
-    assert label_warnings(held_out | shares("train/labels", 20.0, 10.0), RUN) == []
+def test_each_kind_of_labels_is_judged_and_nothing_said_twice():
+    held_out = shares("val/labels/pseudo_label", 97.0, 0.0) | shares("val/labels/segmentation", 0.0, 0.0)
+    stage, branch = label_warnings(held_out, RUN)
+    assert stage == f"labels of held-out photos (pseudo label) call 97 % of the pixels inclusion: {HIGHER}"
+    assert branch == (
+        "labels of held-out photos (segmentation branch) call 100 % of the pixels background: if the labels it "
+        "learns from are right, train longer"
+    )
+    training = shares("train/labels", 98.0, 0.0)
+    assert [line[:40] for line in label_warnings(held_out | training, RUN)] == [
+        "labels call 98 % of the pixels inclusion"[:40],
+        branch[:40],
+    ]
 
 
 def test_a_label_maker_without_thresholds_has_a_warning_too():

@@ -73,37 +73,41 @@ def class_series(history: Sequence[Curve], class_names: Sequence[str], colors: S
 
 
 def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[str]:
-    """A line where labels call nearly all pixels the same, or nearly none foreground or background, and what to do.
+    """A line for labels that call nearly all pixels the same, or nearly none foreground or background, and what to do.
 
-    Args:
-        metrics: Flat, by name. The labels in training are judged, or without them those of the last stage.
-        run: Its stages, classes and thresholds.
+    Labels in training, those of the last stage and those of the segmentation branch are judged, in this order, as far
+    as they are in the flat ``metrics``; what one has said, the next does not repeat.
     """
-    prefix = next((prefix for prefix in _columns(run.stages).values() if f"{prefix}/foreground" in metrics), None)
-    if prefix is None:
-        return []
+    lines: dict[str, str] = {}
+    for title, prefix in _columns(run.stages).items():
+        if f"{prefix}/foreground" not in metrics:
+            continue
+        for what, share, how in _extremes(metrics, prefix, run.class_names)[:1]:
+            whose = "labels" if prefix == TRAINING else f"labels of held-out photos ({title})"
+            percent = f"{share:.{0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1}f}".removesuffix(".0")
+            advice = "if the labels it learns from are right, train longer" if prefix == share_key(BRANCH) else None
+            line = f"{whose} call {percent} % of the pixels {what}: {advice or _change(how, run.thresholds)}"
+            lines.setdefault(what, line)
+    return list(lines.values())
+
+
+def _extremes(metrics: Mapping[str, float], prefix: str, class_names: Sequence[str]) -> list[tuple[str, float, str]]:
+    """What labels call nearly all or nothing, its share, and which thresholds would give less of it."""
     foreground, background, unknown = (metrics[f"{prefix}/{kind}"] for kind in KINDS)
-    classes = {name: metrics.get(f"{prefix}/class/{name}", 0.0) for name in run.class_names}
-    everywhere = [name for name, share in classes.items() if share > NEARLY_ALL]
+    classes = {name: metrics.get(f"{prefix}/class/{name}", 0.0) for name in class_names}
+    most = [(name, share) for name, share in classes.items() if share > NEARLY_ALL] or [("foreground", foreground)]
     cases = [
-        (foreground > NEARLY_ALL, everywhere[0] if everywhere else "foreground", "higher"),
-        (background > NEARLY_ALL, "background", "lower"),
-        (unknown > NEARLY_ALL, "unknown", "closer"),
-        (foreground < NEARLY_NOTHING, "foreground", "lower"),
-        (background < NEARLY_NOTHING, "background", "higher"),
+        (foreground > NEARLY_ALL, *most[0], "higher"),
+        (background > NEARLY_ALL, "background", background, "lower"),
+        (unknown > NEARLY_ALL, "unknown", unknown, "closer"),
+        (foreground < NEARLY_NOTHING, "foreground", foreground, "lower"),
+        (background < NEARLY_NOTHING, "background", background, "higher"),
     ]
-    shares = {"foreground": foreground, "background": background, "unknown": unknown} | classes
-    found = ((what, how) for is_so, what, how in cases if is_so)
-    return [_warning(what, shares[what], _change(how, run.thresholds)) for what, how in list(found)[:1]]
-
-
-def _warning(what: str, share: float, advice: str) -> str:
-    digits = 0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1
-    return f"labels call {share:.{digits}f} % of the pixels {what}: {advice}"
+    return [(what, share, how) for is_so, what, share, how in cases if is_so]
 
 
 def _change(how: str, thresholds: Mapping[str, float]) -> str:
-    """What to do, if the pictures show that the labels are wrong."""
+    """What to do if the pictures show that the labels are wrong."""
     if not thresholds:
         return "look at the pictures before you trust the masks"
     if how == "closer":  # the two of training alone decide what is unknown
