@@ -1,7 +1,14 @@
 """A network over several scales and mirror images, and the dense CRF on its output."""
 
 from afa_wsss.inference.crf import crf_labels
-from afa_wsss.inference.multi_scale import CAM_SCALES, multi_scale_cam, multi_scale_logits
+from afa_wsss.inference.multi_scale import CAM_SCALES, multi_scale_cam, multi_scale_logits, multi_scale_maps
 from afa_wsss.inference.settings import InferenceSettings
 
-__all__ = ["CAM_SCALES", "InferenceSettings", "crf_labels", "multi_scale_cam", "multi_scale_logits"]
+__all__ = [
+    "CAM_SCALES",
+    "InferenceSettings",
+    "crf_labels",
+    "multi_scale_cam",
+    "multi_scale_logits",
+    "multi_scale_maps",
+]
