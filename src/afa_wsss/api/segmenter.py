@@ -17,7 +17,7 @@ from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
-from afa_wsss.inference import InferenceSettings, multi_scale_cam, multi_scale_logits
+from afa_wsss.inference import InferenceSettings, multi_scale_logits, multi_scale_maps
 from afa_wsss.models import AFA
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
@@ -150,7 +150,7 @@ class Segmenter:
         pixels = as_pixels(photo)
         images, scales = normalize(self._tensor(pixels)), self.inference.cam_scales
         chosen = torch.tensor([wanted], device=self.device)
-        cam, _ = multi_scale_cam(self.network, images, scales=scales, classes=chosen)
+        cam, _ = multi_scale_maps(self.network, images, scales=scales, classes=chosen)
         return resize(cam, pixels.shape[:2])[0].cpu().numpy()
 
     @torch.inference_mode()
