@@ -19,6 +19,8 @@ from afa_wsss.api.predict import list_photos, predict
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import PredictSettings
 from afa_wsss.data.files import masks as masks_file
+from afa_wsss.data.files import picture_types
+from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
@@ -301,3 +303,48 @@ def predict_input(segmenter, photo):
     from afa_wsss.ops.image import normalize
 
     return normalize(segmenter._tensor(photo))
+
+
+def test_photos_are_known_by_content_and_what_is_skipped_is_said(segmenter, settings, monkeypatch):
+    monkeypatch.setattr(picture_types, "find_spec", lambda name: None)
+    picture_types.reads_heic.cache_clear()
+    folder = Path(settings.input)
+    (folder / "b.png").rename(folder / "IMG 7")
+    Image.new("RGB", (64, 32), (255, 128, 128)).save(folder / "inner" / "d.v2", format="GIF")
+    for number in range(2):
+        (folder / f"phone{number}.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (folder / "notes.txt").write_text("words")
+    assert {str(name) for name in list_photos(folder).values()} == {"a", "IMG 7", "inner/c", "inner/d.v2"}
+    found = predict(settings)
+    (line,) = found.skipped
+    assert line.startswith(f"2 .heic files of {folder} are skipped, ")
+    assert line.endswith('HEIC needs pillow-heif: pip install "afa-wsss[heic]"')
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("phone"):
+            path.unlink()
+    with pytest.raises(UserError, match=r"need a photo .*, found none at .*; 2 \.heic files .* HEIC needs pillow-heif"):
+        predict(settings)
+    picture_types.reads_heic.cache_clear()
+
+
+@pytest.mark.parametrize(("stored", "brightest"), [("auto", 255), ((0.0, 4095.0), 63)])
+def test_photos_of_16_bits_share_a_range_that_of_the_checkpoint_first(segmenter, settings, stored, brightest):
+    segmenter.range_of = SharedRange(stored, list)
+    folder = Path(settings.input)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.unlink()
+    for name, top in (("dark", 100), ("light", 1000)):
+        values = np.linspace(0, top, 64 * 32).reshape(32, 64)
+        Image.fromarray(values.astype(np.uint16)).save(folder / f"{name}.png")
+    seen = {}
+    segment = Halves.predict
+
+    def remembered(self, photo, **options):
+        found = segment(self, photo, **options)
+        seen[Path(photo).stem] = int(found.photo.max())
+        return found
+
+    segmenter.predict = remembered.__get__(segmenter)
+    predict(settings)
+    assert seen["light"] in range(brightest - 1, brightest + 1)
+    assert seen["dark"] * 9 < seen["light"] < seen["dark"] * 11

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.commands import write_small_set
 
+from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.formats.voc import VOCDataset
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError
@@ -94,3 +97,16 @@ def test_without_splits_there_are_no_classes(root):
     with pytest.raises(UserError, match="got neither") as error:
         _ = data.class_names
     assert error.value.arguments == ("train_split", "val_split")
+
+
+def test_validation_photos_have_the_range_of_values_of_training_photos(tmp_path):
+    rows = []
+    for number, (top, split) in enumerate([(4000, "train"), (3000, "train"), (200, "val"), (400, "val")]):
+        values = np.linspace(0, top, 40 * 50).reshape(40, 50).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('cat', 'dog')[number % 2]},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(["file,labels,split", *rows]))
+    data = make(tmp_path, dataset=FolderDataset)
+    assert data.value_range == (0, 4000)
+    assert data.val_set[0].image.max() == 13
+    assert make(tmp_path, dataset=FolderDataset, train_split=None, value_range=(0, 400)).val_set[1].image.max() == 255

@@ -17,6 +17,7 @@ from afa_wsss.api.assemble import assemble, convert
 from afa_wsss.api.recipes import recipe_file
 from afa_wsss.api.settings import RunSettings, check_backbone
 from afa_wsss.api.upgrade import upgraded
+from afa_wsss.data.files.value_range import RangeSetting, check_range
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
@@ -76,6 +77,11 @@ class Checkpoint(NamedTuple):
         """Longest side that the run's photos were shrunk to; None for none, as before there was such a setting."""
         with argument("data"):
             return DataSettings(max_side=self.config["data"].get("max_side")).max_side
+
+    def value_range(self) -> RangeSetting:
+        """The values of photos of more than 8 bits that the run took for black and white; ``auto`` for 8 bits."""
+        with argument("data"):
+            return check_range(self.config["data"].get("value_range", "auto"))
 
     def label_maker(self) -> LabelMaker:
         """The label maker of the run.

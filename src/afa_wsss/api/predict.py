@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,10 @@ from PIL import Image
 from afa_wsss.api.prediction_index import CSV_FILE, FoundClass, PhotoRecord, PredictionIndex
 from afa_wsss.api.segmenter import Segmenter, load
 from afa_wsss.api.settings import PredictSettings, given
-from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.files.photos import RUN_FOLDERS, is_hidden, is_photo_file, without_suffix
+from afa_wsss.data.files.picture_types import report_skipped
+from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
@@ -29,6 +32,7 @@ class Prediction(NamedTuple):
         folder: Folder of ``masks`` and ``overlays``, the index and the legend.
         photos: Number of photos that were labeled.
         failed: Messages of photos that could not be read.
+        skipped: Lines on files of other kinds that may hold photos, such as HEIC without its extra.
         done_before: Number of photos that an earlier run had labeled, and that were not labeled again.
     """
 
@@ -36,6 +40,7 @@ class Prediction(NamedTuple):
     photos: int
     failed: list[str]
     done_before: int = 0
+    skipped: Sequence[str] = ()
 
     @property
     def masks(self) -> Path:
@@ -80,10 +85,13 @@ def predict(
         UserError: For a checkpoint that cannot be read, a device that is not there, where there are no photos, and for
             a folder with other files or predictions, unless they are overwritten.
     """
-    segmenter = _segmenter(settings)
+    photos: dict[Path, Path] = {}
+    segmenter = _segmenter(settings, photos.keys)
     source, result = Path(settings.input).expanduser(), Prediction(Path(settings.output_dir), 0, [])
+    besides = (result.masks, result.overlays, result.legend)
     with argument("input"):
-        photos = list_photos(source, besides=(result.masks, result.overlays, result.legend))
+        photos |= list_photos(source, besides=besides)
+    result = result._replace(skipped=[problem.message for problem in _skipped(source, besides)])
     with _index(settings, segmenter, result.folder) as index:
         todo = [(path, name) for path, name in photos.items() if not _is_done(index, source, path, name)]
         result = result._replace(done_before=len(photos) - len(todo))
@@ -101,15 +109,16 @@ def predict(
     return result
 
 
-def _segmenter(settings: PredictSettings) -> Segmenter:
-    """The checkpoint's network with the settings that are given."""
+def _segmenter(settings: PredictSettings, photos: Callable[[], Iterable[Path]]) -> Segmenter:
+    """The checkpoint's network with the settings that are given; ``photos`` share a range where it has none."""
     with argument("checkpoint"):
         segmenter = load(settings.checkpoint, settings.device)
     with argument("inference"):
         segmenter.inference = replace(segmenter.inference, **given(InferenceSettings, settings.inference))
     with argument("data"):
-        changed = {"max_side": segmenter.max_side} | given(DataSettings, settings.data)
-        segmenter.max_side = DataSettings(**changed).max_side
+        stored = {"max_side": segmenter.max_side, "value_range": segmenter.range_of.setting}
+        data = DataSettings(**stored | given(DataSettings, settings.data))
+        segmenter.max_side, segmenter.range_of = data.max_side, SharedRange(data.value_range, photos)
     return segmenter
 
 
@@ -122,6 +131,7 @@ def _index(settings: PredictSettings, segmenter: Segmenter, folder: Path) -> Pre
         "input": str(Path(settings.input).expanduser().absolute()),
         "inference": asdict(segmenter.inference),
         "max_side": segmenter.max_side,
+        "value_range": segmenter.range_of.setting,
     }
     return PredictionIndex(folder, made_with, overwrite=settings.overwrite, classes=_classes(segmenter))
 
@@ -185,19 +195,31 @@ def list_photos(source: Path, *, besides: Sequence[Path] = ()) -> dict[Path, Pat
         UserError: Where there are none.
     """
     if source.is_file():
-        return {source: Path(source.stem)}
-    photos = {path: path.relative_to(source) for path in sorted(source.rglob("*"))}
-    photos = {
-        path: place
-        for path, place in photos.items()
-        if is_photo(place)
-        and place.parts[0] not in RUN_FOLDERS
-        and path.is_file()
-        and not any(path.absolute().is_relative_to(other.absolute()) for other in besides)
-    }
+        return {source: Path(without_suffix(source.name))}
+    photos = {path: path.relative_to(source) for path in _files(source, besides) if is_photo_file(path)}
     if not photos:
-        raise UserError(f"need a photo or a folder of photos, found none at {source}", kind="missing")
-    alike = Counter(place.with_suffix("") for place in photos.values())
-    names = {path: place if alike[bare := place.with_suffix("")] > 1 else bare for path, place in photos.items()}
+        others = "".join(f"; {problem.message}" for problem in _skipped(source, besides))
+        raise UserError(f"need a photo or a folder of photos, found none at {source}{others}", kind="missing")
+    bare = {path: Path(without_suffix(place.as_posix())) for path, place in photos.items()}
+    alike = Counter(bare.values())
+    names = {path: photos[path] if alike[name] > 1 else name for path, name in bare.items()}
     taken = Counter(names.values())  # a.jpg.png has the bare name that a.jpg has beside a.png
     return {path: photos[path] if taken[name] > 1 else name for path, name in names.items()}
+
+
+def _files(source: Path, besides: Sequence[Path]) -> Iterator[Path]:
+    """Files of a folder and of the folders in it, sorted, without hidden ones and those of runs."""
+    left_out = [other.absolute() for other in besides]
+    for path in sorted(source.rglob("*")):
+        place = path.relative_to(source)
+        own = any(path.absolute().is_relative_to(other) for other in left_out)
+        if not own and not is_hidden(place) and place.parts[0] not in RUN_FOLDERS and path.is_file():
+            yield path
+
+
+def _skipped(source: Path, besides: Sequence[Path]) -> list[Problem]:
+    """What is said of files that are no photos and may hold some."""
+    if not source.is_dir():
+        return []
+    others = (path for path in _files(source, besides) if not is_photo_file(path))
+    return [problem for problem in report_skipped(others, source) if problem.level == "warning"]

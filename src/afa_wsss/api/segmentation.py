@@ -12,6 +12,7 @@ from PIL import Image
 
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.files.photos import as_rgb, read_photo
+from afa_wsss.data.files.value_range import FindRange, own_range
 from afa_wsss.errors import UserError
 from afa_wsss.report.overlay import overlay
 
@@ -62,16 +63,20 @@ class Segmentation(NamedTuple):
         return Image.fromarray(overlay(self.photo, self.labels, self.palette))
 
 
-def as_pixels(photo: object) -> UInt8[np.ndarray, "H W 3"]:
+def as_pixels(photo: object, range_of: FindRange = own_range) -> UInt8[np.ndarray, "H W 3"]:
     """RGB values of a photo in any of the forms that ``Segmenter`` takes.
+
+    Args:
+        photo: A path, a PIL image, or RGB values.
+        range_of: Gives the range that becomes 0 to 255 where a photo has more than 8 bits.
 
     Raises:
         UserError: For a file that cannot be read, and for what is no photo.
     """
     if isinstance(photo, str | os.PathLike):
-        return read_photo(photo)
+        return read_photo(photo, range_of)
     if isinstance(photo, Image.Image):
-        return np.asarray(as_rgb(photo))
+        return np.asarray(as_rgb(photo, range_of))
     if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
         return photo
     got = f"{photo.dtype} of {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__

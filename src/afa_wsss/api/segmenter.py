@@ -15,6 +15,8 @@ from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
+from afa_wsss.data.files.shared_range import SharedRange
+from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings, multi_scale_logits, multi_scale_maps
@@ -60,6 +62,7 @@ class Segmenter:
         label_maker: LabelMaker | None = None,
         checkpoint: Checkpoint | None = None,
         max_side: int | None = None,
+        value_range: RangeSetting = "auto",
     ) -> None:
         """Wraps a trained network.
 
@@ -71,12 +74,14 @@ class Segmenter:
             label_maker: Makes pseudo labels; None for the one of ``checkpoint``.
             checkpoint: Where the network is from, if it is from a file.
             max_side: Longest side in pixels that photos are shrunk to; None to shrink none.
+            value_range: The values that become black and white in photos of more than 8 bits; ``auto`` for each
+                photo's own.
         """
         self.network = network.eval()
         self.class_names, self.palette = tuple(class_names), palette
         self.inference = inference or InferenceSettings()
         self._label_maker, self._checkpoint = label_maker, checkpoint
-        self.max_side = max_side
+        self.max_side, self.range_of = max_side, SharedRange(value_range, list)
         self.device = next(network.parameters()).device
 
     @cached_property
@@ -111,7 +116,7 @@ class Segmenter:
         """
         if isinstance(photo, list | tuple):
             return [self.predict(one, crf=crf, scores=scores) for one in photo]
-        pixels = as_pixels(photo)
+        pixels = as_pixels(photo, self.range_of)
         with torch.inference_mode():
             images = self._tensor(pixels)
             output: AFAOutput = self.network(normalize(images))
@@ -147,7 +152,7 @@ class Segmenter:
             UserError: For an unknown class, and a photo that cannot be read.
         """
         wanted = self._columns(self.class_names if classes is None else classes)
-        pixels = as_pixels(photo)
+        pixels = as_pixels(photo, self.range_of)
         images, scales = normalize(self._tensor(pixels)), self.inference.cam_scales
         chosen = torch.tensor([wanted], device=self.device)
         cam, _ = multi_scale_maps(self.network, images, scales=scales, classes=chosen)
@@ -159,10 +164,10 @@ class Segmenter:
 
         Args:
             photo: A path, a PIL image, or uint8 values (H, W, 3).
-            classes: Names of the classes that are in the photo.
+            classes: Names of the classes that are in the photo; none for a photo that is all background.
 
         Raises:
-            UserError: For no class or an unknown one, a photo that cannot be read, and a label maker without pixel
+            UserError: For an unknown class, a photo that cannot be read, and a label maker without pixel
                 labels.
         """
         batch, size = self._batch(photo, classes)
@@ -181,10 +186,10 @@ class Segmenter:
 
         Args:
             photo: A path, a PIL image, or uint8 values (H, W, 3).
-            classes: Names of the classes that are in the photo.
+            classes: Names of the classes that are in the photo; none for a photo that is all background.
 
         Raises:
-            UserError: For no class or an unknown one, and a photo that cannot be read.
+            UserError: For an unknown class, and a photo that cannot be read.
         """
         batch, size = self._batch(photo, classes)
         images = normalize(batch.images)
@@ -202,7 +207,7 @@ class Segmenter:
         Raises:
             UserError: For a point outside the photo, and a photo that cannot be read.
         """
-        pixels = as_pixels(photo)
+        pixels = as_pixels(photo, self.range_of)
         (height, width), (row, column) = pixels.shape[:2], point
         if not (0 <= row < height and 0 <= column < width):
             raise UserError(f"need a point inside {height} x {width} pixels, got {point}", arguments=("point",))
@@ -214,9 +219,7 @@ class Segmenter:
 
     def _batch(self, photo: Photo, classes: Sequence[str]) -> tuple[Batch, tuple[int, int]]:
         """A photo with its image labels, as the label maker takes it, and its full size."""
-        columns, pixels = self._columns(classes), as_pixels(photo)
-        if not columns:
-            raise UserError("need at least one class that is in the photo, got none", arguments=("classes",))
+        columns, pixels = self._columns(classes), as_pixels(photo, self.range_of)
         images = self._tensor(pixels)
         height, width = images.shape[-2:]
         image_labels = torch.zeros(1, len(self.class_names), device=self.device)
@@ -254,6 +257,7 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
         inference=found.inference(),
         checkpoint=found,
         max_side=found.max_side(),
+        value_range=found.value_range(),
     )
 
 

@@ -159,7 +159,7 @@ class PredictSettings:
         checkpoint: File of a run, or of the official code.
         input: A photo or a folder of photos.
         output_dir: Folder for masks and overlays.
-        data: Another longest side, ``max_side``, than the checkpoint's.
+        data: Another longest side, ``max_side``, or range of values, ``value_range``, than the checkpoint's.
         inference: Other scales, mirror or dense CRF than the checkpoint's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         overwrite: Whether to begin anew in a folder that is not empty; else a run goes on where it was stopped.
@@ -168,7 +168,7 @@ class PredictSettings:
     checkpoint: str
     input: str
     output_dir: str = "outputs/predict"
-    data: dict[str, Any] = field(default_factory=dict, metadata=changes(DataSettings, "max_side"))
+    data: dict[str, Any] = field(default_factory=dict, metadata=changes(DataSettings, "max_side", "value_range"))
     inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     device: str = "auto"
     overwrite: bool = False

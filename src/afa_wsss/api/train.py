@@ -99,6 +99,7 @@ class Run:
             inference=settings.inference,
             label_maker=settings.supervision,
             max_side=settings.data.max_side,
+            value_range=self._prepared.data.value_range,
         )
 
 

@@ -28,6 +28,8 @@ def run_prediction(composed: Composed[PredictSettings]) -> None:
         say_files(
             {"masks": found.masks, "overlays": found.overlays, "index": found.predictions, "legend": found.legend},
         )
+    for line in found.skipped:
+        say(line)
     if found.failed:
         more = f" ({len(found.failed) - 1} more like it, named in {found.predictions})" if len(found.failed) > 1 else ""
         raise UserError(found.failed[0] + more)

@@ -61,3 +61,57 @@ def test_masks_of_training_photos_are_checked_although_not_needed(tmp_path: Path
     write_mask(tmp_path / "masks" / "a.png", np.full((8, 12), 1, dtype=np.uint8), voc_palette(3))
     (only,) = check_photos(dataset, workers=1)
     assert (only.kind, only.level) == ("mask without classes", "warning")
+
+
+def _levels(dataset: FolderDataset) -> dict[str, str]:
+    return {problem.kind: problem.level for problem in check_photos(dataset, workers=1)}
+
+
+def test_frames_transparency_and_modes_are_noted(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 4), (red, 5, 9)) for red in (10, 200)]
+    for name in ("a.tif", "b.gif", "c.webp", "d.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    Image.new("RGB", (6, 4), (10, 5, 9)).save(tmp_path / "e.png", transparency=(10, 5, 9))
+    Image.new("LAB", (6, 4), (128, 120, 120)).save(tmp_path / "f.tif")
+    (tmp_path / "labels.csv").write_text("".join(f"{path.name},dog\n" for path in sorted(tmp_path.iterdir())))
+    found = [
+        (problem.kind, problem.name, problem.level)
+        for problem in check_photos(FolderDataset(tmp_path, "all"), workers=1)
+    ]
+    assert {name for kind, name, level in found if (kind, level) == ("several frames", "note")} == {"a", "b", "c", "d"}
+    assert ("transparency", "e", "note") in found
+    assert ("Lab", "f", "note") in found
+    assert FolderDataset(tmp_path, "all").sample(0).image[0, 0].tolist() == [10, 5, 9]
+
+
+def test_photos_that_come_out_flat_are_errors_and_black_files_are_warned_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, top in (("a.png", 4096), ("b.png", 8)):
+        Image.fromarray(rng.integers(0, top, (8, 12)).astype(np.uint16)).save(tmp_path / name)
+    Image.new("RGB", (12, 8)).save(tmp_path / "c.jpg")
+    (tmp_path / "labels.csv").write_text("a.png,dog\nb.png,dog\nc.jpg,dog\n")
+    dataset = FolderDataset(tmp_path, "all")
+    found = {problem.name: (problem.kind, problem.level) for problem in check_photos(dataset, workers=1)}
+    assert found == {
+        "a": ("16 bits or more", "note"),
+        "b": ("photo black or white", "error"),
+        "c": ("photo black", "warning"),
+    }
+    with pytest.raises(UserError, match=r"b\.png comes out black all over: its values are 0 to 7, the range 0 to 40"):
+        FolderDataset(tmp_path, "all").check_files()
+    dataset.value_range = (0, 100)
+    del dataset.shared_range
+    dataset.check_files()
+
+
+def test_masks_and_labels_that_disagree_are_warned_of(tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        write_photo(tmp_path / f"{number}.jpg", 50 + number)
+        label = np.zeros((8, 12), dtype=np.uint8)
+        label[:4] = 2 - number % 2
+        write_mask(tmp_path / "masks" / f"{number}_mask.png", label, voc_palette(3))
+        rows.append(f"{number}.jpg,{('cat', 'dog')[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    found = _levels(FolderDataset(tmp_path, "all", with_masks=True))
+    assert found == {"mask without classes": "warning", "ids look exchanged": "warning"}

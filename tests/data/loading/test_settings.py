@@ -92,3 +92,22 @@ def test_what_is_missing_to_open_a_split_is_named(settings: dict[str, Any], argu
 def test_a_root_may_be_bound_to_the_data_set(voc: Path) -> None:
     settings = DataSettings(dataset=partial(VOCDataset, root=voc), train_split="train")
     assert len(settings.open_split("train", with_masks=False)) == 3
+
+
+def test_the_range_of_values_is_handed_to_data_sets_of_files(voc: Path) -> None:
+    settings = DataSettings(dataset=VOCDataset, root=str(voc), train_split="train", value_range=[0, 4095])
+    assert settings.value_range == (0, 4095)
+    opened = settings.open_split("train", with_masks=False)
+    assert isinstance(opened, VOCDataset)
+    assert opened.shared_range.setting == (0, 4095)
+    with pytest.raises(
+        UserError, match=r"need value_range as auto or \[low, high\] with low < high, got \[1, 0\]"
+    ) as refusal:
+        DataSettings(value_range=[1, 0])
+    assert refusal.value.arguments == ("value_range",)
+
+
+def test_a_data_set_without_a_range_of_values_refuses_one() -> None:
+    settings = DataSettings(dataset=lambda **_: Noise(), train_split="a", value_range=(0, 1))
+    with pytest.raises(UserError, match="need a data set with value_range to set it, Noise has none; leave it at auto"):
+        settings.open_split("train", with_masks=False)

@@ -211,15 +211,19 @@ def check_pixels(path: FilePath, width: int, height: int) -> None:
         )
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, range_of: FindRange = own_range) -> Image.Image:
     """An image of any mode as 8-bit RGB; transparency is dropped.
+
+    Args:
+        image: Of any mode.
+        range_of: As for ``read_photo``.
 
     Raises:
         UserError: For an image of more than 8 bits that holds one value, or values that are no numbers.
     """
     if is_deep(image):
         photo = deep_photo("the image", image)
-        return Image.fromarray(scaled("the image", photo, own_range(photo)))
+        return Image.fromarray(scaled("the image", photo, range_of(photo)))
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB") or image
