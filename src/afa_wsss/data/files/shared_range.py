@@ -13,6 +13,7 @@ from afa_wsss.data.files.value_range import (
     Extremes,
     Range,
     RangeSetting,
+    check_range,
     flat_photos,
     own_range,
     used_ranges,
@@ -28,7 +29,7 @@ class SharedRange:
 
     Example:
         >>> SharedRange((0, 4095), list).setting
-        (0, 4095)
+        (0.0, 4095.0)
     """
 
     def __init__(self, setting: RangeSetting, photos: Callable[[], Iterable[FilePath]]) -> None:
@@ -37,8 +38,11 @@ class SharedRange:
         Args:
             setting: ``auto``, one range, or ranges by kind of values.
             photos: Gives the files; called where a range is needed that neither the setting nor the file gives.
+
+        Raises:
+            UserError: For another setting.
         """
-        self.setting, self._photos = setting, photos
+        self.setting, self._photos = check_range(setting), photos
 
     def __call__(self, photo: DeepPhoto) -> Range:
         """The range of a photo's values."""

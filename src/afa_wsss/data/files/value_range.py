@@ -17,7 +17,7 @@ from afa_wsss.errors import UserError
 Range = tuple[float, float]
 """The values that become black and white."""
 
-RangeSetting = str | Range | Mapping[str, Range]
+RangeSetting = str | Sequence[float] | Mapping[str, Sequence[float]]
 """``auto``, one range, or one for each kind of values, as a checkpoint stores what its data set's files use."""
 
 SIXTEEN, INTEGERS, FLOATS = "16 bits", "32-bit integers", "floats"
@@ -75,7 +75,7 @@ FindRange = Callable[[DeepPhoto], Range]
 """Gives the range of a photo's values."""
 
 
-def check_range(setting: object) -> RangeSetting:
+def check_range(setting: object) -> str | Range | dict[str, Range]:
     """A setting as ``RangeSetting``: ``auto``, ``[low, high]``, or ranges by kind.
 
     Raises:
