@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from afa_wsss.data.files.mask_colors import parse_class_list
-from afa_wsss.data.files.mask_forms import MaskForm, describe_form
+from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.masks import read_mask, write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder_masks import find_mask_form, find_masks, mask_palette
@@ -154,7 +154,6 @@ def test_with_one_class_masks_of_two_values_are_understood_and_said(
     assert says in form.says
     assert bool(says) == bool(form.says)
     assert_read(form, paths, ONE)
-    assert describe_form(form, 3, "masks").startswith("3 masks in masks: ")
 
 
 def test_255_is_unknown_where_1_is_the_class(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from afa_wsss.data.checks.mask_labels import Shown, compare_all, compare_with_la
 from afa_wsss.data.checks.problems import Level, Problem
 from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
-from afa_wsss.data.files.mask_forms import describe_form
 from afa_wsss.data.files.masks import fit_mask
 from afa_wsss.data.files.parallel import Progress, process_map
 from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
@@ -85,9 +83,6 @@ def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progre
         yield from checked.problems
         if checked.shown is not None:
             masks.append(checked.shown)
-    if masks and dataset.mask_form is not None and dataset.mask_form.says:
-        line = describe_form(dataset.mask_form, len(masks), Path(dataset.source).name)
-        yield Problem("masks read", "masks", line, "note")
     yield from compare_all(masks, dataset.class_names)
 
 

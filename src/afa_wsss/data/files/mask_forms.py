@@ -130,15 +130,3 @@ def _smoothed(count: int, form: MaskForm) -> str:
     if count < 2 or (form.by == "values" and not form.says and count <= 2 * form.classes + 4):
         return ""
     return ": edges may be smoothed or compressed; save masks as PNG without smoothing, resize them by nearest"
-
-
-def describe_form(form: MaskForm, count: int, folder: object) -> str:
-    """One line on how masks are read.
-
-    Args:
-        form: Their form.
-        count: How many there are.
-        folder: Where they are.
-    """
-    plain = "a pixel's value is its class: 0 background, 255 unknown"
-    return f"{count} masks in {folder}: {form.doubt or form.says or plain}"
