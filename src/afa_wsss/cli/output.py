@@ -10,6 +10,9 @@ from rich.console import Console
 from afa_wsss.report.image_labels import left_out
 from afa_wsss.report.tables import classes_table, files_text, score_tables
 
+SCORES_WIDTH = 76
+"""A narrower terminal wraps tables of scores itself: cut numbers would be worse."""
+
 
 def say(line: str, *, style: str | None = None) -> None:
     """Prints a line without wrapping it: it may hold a path to copy."""
@@ -32,9 +35,10 @@ def say_scores(
         warnings: One line each.
         classes: Whether to print the IoU of each class, where there are masks.
     """
-    Console().print(*score_tables(metrics, stages))
-    if classes and "val/miou" in metrics:
-        Console().print(classes_table(metrics))
+    tables = [*score_tables(metrics, stages), *([classes_table(metrics)] if classes and "val/miou" in metrics else [])]
+    console = Console(width=max(Console().width, SCORES_WIDTH))
+    for table in tables:
+        console.print(table)
     for line in left_out(metrics):
         say(line)
     for line in warnings:
