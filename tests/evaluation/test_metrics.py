@@ -8,6 +8,7 @@ import torch
 from tests.imagined_gpu import imagined_gpu
 from tests.two_processes import in_two_processes
 from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from afa_wsss.evaluation.image_labels import ImageLabelScores
 from afa_wsss.evaluation.label_shares import LabelShares
@@ -48,6 +49,17 @@ def test_segmentation_scores_are_those_of_the_definition(labels):
     known = target != IGNORE_INDEX
     accuracy = 100 * (preds == target)[known].float().mean()
     assert found.pixel_accuracy.item() == pytest.approx(accuracy.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 127, 128, 255])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.long])
+def test_pairs_of_labels_are_counted_as_torchmetrics_counts_them(classes, kind):
+    preds, target = (torch.randint(0, classes, (2, 30, 40)) for _ in range(2))
+    target[0] = IGNORE_INDEX
+    scores, theirs = SegmentationScores(classes), MulticlassConfusionMatrix(classes, ignore_index=IGNORE_INDEX)
+    scores.update(preds.to(kind), target.to(kind))
+    theirs.update(preds, target)
+    assert torch.equal(scores.confmat, theirs.compute())
 
 
 def test_a_class_without_a_held_out_pixel_is_left_out():

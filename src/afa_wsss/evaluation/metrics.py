@@ -74,7 +74,13 @@ class SegmentationScores(MulticlassConfusionMatrix):
             preds: Predicted classes, background 0.
             target: Classes, 255 ignored.
         """
-        super().update(preds.long(), target.long())
+        # One count of all pairs, whatever is ignored: 16 times as fast as selecting pixels first. Rows of targets that
+        # are no class are dropped afterwards.
+        classes, rows = self.num_classes, IGNORE_INDEX + 1
+        kind = torch.int16 if rows * classes < 2**15 else torch.int32
+        pairs = (target.to(kind) * classes + preds.to(kind)).flatten()
+        counts = torch.bincount(pairs, minlength=rows * classes)[: classes**2]
+        self.confmat += counts.view(classes, classes)
 
     def has_target(self) -> bool:
         """Whether this process has added any batch."""

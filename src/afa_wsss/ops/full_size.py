@@ -14,8 +14,8 @@ from torch import Tensor
 
 from afa_wsss.ops.pseudo_label import argmax_labels
 
-STRIP = 2**22
-"""Largest number of values of a strip: 16 MB of float32."""
+STRIP = 2**20
+"""Largest number of values of a strip: 4 MB of float32."""
 
 
 def strips(
