@@ -32,6 +32,7 @@ def write(root: Path, *files: str, value: int = 1) -> None:
         ("masks/mask_a.png", "mask_<name>"),
         ("masks/a.jpg.png", "<file>"),
         ("masks/a.jpg_mask.png", "<file>_mask"),
+        ("masks/a.jpg___fuse.png", "<file>___fuse"),
         ("masks/train/a.png", "<name>"),
         ("masks/a", "<name>"),
     ],

@@ -195,7 +195,8 @@ def why_unreadable(path: FilePath, error: BaseException) -> tuple[str, str]:
         return "the file is empty", "empty"
     if not isinstance(error, UnidentifiedImageError):
         return str(error), "unreadable"
-    return ADVICE.get(kind_of_file(path), "unknown image format"), "unreadable"
+    kind = kind_of_file(path)
+    return ADVICE.get(kind, f"a {kind} of a kind that Pillow cannot read; save it again"), "unreadable"
 
 
 def check_pixels(path: FilePath, width: int, height: int) -> None:

@@ -23,6 +23,9 @@ RangeSetting = str | Sequence[float] | Mapping[str, Sequence[float]]
 SIXTEEN, INTEGERS, FLOATS = "16 bits", "32-bit integers", "floats"
 """Kinds of values; files of one kind share a range."""
 
+FLAT = 2
+"""Of 255: how far from black or white all pixels of a photo are that shows nothing."""
+
 STORED_BITS = (8, 10, 12, 14, 16)
 """Bits that a photo of 16 bits alone is taken to have: the fewest that hold its values."""
 
@@ -223,7 +226,7 @@ def scaled(path: FilePath, photo: DeepPhoto, value_range: Range) -> Photo:
     """
     pixels = _eight_bits(photo.values, value_range)
     lowest, highest = int(pixels.min()), int(pixels.max())
-    if lowest == highest and lowest in (0, 255):
+    if _is_flat(lowest, highest):
         raise flat_error(path, float(photo.values.min()), float(photo.values.max()), value_range)
     return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
 
@@ -235,6 +238,11 @@ def _eight_bits(values: Num[np.ndarray, "..."], value_range: Range) -> UInt8[np.
     return pixels
 
 
+def _is_flat(lowest: int, highest: int) -> bool:
+    """Whether a photo is black or white all over, as the eye sees it."""
+    return highest <= FLAT or lowest >= 255 - FLAT
+
+
 def flat_photos(found: Iterable[Extremes], range_of: FindRange) -> list[UserError]:
     """What ``scaled`` would raise, from the extremes alone."""
     errors = []
@@ -242,7 +250,7 @@ def flat_photos(found: Iterable[Extremes], range_of: FindRange) -> list[UserErro
         photo = DeepPhoto(np.array([[one.low, one.high]]), one.kind, one.declared)
         value_range = range_of(photo)
         lowest, highest = _eight_bits(photo.values, value_range)[0].tolist()
-        if lowest == highest and lowest in (0, 255):
+        if _is_flat(lowest, highest):
             errors.append(flat_error(one.path, one.low, one.high, value_range))
     return errors
 

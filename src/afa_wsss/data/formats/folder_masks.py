@@ -26,10 +26,10 @@ from afa_wsss.errors import UserError
 MASK_FOLDERS = ("masks", "mask")
 """Names of the folder of masks, in any case."""
 
-AFFIX = "masks?|seg(?:mentation)?|labels?|gt|ground_?truth|annotation|class_?ids?|label_?ids"
+AFFIX = "masks?|seg(?:mentation)?|labels?|gt|ground_?truth|annotation|class_?ids?|label_?ids|fuse"
 """What tools add to a photo's name to name its mask."""
 
-AFFIXED = (re.compile(rf"(?P<name>.+)[ _.-](?:{AFFIX})", re.I), re.compile(rf"(?:{AFFIX})[ _.-](?P<name>.+)", re.I))
+AFFIXED = (re.compile(rf"(?P<name>.+?)[ _.-]+(?:{AFFIX})", re.I), re.compile(rf"(?:{AFFIX})[ _.-]+(?P<name>.+)", re.I))
 
 SAMPLED = 64
 """Masks that decide what the values or colors of all of them mean; more are read while these are all background."""
