@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.formats.own.cells import Cells, Row
+from afa_wsss.data.formats.own.reading import EMPTY_WORDS, listed, plain
 from afa_wsss.data.formats.own.splits import split_of
 from afa_wsss.data.formats.own.words import (
     FILE_WORDS,
@@ -125,9 +126,27 @@ def _with_header(
         tags += unnamed  # one more tag in each further cell of a row
     if not tags and not classes and not _only_negatives(words, rest):
         raise _no_classes(path, head)
+    _check_names(path, head, tags, classes, rows)
     present = _presence(named, words, rows) if tags else None
     unread = [number for number in named if number not in (*classes, present)]
     return Columns(head, 1, file, tags, classes, split, is_validation, present, unread, index)
+
+
+def _check_names(
+    path: Path, head: Sequence[str], tags: Sequence[int], classes: Sequence[int], rows: Sequence[Row]
+) -> None:
+    """Checks that no two columns stand for one class, and that tags are more than 0 and 1."""
+    names = [plain(head[number]) for number in classes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"need one column for each class in {path}, {twice!r} is above several; rename or remove one")
+    filled = {cell for number in tags for cell in _lower(rows, number)} - EMPTY_WORDS
+    if filled and filled <= YES | NO:
+        column = head[tags[0]]
+        raise UserError(
+            f"need names of classes in column {column} of {path}, it holds {listed(sorted(filled))} alone; name the "
+            "column after the class that 1 stands for, or write its name into the cells"
+        )
 
 
 def _may_be_class(word: str, rows: Sequence[Row], number: int) -> bool:

@@ -21,6 +21,11 @@ def doubtful_names(classes: Sequence[str], source: Path) -> list[Problem]:
     message = "need classes that differ in more than case, {} names {!r} and {!r}; spell a class one way"
     found = [Problem("classes alike", name, message.format(source, name, other), "warning") for name, other in pairs]
     message = "need ; between classes, {} names {!r}, in which {} is a class too; separate them if they are several"
+    numbers = [name for name in classes if name.replace(".", "").isdecimal()]
+    if numbers:
+        advice = "they are taken as names; leave the cell empty where a number stands for no class"
+        text = f"need names of classes, {source} has {listed(numbers)}: {advice}"
+        found.append(Problem("classes are numbers", numbers[0], text, "warning"))
     for name in classes:
         parts = [part for part in re.split(r"\s*[,;|/&+]\s*", name) if part != name and part in classes]
         if parts:

@@ -153,11 +153,14 @@ def _class_list(
     used = {name for name in used if not is_background(name)}
     order = next((reading.class_order for reading in readings if reading.class_order), ())
     classes = declared.names or order or in_order(used)
-    message = "need classes that {} lists, {} names {!r}; add it to the list or fix the label"
-    problems += [
-        Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name))
-        for name in in_order(used - set(classes))
-    ]
+    message = "need classes that {} lists, {} names {!r}{}; add it to the list or fix the label"
+    spelled = {name.casefold(): name for name in classes}
+    for name in in_order(used - set(classes)):
+        other = spelled.get(name.casefold())
+        nearest = f" ({other!r} is listed)" if other else ""
+        problems.append(
+            Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name, nearest))
+        )
     if not classes:
         raise_first(problems)  # a class may be missing for what is wrong with its rows
     if not 1 <= len(classes) < IGNORE_INDEX or len(set(classes)) != len(classes):

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.photos import without_suffix
+from afa_wsss.data.formats.own.beside import subset_of
 from afa_wsss.data.formats.own.class_folders import read_class_folders
-from afa_wsss.data.formats.own.coco import looks_like_coco, read_coco, subset_of
+from afa_wsss.data.formats.own.coco import looks_like_coco, read_coco
 from afa_wsss.data.formats.own.contents import Contents, PhotoIndex
 from afa_wsss.data.formats.own.json_rows import (
     LINES,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.own.beside import folders_of
 from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
 from afa_wsss.data.formats.own.splits import split_of
 from afa_wsss.data.formats.own.tags import split_tags
@@ -56,13 +57,13 @@ def _read_rows(
         except (KeyError, TypeError, AttributeError) as error:
             problems.append(_malformed(path, place, repr(error)))
     tags, ways = split_tags([cell for _, _, cell, _ in found], known)
-    photos, beside = [], path.parent.relative_to(root).as_posix()
+    photos, beside = [], folders_of(path, root)
     for (place, file, _, word), labels in zip(found, tags, strict=True):
         split = split_of(word)
         if split is None:
             message = f"need train, val or test as split in {path}, {place} has {word!r}; fix it"
             problems.append(Problem("split unknown", file, message))
-        photos.append(TaggedPhoto(as_posix(file), labels, split or "", f"{path.name}, {place}", (beside, "")))
+        photos.append(TaggedPhoto(as_posix(file), labels, split or "", f"{path.name}, {place}", beside))
     facts = [("members", f"{file_key or 'file'}: photo; {label_key or 'labels'}: classes")]
     facts += [("several tags in a text", f"joined by {' and '.join(ways)}")] if set(ways) - {"list"} else []
     return Reading(form, path, photos, facts, problems)

@@ -95,6 +95,9 @@ def _spellings(file: str) -> Iterator[str]:
         yield file
     if file.startswith("file://"):
         file = file.removeprefix("file://")
+    if "://" in file and "?" in file:
+        file = file.partition("?")[0]
+        yield file
     if "%" in file:
         yield unquote(file)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.own.beside import folders_of
 from afa_wsss.data.formats.own.cells import SEPARATORS, Row, read_cells
 from afa_wsss.data.formats.own.columns import Columns, find_columns
 from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, unique
@@ -34,12 +35,12 @@ def read_table(path: Path, root: Path, names_photo: Callable[[str], bool], known
     rows, problems = _whole_rows(path, cells.rows[columns.first :], columns)
     tags, ways = _tags(rows, columns, known)
     photos = []
-    beside = path.parent.relative_to(root).as_posix()
+    beside = folders_of(path, root)
     for row, labels in zip(rows, tags, strict=True):
         split, wrong = _split(path, row, columns)
         problems += wrong
         place = f"{path.name}, row {row.number}"
-        photos.append(TaggedPhoto(as_posix(row.cells[columns.file]), labels, split, place, (beside, "")))
+        photos.append(TaggedPhoto(as_posix(row.cells[columns.file]), labels, split, place, beside))
     merged, several, repeated = _merge(path, photos)
     facts = [
         ("separator", SEPARATORS.get(cells.separator, cells.separator)),

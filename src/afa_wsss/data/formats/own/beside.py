@@ -1,0 +1,34 @@
+"""Where the photos of a file of labels may be: beside it, in ``images``, in the folder of its split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from afa_wsss.data.formats.own.splits import split_of
+
+
+def subset_of(path: Path) -> str:
+    """The word for the split in a file's name, as ``train`` in ``instances_train.json``; else its folder's name."""
+    stem = path.stem.lower().removesuffix(".coco").lstrip("_")
+    for word in (stem.rpartition("_")[2], stem.rpartition("-")[2], stem):
+        word = word.rstrip("0123456789")
+        if split_of(word):
+            return word
+    parent = path.parent.name
+    if split_of(parent):
+        return parent
+    last = stem.rpartition("_")[2] if stem.startswith(("instances_", "person_keypoints_")) else ""
+    return "" if last == "default" else last
+
+
+def folders_of(path: Path, root: Path, subset: str = "") -> tuple[str, ...]:
+    """Folders that a file's photos may be relative to, the likeliest first."""
+    here = path.parent.relative_to(root)
+    tops = list(dict.fromkeys([here, here.parent if here.parts else here, Path()]))
+    inner = ["", "images", "data", "photos", "imgs", "img", "JPEGImages"]
+    year = "".join(char for char in path.stem if char.isdigit())
+    names = [subset, f"{subset}{year}"] if subset else []
+    folders = [top / a / b for top in tops for a in inner for b in names]
+    folders += [top / b / a for top in tops for b in names for a in inner]
+    folders = [here, *folders, *(top / a for top in tops for a in inner)]
+    return tuple(dict.fromkeys(folder.as_posix() for folder in folders))

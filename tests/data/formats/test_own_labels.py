@@ -1,0 +1,301 @@
+"""Labels as people have them: what each form means, and what is refused, with the file and the row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.samples import write_photo
+
+from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.formats.own.tags import split_tags
+from afa_wsss.errors import UserError
+
+Content = str | bytes
+THREE = ("a.jpg", "b.jpg", "c.jpg")
+
+
+def _write(root: Path, photos: tuple[str, ...], files: Mapping[str, Content]) -> None:
+    for red, photo in enumerate(photos):
+        write_photo(root / photo, 10 + 40 * red)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def _read(root: Path, split: str = "all") -> tuple[dict[str, list[str]], dict[str, str], list[Problem]]:
+    """Classes by photo, what was understood, and what is wrong."""
+    problems: list[Problem] = []
+    dataset = FolderDataset(root, split, report=problems.extend)
+    rows = zip(dataset.names, dataset.image_labels, strict=True)
+    labels = {name: [dataset.class_names[column] for column in np.flatnonzero(row)] for name, row in rows}
+    return labels, dict(dataset.facts), problems
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+    "categories": [{"id": 0, "name": "Background"}, {"id": 1, "name": "cat"}, {"id": 2, "name": "yak"}],
+    "annotations": [{"image_id": 1, "category_id": 1}, {"image_id": 2, "category_id": 0}],
+}
+PANOPTIC = {**COCO, "annotations": [{"image_id": 1, "segments_info": [{"category_id": 1}]}]}
+
+CASES: dict[str, tuple[tuple[str, ...], dict[str, Content], dict[str, list[str]]]] = {
+    "multi-hot with measures": (
+        THREE,
+        {"labels.csv": "image,width,cat,dog\na.jpg,12,1,0\nb.jpg,12,0,1\nc.jpg,12,,no\n"},
+        {"a": ["cat"], "b": ["dog"], "c": []},
+    ),
+    "multi-hot of a class called date": (
+        THREE,
+        {"labels.csv": "image,date,fig\na.jpg,1,0\nb.jpg,0,1\n"},
+        {"a": ["date"], "b": ["fig"]},
+    ),
+    "boxes": (
+        THREE,
+        {"labels.csv": "filename,class,xmin\na.jpg,cat,1\na.jpg,cat,3\na.jpg,dog,4\nb.jpg,dog,1\n"},
+        {"a": ["cat", "dog"], "b": ["dog"]},
+    ),
+    "Open Images": (
+        THREE,
+        {"train.csv": "ImageID,LabelName,Confidence\na,cat,1\na,dog,0\nb,dog,1\nc,cat,0\n"},
+        {"a": ["cat"], "b": ["dog"], "c": []},
+    ),
+    "fastai": (
+        THREE,
+        {"train.csv": "fname,labels,is_valid\na.jpg,chair person,False\nb.jpg,person,True\nc.jpg,chair,False\n"},
+        {"a": ["chair", "person"], "b": ["person"], "c": ["chair"]},
+    ),
+    "index column": (THREE, {"labels.csv": ",file,label\n0,a.jpg,cat\n1,b.jpg,dog\n"}, {"a": ["cat"], "b": ["dog"]}),
+    "no header": (
+        THREE,
+        {"labels.csv": "a.jpg,cat,dog\nb.jpg,dog\nc.jpg,\n"},
+        {"a": ["cat", "dog"], "b": ["dog"], "c": []},
+    ),
+    "NumPy's text": (
+        THREE,
+        {"labels.csv": "file,labels\na.jpg,\"['cat' 'dog']\"\nb.jpg,['dog']\n"},
+        {"a": ["cat", "dog"], "b": ["dog"]},
+    ),
+    "commas": (THREE, {"labels.csv": 'file,labels\na.jpg,"cat,dog"\nb.jpg,dog\n'}, {"a": ["cat", "dog"], "b": ["dog"]}),
+    "nothing in many words": (
+        THREE,
+        {"labels.csv": "file,labels\na.jpg,nan\nb.jpg,None\nc.jpg,dog\n"},
+        {"a": [], "b": [], "c": ["dog"]},
+    ),
+    "carriage returns": (
+        THREE,
+        {"labels.csv": "\ufefffile,labels\r\n\r\na.jpg, cat ;\r\nb.jpg,;dog;;\r\n"},
+        {"a": ["cat"], "b": ["dog"]},
+    ),
+    "two tables": (
+        THREE,
+        {"train.csv": "file,labels\na.jpg,cat\n", "val.csv": "file,labels\nb.jpg,dog\n"},
+        {"a": ["cat"], "b": ["dog"]},
+    ),
+    "places of another machine": (
+        THREE,
+        {"labels.csv": "path,label\nC:\\data\\a.jpg,cat\nC:\\data\\b.jpg,dog\n"},
+        {"a": ["cat"], "b": ["dog"]},
+    ),
+    "addresses": (
+        THREE,
+        {"labels.csv": "url,label\nhttps://x.org/a.jpg?w=1,cat\nhttps://x.org/b.jpg,dog\n"},
+        {"a": ["cat"], "b": ["dog"]},
+    ),
+    "decomposed letters": (
+        ("u\u0308ber.jpg", "b.jpg"),
+        {"labels.csv": "file,labels\n\u00fcber.jpg,ka\u0308fer\nb.jpg,k\u00e4fer \n"},
+        {"u\u0308ber": ["k\u00e4fer"], "b": ["k\u00e4fer"]},
+    ),
+    "a dict": (THREE, {"tags.json": '{"a.jpg": ["cat"], "b.jpg": []}'}, {"a": ["cat"], "b": []}),
+    "background in COCO": (THREE, {"i.json": json.dumps(COCO)}, {"a": ["cat"], "b": []}),
+    "panoptic COCO": (THREE, {"i.json": json.dumps(PANOPTIC)}, {"a": ["cat"], "b": []}),
+    "captions beside class folders": (
+        ("cat/a.jpg", "dog/b.jpg"),
+        {"metadata.jsonl": '{"file_name": "cat/a.jpg", "text": "x"}\n{"file_name": "dog/b.jpg", "text": "y"}\n'},
+        {"cat/a": ["cat"], "dog/b": ["dog"]},
+    ),
+    "suffixes alike": (
+        ("cat/1.jpg", "cat/1.png", "dog/2.jpg"),
+        {},
+        {"cat/1.jpg": ["cat"], "cat/1.png": ["cat"], "dog/2": ["dog"]},
+    ),
+    "of systems": (
+        ("cat/@eaDir/1.jpg/S.jpg", "cat/1.jpg", "dog/2.jpg", "$RECYCLE.BIN/x.jpg"),
+        {},
+        {"cat/1": ["cat"], "dog/2": ["dog"]},
+    ),
+    "background in any case": (
+        ("BACKGROUND/1.jpg", "scratch/2.jpg"),
+        {},
+        {"BACKGROUND/1": [], "scratch/2": ["scratch"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_labels_mean(case: str, tmp_path: Path) -> None:
+    photos, files, expected = CASES[case]
+    _write(tmp_path, photos, files)
+    labels, _, problems = _read(tmp_path)
+    assert labels == expected
+    assert [problem for problem in problems if problem.level == "error"] == []
+
+
+REFUSED: dict[str, tuple[dict[str, Content], str]] = {
+    "open quote": (
+        {"labels.csv": 'file,labels\na.jpg,"cat\nb.jpg,dog\n'},
+        r"labels\.csv, row 2 has a quote that is not closed",
+    ),
+    "line break": ({"labels.csv": 'file,labels\na.jpg,"cat\ndog"\n'}, r"row 2 has .* a line break in a cell"),
+    "open quote in a cell": ({"labels.csv": 'file,labels\na.jpg,cat;"dog\n'}, r"row 2 has a quote that is not closed"),
+    "unknown split": (
+        {"labels.csv": "file,labels,split\na.jpg,cat,trian\n"},
+        r"need train, val or test in column split of .*labels\.csv, row 2 has 'trian'",
+    ),
+    "soft labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0.3\n"}, r"need 0 or 1 .*, row 2 has '0\.3' in column dog"),
+    "uncertain labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0\nb.jpg,1,-1\n"}, r"row 3 has '-1' in column dog"),
+    "0 and 1 without a name": ({"labels.csv": "a.jpg,1,0\nb.jpg,0,1\n"}, r"0 and 1 in columns without a name"),
+    "0 and 1 as labels": ({"labels.csv": "file,label\na.jpg,1\nb.jpg,0\n"}, r"need names of classes in column label"),
+    "a class twice": ({"labels.csv": "file,cat,cat\na.jpg,1,0\n"}, r"'cat' is above several"),
+    "no names": ({"labels.csv": "Bild;Klasse\na.jpg;Katze\nb.jpg;Hund\n"}, r"got Bild, Klasse; name it labels"),
+    "captions": ({"metadata.csv": "file_name,text\na.jpg,a cat\n"}, r"such as labels, got file_name, text"),
+    "a cell too many": ({"labels.csv": "file,labels\na.jpg,cat,dog\n"}, r"row 2 has 'dog' in a column without a name"),
+    "two tables of one kind": (
+        {"x.csv": "file,labels\na.jpg,cat\n", "y.csv": "file,labels\nb.jpg,cat\n"},
+        r"need one file of labels in .*, got x\.csv, y\.csv",
+    ),
+    "JSON that is cut off": ({"i.json": '{"images": [{"id": 1, "file_name": "a.jpg"}, {'}, r"need JSON in .*i\.json"),
+    "objects of unknown photos": (
+        {"i.json": json.dumps({**COCO, "annotations": [{"image_id": 9, "category_id": 1}]})},
+        r"1 object belongs? to photo 9|objects belong to photo 9",
+    ),
+    "a spreadsheet": ({"labels.xlsx": b"PK\3\4"}, r"labels\.xlsx \(a spreadsheet: save it as CSV\)"),
+    "Label Studio's own": (
+        {"p.json": '[{"data": {"image": "a.jpg"}, "annotations": []}]'},
+        r"Label Studio's own JSON: export it as COCO",
+    ),
+    "YOLO": ({"data.yaml": "names: [cat]"}, r"data\.yaml \(such as YOLO's"),
+    "numbers for names": ({"labels.jsonl": '{"file": "a.jpg", "labels": 3}'}, r"line 1 is different .*need names"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    files, complaint = REFUSED[case]
+    _write(tmp_path, THREE, files)
+    with pytest.raises(UserError, match=complaint) as refusal:
+        FolderDataset(tmp_path, "all")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_photo_in_another_folder_of_the_same_name_is_not_taken(tmp_path: Path) -> None:
+    _write(tmp_path, ("cats/a.jpg", "b.jpg"), {"labels.csv": "path,label\ndogs/a.jpg,cat\nb.jpg,dog\n"})
+    with pytest.raises(UserError, match=r"1 of 2 missing: .*dogs/a\.jpg"):
+        FolderDataset(tmp_path, "all").check_files()
+
+
+def test_a_name_that_fits_two_photos_is_an_error(tmp_path: Path) -> None:
+    _write(tmp_path, ("images/x/a.jpg", "images/y/a.jpg"), {"labels.csv": "file,labels\na.jpg,cat\n"})
+    with pytest.raises(UserError, match=r"a\.jpg \(labels\.csv, row 2\) may be images/x/a\.jpg, images/y/a\.jpg"):
+        FolderDataset(tmp_path, "all")
+
+
+@pytest.mark.parametrize(
+    ("photos", "files"),
+    [
+        (("train/a.jpg", "test/b.jpg"), {"labels.csv": "file,labels\na.jpg,cat\nb.jpg,dog\n"}),
+        (("cat/Training/a.jpg", "dog/Testing/b.jpg"), {}),
+        (("all/Train/cat/a.jpg", "all/validation/dog/b.jpg"), {}),
+        (("cat/a.jpg", "dog/b.jpg"), {"train.txt": "cat/a\n", "val.txt": "b.jpg\n"}),
+        (
+            ("images/train/a.jpg", "images/val/b.jpg"),
+            {
+                "annotations/instances_train2017.json": json.dumps({**COCO, "images": COCO["images"][:1],
+                                                                   "annotations": COCO["annotations"][:1]}),
+                "annotations/instances_val2017.json": json.dumps({**COCO, "images": COCO["images"][1:],
+                                                                 "annotations": []}),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_what_lies_in_a_folder_or_list_of_validation_is_held_out(
+    tmp_path: Path, photos: tuple[str, ...], files: dict[str, Content]
+) -> None:
+    _write(tmp_path, photos, files)
+    assert [Path(name).name for name in FolderDataset(tmp_path, "train").names] == ["a"]
+    assert [Path(name).name for name in FolderDataset(tmp_path, "val").names] == ["b"]
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    _write(store, ("cats/1.jpg",), {})
+    root = tmp_path / "photos"
+    _write(root, ("dog/2.jpg",), {})
+    (root / "cat").symlink_to(store / "cats")
+    (root / "loop").symlink_to(root)
+    labels, _, problems = _read(root)
+    assert labels == {"cat/1": ["cat"], "dog/2": ["dog"]}
+    assert "loop (a link to the folder itself)" in next(
+        one.message for one in problems if one.kind == "folder not read"
+    )
+
+
+def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
+    files: dict[str, Content] = {
+        "labels.csv": "file,labels,verified\na.jpg,cat,1\nb.jpg,dog,1\n",
+        "film.mp4": b"\0\0\0\x18ftypmp42",
+        "notes.json": "{}",
+    }
+    _write(tmp_path, THREE, files)
+    _, facts, problems = _read(tmp_path)
+    assert facts["columns"] == "file: photo; labels: tags; not read: verified"
+    assert facts["other files"] == "notes.json: not labels"
+    messages = {problem.kind: problem.message for problem in problems}
+    assert "1 of 3 photos are not in the labels: c.jpg" in messages["photo not in labels"]
+    assert "1 .mp4 file" in messages["video skipped"]
+
+
+def test_doubts_about_classes(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        (*THREE, "d.jpg"),
+        {"labels.csv": "a.jpg,cat;pet;1\nb.jpg,cat;pet;Cat\nc.jpg,dog;cat;pet\nd.jpg,cat/dog\n"},
+    )
+    _, _, problems = _read(tmp_path)
+    kinds = {problem.kind for problem in problems if problem.level == "warning"}
+    assert kinds >= {"classes alike", "classes always together", "classes are numbers", "classes joined"}
+    for held_out in ("train", "val"):
+        _write(
+            tmp_path, (), {"labels.csv": f"file,labels,split\na.jpg,cat,train\nb.jpg,cat,{held_out}\nc.jpg,cat,val\n"}
+        )
+    _, _, problems = _read(tmp_path)
+    assert "the only class is in every photo to train on" in next(
+        one.message for one in problems if "every" in one.kind
+    )
+
+
+def test_classes_in_alphabetical_order_without_regard_to_case(tmp_path: Path) -> None:
+    _write(tmp_path, THREE, {"labels.csv": "a.jpg,Zebra;ant\nb.jpg,Bee\nc.jpg,ant\n"})
+    assert FolderDataset(tmp_path, "all").class_names == ("ant", "Bee", "Zebra")
+    _write(tmp_path, (), {"classes.txt": "bee\nZebra\nant\n"})
+    with pytest.raises(UserError, match=r"names 'Bee' \('bee' is listed\)"):
+        FolderDataset(tmp_path, "all")
+
+
+def test_labels_may_be_chosen_among_several_files(tmp_path: Path) -> None:
+    _write(tmp_path, THREE, {"x.csv": "file,labels\na.jpg,cat\n", "y.csv": "file,labels\nb.jpg,dog\n"})
+    assert FolderDataset(tmp_path, "all", labels="y.csv").class_names == ("dog",)
+    with pytest.raises(UserError, match=r"need labels to be a file in .*, got z\.csv"):
+        FolderDataset(tmp_path, "all", labels="z.csv")
+
+
+def test_names_of_a_list_are_never_split() -> None:
+    assert split_tags(["tench, Tinca tinca", "cat"], ["tench, Tinca tinca", "cat"])[0] == [
+        ("tench, Tinca tinca",),
+        ("cat",),
+    ]
