@@ -203,6 +203,8 @@ def test_label_shares_of_a_large_photo_are_close():
     shares = LabelShares(1)
     shares.update(labels, torch.tensor([[0, 600, 0, 515]]))
     assert shares.compute().foreground.item() == pytest.approx(100 * 300 * 250 / (600 * 515), abs=0.3)
+    shares.update(torch.zeros(1, 100, 200, dtype=torch.uint8), torch.tensor([[0, 100, 0, 200]]))  # weighs by its pixels
+    assert shares.compute().foreground.item() == pytest.approx(100 * 300 * 250 / (600 * 515 + 20000), abs=0.3)
 
 
 def test_label_shares_wait_for_no_gpu():

@@ -58,7 +58,7 @@ class LabelShares(Metric):
         self.add_state("pixels", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"], boxes: Int[Tensor, "b 4"]) -> None:
-        """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one is counted.
+        """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one stands for all.
 
         Args:
             labels: Background 0; what is no class is unknown, such as 255.
@@ -68,8 +68,8 @@ class LabelShares(Metric):
         rows, columns = max(1, height // FINEST), max(1, width // FINEST)
         inside, thinned = (maps[:, ::rows, ::columns] for maps in (box_mask(boxes, height, width), labels))
         values = torch.arange(len(self.counts), device=labels.device)
-        self.counts += ((thinned[..., None] == values) & inside[..., None]).sum(dim=(0, 1, 2))
-        self.pixels += inside.sum()
+        self.counts += rows * columns * ((thinned[..., None] == values) & inside[..., None]).sum(dim=(0, 1, 2))
+        self.pixels += rows * columns * inside.sum()
 
     def compute(self) -> LabelShareResult:
         """Shares over all batches; NaN where nothing was counted."""
