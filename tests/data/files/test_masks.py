@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from tests.data.samples import DECOMPRESSION_BOMB
 
+from afa_wsss.data.files.mask_forms import MaskForm, id_form
+from afa_wsss.data.files.mask_pixels import pack
 from afa_wsss.data.files.masks import fit_mask, read_mask, read_mask_size, write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.errors import UserError
@@ -69,3 +72,21 @@ def test_reading_the_size_of_a_mask_refuses_what_reading_it_would(tmp_path: Path
     Image.new("RGB", (4, 4)).save(path)
     with pytest.raises(UserError, match=r"need a palette or grayscale mask .*mask\.png has mode RGB"):
         read_mask_size(path)
+
+
+def test_colors_of_16_bits_are_refused_as_masks(tmp_path: Path) -> None:
+    """Pillow would keep the upper 8 bits, which makes every id 0."""
+    cv2.imwrite(str(tmp_path / "mask.png"), np.ones((4, 4, 3), dtype=np.uint16))
+    for read in (lambda path: read_mask(path, 2, form=id_form(2)), read_mask_size):
+        with pytest.raises(UserError, match=r"need a mask of 8 bits in each color, .*mask\.png has 16; save"):
+            read(tmp_path / "mask.png")
+
+
+def test_the_size_of_a_colored_mask_is_refused_where_ids_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3), (200, 0, 0)).save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match=r"need a palette or grayscale mask .* mode RGB and the color \(200, 0, 0\)"):
+        read_mask_size(tmp_path / "mask.png", form=id_form(2))
+    red = MaskForm("colors", {pack((200, 0, 0)): 1}, 2, "red")
+    assert read_mask_size(tmp_path / "mask.png", form=red) == (4, 3)
+    Image.new("RGB", (4, 3), (1, 1, 1)).save(tmp_path / "mask.png")
+    assert read_mask_size(tmp_path / "mask.png", form=id_form(2)) == (4, 3)

@@ -17,6 +17,7 @@ from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, read
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
+from afa_wsss.data.files.value_range import has_deep_colors
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 
@@ -81,6 +82,8 @@ def _open_mask(path: FilePath, *, colors: bool) -> Iterator[Image.Image]:
     try:
         with open_picture(path) as image:
             check_pixels(path, *image.size)
+            if has_deep_colors(image):
+                raise UserError(f"need a mask of 8 bits in each color, {path} has 16; save it with 8 bits")
             if image.mode.startswith("RGB") and not colors:
                 raise UserError(
                     f"need a palette or grayscale mask with one class id per pixel, {path} has mode {image.mode}; "

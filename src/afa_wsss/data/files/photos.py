@@ -25,7 +25,21 @@ from afa_wsss.data.files.picture_types import (
 from afa_wsss.data.files.value_range import Extremes, FindRange, deep_photo, is_deep, own_range, scaled
 from afa_wsss.errors import UserError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+)
 """Usual suffixes of photos, in lower or upper case: such a file is a photo, or is refused by name."""
 
 PNG_BIT_DEPTH = 24

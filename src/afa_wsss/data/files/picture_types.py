@@ -87,7 +87,7 @@ ADVICE = {
 """What to do, by the kind of a file that is no photo."""
 
 LOST = ("HEIC", "AVIF", "JPEG XL", "camera RAW", "video", "PDF", "PostScript", "GIMP project", "archive", "NumPy array")
-"""Kinds in which somebody's photos may be: skipping them is a warning. Other kinds are only noted."""
+"""Kinds in which somebody's photos may be: skipping them is a warning, as for broken files with a picture's suffix."""
 
 
 class Skipped(NamedTuple):
@@ -218,4 +218,5 @@ def _as_problem(group: Skipped, source: Path) -> Problem:
     count, first = len(group.files), group.files[0]
     what = f"{group.suffix or first.name} file{'s' * (count > 1)}"
     message = f"{count} {what} of {source} {'are' if count > 1 else 'is'} skipped, {first} first: {ADVICE[group.kind]}"
-    return Problem(f"{group.kind} skipped", first.name, message, "warning" if group.kind in LOST else "note")
+    lost = group.kind in LOST or group.suffix in picture_suffixes()
+    return Problem(f"{group.kind} skipped", first.name, message, "warning" if lost else "note")

@@ -134,10 +134,10 @@ def _needed(kind: str, low: float, high: float) -> Range:
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an open picture has more than 8 bits per value; its pixels are not decoded."""
-    return image.mode.startswith("I") or image.mode == "F" or _has_deep_colors(image)
+    return image.mode.startswith("I") or image.mode == "F" or has_deep_colors(image)
 
 
-def _has_deep_colors(image: Image.Image) -> bool:
+def has_deep_colors(image: Image.Image) -> bool:
     """Whether Pillow would keep only 8 of 16 bits: its modes of several channels have no more."""
     if image.mode not in ("RGB", "RGBA", "RGBX", "LA"):
         return False
@@ -155,7 +155,7 @@ def deep_photo(path: FilePath, image: Image.Image) -> DeepPhoto:
     """
     declared_bits = _declared_bits(path, image)
     whole = image.format == "PPM"  # Pillow scales by the file's own maximum
-    values = _deep_colors(path, image) if _has_deep_colors(image) else np.asarray(ImageOps.exif_transpose(image))
+    values = _deep_colors(path, image) if has_deep_colors(image) else np.asarray(ImageOps.exif_transpose(image))
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             share = f"{1 - np.isfinite(values).mean():.1%} of its values"
