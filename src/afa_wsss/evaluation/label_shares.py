@@ -49,13 +49,11 @@ class LabelShares(Metric):
 
     full_state_update = False
     counts: Tensor
-    pixels: Tensor
 
     def __init__(self, classes: int, **settings: Any) -> None:
         """``classes`` is the number of foreground classes."""
         super().__init__(**settings)
-        self.add_state("counts", default=torch.zeros(classes + 1, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("pixels", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("counts", default=torch.zeros(classes + 2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"], boxes: Int[Tensor, "b 4"]) -> None:
         """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one stands for all.
@@ -67,12 +65,13 @@ class LabelShares(Metric):
         height, width = labels.shape[-2:]
         rows, columns = max(1, height // FINEST), max(1, width // FINEST)
         inside, thinned = (maps[:, ::rows, ::columns] for maps in (box_mask(boxes, height, width), labels))
-        values = torch.arange(len(self.counts), device=labels.device)
-        self.counts += rows * columns * ((thinned[..., None] == values) & inside[..., None]).sum(dim=(0, 1, 2))
-        self.pixels += rows * columns * inside.sum()
+        unknown, outside = len(self.counts) - 1, len(self.counts)
+        values = torch.where(inside, thinned.long().clamp(max=unknown), outside).flatten()
+        # Not bincount, which waits for the device to know how many bins it needs.
+        found = self.counts.new_zeros(outside + 1).scatter_add_(0, values, torch.ones_like(values))
+        self.counts += rows * columns * found[:-1]
 
     def compute(self) -> LabelShareResult:
         """Shares over all batches; NaN where nothing was counted."""
-        counted = torch.cat([self.counts, (self.pixels - self.counts.sum())[None]])
-        shares = (100 * counted.double() / self.pixels).float()
+        shares = (100 * self.counts.double() / self.counts.sum()).float()
         return LabelShareResult(shares[1:-1].sum(), shares[0], shares[-1], shares[1:-1])
