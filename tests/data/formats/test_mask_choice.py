@@ -173,7 +173,13 @@ def test_ids_that_count_from_0_are_mapped_where_the_labels_show_it(tmp_path: Pat
     form, paths = form_of(
         tmp_path, lambda label, path: save(np.where(label == 0, 255, label - 1).astype(np.uint8), path)
     )
-    assert "count the classes from 0, as the labels show: 0 is the first class, 255 the background" in form.says
+    assert "ids count from 0, as the labels show: 0 is the first class, 255 the background" in form.says
+    assert_read(form, paths)
+
+
+def test_ids_that_count_the_background_as_1_are_mapped_where_the_labels_show_it(tmp_path: Path) -> None:
+    form, paths = form_of(tmp_path, lambda label, path: save((label + 1).astype(np.uint8), path))
+    assert "1 is the background, 2 the first class" in form.says
     assert_read(form, paths)
 
 
@@ -191,7 +197,7 @@ def test_ids_with_0_as_background_are_kept_where_the_list_has_it_at_the_end(tmp_
     labels = [*LABELS[:2], LABELS[0]]
     form, paths = form_of(tmp_path, as_ids, labels=labels, tags=tags, classes=["cat", "dog", "background"])
     if form.doubt:
-        with pytest.raises(UserError, match="has the background as number 2; make it the first line"):
+        with pytest.raises(UserError, match=r"has the background as number 2 from 0, .*; make it the first line"):
             read_mask(paths[0], 3, form=form)
     else:
         assert_read(form, paths, labels)

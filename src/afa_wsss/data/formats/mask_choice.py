@@ -52,6 +52,10 @@ class Evidence(NamedTuple):
         fit = self.fit(form)
         return len(self._telling()) > 1 and fit >= GOOD and fit >= self.fit(other) + CLEAR
 
+    def read_by(self, form: MaskForm) -> int:
+        """Number of masks that a form gives every pixel of a meaning."""
+        return sum(form.reads(content) for content in self.contents)
+
     def _telling(self) -> list[tuple[MaskContent, Tags]]:
         """Masks that show something, with the labels of their photos."""
         pairs = zip(self.contents, self.tags, strict=True) if self.tags else ()
@@ -68,29 +72,27 @@ def choose_form(evidence: Evidence, listed: ClassList) -> MaskForm:
     contents, classes = evidence.contents, len(listed.names) + 1
     if not listed.colors and (doubt := _foreground_alone(contents, classes)):
         return replace(id_form(classes), doubt=doubt)
-    forms = _forms(contents, classes, listed)
-    reads = [sum(form.reads(content) for content in contents) for form in forms]
-    readers = [form for form, count in zip(forms, reads, strict=True) if count == max(reads)]
-    chosen = next((form for form in readers[1:] if evidence.prefers(form, readers[0])), readers[0])
-    if chosen != id_form(classes):
-        return chosen
-    return replace(chosen, doubt=_unclear_order(evidence, readers, listed))
+    forms, orders = _forms(contents, classes, listed), _other_orders(classes, listed.background_line)
+    most = max(map(evidence.read_by, forms))
+    readers = [form for form in forms if evidence.read_by(form) == most]
+    others = [form for form in orders if evidence.read_by(form) >= most]
+    chosen = next((form for form in (*readers[1:], *others) if evidence.prefers(form, readers[0])), readers[0])
+    by_line = listed.background_line and orders[0] in others
+    if chosen == id_form(classes) and by_line and not evidence.prefers(chosen, orders[0]):
+        return replace(chosen, doubt=_unclear_order(listed))
+    return chosen
 
 
 def _forms(contents: Sequence[MaskContent], classes: int, listed: ClassList) -> list[MaskForm]:
-    """All forms that masks may have, the likeliest first: colors that the user gave, one class, ids, VOC's colors."""
+    """Forms that masks may have, the likeliest first: colors that the user gave, one class, ids, VOC's colors."""
     forms = [*_one_class(contents)] if classes == 2 else []
     if listed.colors and not _palettes_agree(contents, listed.colors):
         table = {pack(color): value for color, value in listed.colors.items()}
         forms.insert(0, MaskForm("colors", table, classes, "read by the colors of classes.txt"))
-    voc = {color: value for value, color in enumerate(map(tuple, voc_palette(classes).tolist()))} | {
-        VOC_VOID: IGNORE_INDEX
-    }
-    voc_form = MaskForm(
-        "colors", {pack(color): value for color, value in voc.items()}, classes, "read by the colors of VOC's palette"
-    )
-    ids = [id_form(classes), voc_form]
-    return [*forms, *(reversed(ids) if _reindexed(contents) else ids), *_other_orders(classes, listed.background_line)]
+    voc = {color: value for value, color in enumerate(map(tuple, voc_palette(classes).tolist()))}
+    table = {pack(color): value for color, value in (voc | {VOC_VOID: IGNORE_INDEX}).items()}
+    ids = [id_form(classes), MaskForm("colors", table, classes, "read by the colors of VOC's palette")]
+    return [*forms, *(reversed(ids) if _reindexed(contents) else ids)]
 
 
 def _palettes_agree(contents: Sequence[MaskContent], colors: Mapping[Color, int]) -> bool:
@@ -125,19 +127,26 @@ def _one_class(contents: Sequence[MaskContent]) -> list[MaskForm]:
 
 
 def _other_orders(classes: int, background_line: int | None) -> list[MaskForm]:
-    """Ids in the order of a list with the background at another place, and ids that count classes from 0."""
+    """Orders of ids that count only where the photos' labels show them.
+
+    Args:
+        classes: Number of classes with background.
+        background_line: Place of the background in the list of classes; where it is not the first, its order comes
+            first.
+    """
     forms = []
     if background_line:
-        table = {value: value + 1 for value in range(background_line)} | {
-            background_line: 0,
-            IGNORE_INDEX: IGNORE_INDEX,
-        }
-        table |= {value: value for value in range(background_line + 1, classes)}
-        says = f"ids count the lines of classes.txt from 0, as the labels show: {background_line} is the background"
-        forms.append(MaskForm("values", table, classes, says))
-    table = {value: value + 1 for value in range(classes - 1)} | {IGNORE_INDEX: 0}
-    says = "ids count the classes from 0, as the labels show: 0 is the first class, 255 the background"
-    return [*forms, MaskForm("values", table, classes, says)]
+        lines = [*range(1, background_line + 1), 0, *range(background_line + 1, classes)]
+        forms.append(_order(lines, 0, classes, f"{background_line} is the background", ignored=IGNORE_INDEX))
+    forms.append(_order(range(1, classes), 0, classes, "0 is the first class, 255 the background", ignored=0))
+    forms.append(_order(range(classes), 1, classes, "1 is the background, 2 the first class", ignored=IGNORE_INDEX))
+    return forms
+
+
+def _order(meanings: Sequence[int], first: int, classes: int, says: str, *, ignored: int) -> MaskForm:
+    """Ids that count from ``first`` and mean ``meanings`` in turn; 255 means ``ignored``."""
+    table = dict(enumerate(meanings, first)) | {IGNORE_INDEX: ignored}
+    return MaskForm("values", table, classes, f"ids count from {first}, as the labels show: {says}")
 
 
 def _foreground_alone(contents: Sequence[MaskContent], classes: int) -> str:
@@ -152,9 +161,9 @@ def _foreground_alone(contents: Sequence[MaskContent], classes: int) -> str:
     return ""
 
 
-def _unclear_order(evidence: Evidence, readers: Sequence[MaskForm], listed: ClassList) -> str:
+def _unclear_order(listed: ClassList) -> str:
     """The doubt where the list has the background at another place, and the labels fit both orders."""
-    line, orders = listed.background_line, _other_orders(len(listed.names) + 1, listed.background_line)
-    if not line or orders[0] not in readers or evidence.prefers(readers[0], orders[0]):
-        return ""
-    return f"classes.txt has the background as number {line}; make it the first line, and 0 in the masks"
+    return (
+        f"classes.txt has the background as number {listed.background_line} from 0, and masks may have it as 0 or as "
+        f"{listed.background_line}; make it the first line, and 0 in the masks"
+    )
