@@ -87,7 +87,7 @@ def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[str]:
             percent = f"{share:.{0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1}f}".removesuffix(".0")
             advice = "if the labels it learns from are right, train longer" if prefix == share_key(BRANCH) else None
             line = f"{whose} call {percent} % of the pixels {what}: {advice or _change(how, run.thresholds)}"
-            lines.setdefault(what, line)
+            lines.setdefault(how, line)
     return list(lines.values())
 
 
