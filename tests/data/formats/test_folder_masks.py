@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,7 +26,6 @@ def write(root: Path, *files: str, value: int = 1) -> None:
         ("masks/a.tif", "<name>"),
         ("masks/a.bmp", "<name>"),
         ("Masks/a.png", "<name>"),
-        ("mask/a.png", "<name>"),
         ("masks/a_mask.png", "<name>_mask"),
         ("masks/a-mask.png", "<name>-mask"),
         ("masks/a_Segmentation.png", "<name>_Segmentation"),
@@ -93,14 +93,28 @@ def test_two_different_masks_of_one_photo_are_an_error_that_names_both(tmp_path:
     assert "a.png and a.tif and a_mask.png" in only.message
 
 
-def test_hidden_files_and_other_files_are_no_masks(tmp_path: Path) -> None:
+def test_hidden_files_are_no_masks_and_other_files_are_named(tmp_path: Path) -> None:
     write(tmp_path, "masks/._a.png", "masks/.hidden/a.png")
-    (tmp_path / "masks" / "classes.txt").write_text("cat\n")
     assert find_masks(tmp_path, ["a"], ["a.jpg"]) == (tmp_path / "masks", {}, [], {}, [])
     assert find_masks(tmp_path / "masks", ["a"], ["a.jpg"]).folder is None
+    (tmp_path / "masks" / "classes.txt").write_text("cat\n")
+    np.save(tmp_path / "masks" / "a.npy", np.zeros((2, 2)))
+    found = [(problem.kind, problem.level) for problem in find_masks(tmp_path, ["a"], ["a.jpg"]).problems]
+    assert sorted(found) == [("NumPy array skipped", "error"), ("text skipped", "note")]
+    write(tmp_path, "masks/a.png")
+    found = [(problem.kind, problem.level) for problem in find_masks(tmp_path, ["a"], ["a.jpg"]).problems]
+    assert sorted(found) == [("NumPy array skipped", "warning"), ("text skipped", "note")]
+
+
+def test_a_linked_folder_of_masks_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path, "masks/cats/a.png")
+    (tmp_path / "masks" / "cats" / "again").symlink_to(tmp_path / "masks")
+    found = find_masks(tmp_path, ["cats/a"], ["cats/a.jpg"])
+    assert found.by_name == {"cats/a": str(tmp_path / "masks" / "cats" / "a.png")}
+    assert not found.problems
 
 
 def test_several_folders_of_masks_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, "masks/a.png", "MASK/a.png")
-    with pytest.raises(UserError, match=r"need one folder of masks in .*, got MASK, masks; move"):
+    write(tmp_path, "masks/a.png", "MASKS/a.png")
+    with pytest.raises(UserError, match=r"need one folder of masks in .*, got MASKS, masks; move"):
         find_masks(tmp_path, ["a"], ["a.jpg"])

@@ -145,7 +145,11 @@ def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> Checked:
         return Checked([Problem(MASK_PROBLEMS.get(error.kind, "mask unusable"), name, str(error), level)])
     labels = frozenset((np.flatnonzero(dataset.image_labels[index]) + 1).tolist())
     shown = Shown(name, frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist()), labels)
-    return Checked(compare_with_labels(shown, path, dataset.class_names), shown)
+    problems = compare_with_labels(shown, path, dataset.class_names)
+    if (frames := read_traits(path).frames) > 1:
+        message = f"{path} has {frames} pages or frames; the first is read"
+        problems.append(Problem("several frames", name, message, "note"))
+    return Checked(problems, shown)
 
 
 def _check_sample(dataset: SegmentationDataset, index: int) -> list[Problem]:

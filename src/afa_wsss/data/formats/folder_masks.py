@@ -18,13 +18,14 @@ from afa_wsss.data.files.mask_colors import ClassList
 from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.mask_pixels import MaskContent, content_of, unpack
 from afa_wsss.data.files.masks import read_stored
-from afa_wsss.data.files.photos import PILLOW_ERRORS, is_hidden, is_photo_file, open_picture, without_suffix
+from afa_wsss.data.files.photos import PILLOW_ERRORS, is_photo_file, open_picture, without_suffix
+from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.mask_choice import Evidence, choose_form
 from afa_wsss.errors import UserError
 
-MASK_FOLDERS = ("masks", "mask")
-"""Names of the folder of masks, in any case."""
+MASK_FOLDERS = ("masks",)
+"""Names of the folder of masks, in any case; ``mask`` may be a class."""
 
 AFFIX = "masks?|seg(?:mentation)?|labels?|gt|ground_?truth|annotation|class_?ids?|label_?ids|fuse"
 """What tools add to a photo's name to name its mask."""
@@ -96,14 +97,19 @@ def find_masks(root: Path, names: Sequence[str], files: Sequence[str]) -> FoundM
     masks: dict[str, list[str]] = defaultdict(list)
     patterns: Counter[str] = Counter()
     unmatched: dict[str, list[str]] = {}
-    for file in _picture_files(folder):
+    pictures, others = _files(folder)
+    for file in pictures:
         fitting, pattern = matcher.fitting(file)
         if len(fitting) == 1:
             masks[fitting[0]].append(file)
             patterns[pattern] += 1
         else:
             unmatched[file] = fitting
-    problems = [*_ambiguous(folder, masks), *_without_photo(folder, names, unmatched, some_fit=bool(masks))]
+    problems = [
+        *_ambiguous(folder, masks),
+        *_without_photo(folder, names, unmatched, some_fit=bool(masks)),
+        *_others(others, folder, alone=not pictures),
+    ]
     by_name = {name: f"{folder}/{fitting[0]}" for name, fitting in masks.items()}
     return FoundMasks(folder, by_name, list(unmatched), dict(patterns), problems)
 
@@ -216,15 +222,27 @@ def _meant(bare: str) -> Iterator[tuple[str, str]]:
             yield f"{folder}{slash}{without_suffix(name)}", f"{before}<file>{after}"
 
 
-def _picture_files(folder: Path) -> Iterator[str]:
-    """Pictures in a folder, relative to it, sorted; hidden ones are left out."""
+def _files(folder: Path) -> tuple[list[str], list[Path]]:
+    """Pictures in a folder, relative to it, and paths of other files, sorted; hidden ones are left out."""
+    pictures, others, seen = [], [], set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(place, file)
-            relative = path.relative_to(folder)
-            if not is_hidden(relative) and is_photo_file(path):
-                yield relative.as_posix()
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        for path in () if real in seen else (Path(place, file) for file in sorted(files) if not file.startswith(".")):
+            if is_photo_file(path):
+                pictures.append(path.relative_to(folder).as_posix())
+            else:
+                others.append(path)
+        seen.add(real)
+    return pictures, others
+
+
+def _others(others: Sequence[Path], folder: Path, *, alone: bool) -> list[Problem]:
+    """A line for each kind of file that is no picture; an error where masks may be in them and there are no others."""
+    problems = report_skipped(others, folder)
+    return [
+        problem._replace(level="error") if alone and problem.level == "warning" else problem for problem in problems
+    ]
 
 
 def _ambiguous(folder: Path, masks: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
