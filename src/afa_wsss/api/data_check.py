@@ -46,6 +46,7 @@ def check_splits(
     output_dir: str,
     progress: ProgressBar = no_progress,
     on_open: Callable[[Path, Findings], object] = lambda *_: None,
+    crops: DataSettings | None = None,
 ) -> DataCheck:
     """Checks every file of some splits and writes ``problems.json``.
 
@@ -56,8 +57,9 @@ def check_splits(
         output_dir: Folder for ``problems.json``.
         progress: Shows how many photos are done.
         on_open: Called with ``root``, facts and counts before files are decoded.
+        crops: How training crops are cut; None where they are not judged.
     """
-    findings = check_dataset(open_split, splits, progress=progress, on_open=partial(on_open, root))
+    findings = check_dataset(open_split, splits, progress=progress, on_open=partial(on_open, root), crops=crops)
     content = findings_as_data(findings.counts, findings.problems, findings.facts)
     file = Path(output_dir) / "problems.json"
     write_atomically(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -70,10 +72,14 @@ class FolderSettings:
 
     Attributes:
         root: The folder of photos and labels.
+        crop_size: As ``data.crop_size`` of the training that is planned.
+        max_side: As its ``data.max_side``.
         output_dir: Folder for ``problems.json``.
     """
 
     root: str
+    crop_size: int = 512
+    max_side: int | None = 1024
     output_dir: str = "outputs/data_folder"
 
 
@@ -91,13 +97,19 @@ def check_folder(
         on_open: Called with the folder, facts and counts before files are decoded.
     """
     root = Path(settings.root).expanduser()
+    crops = DataSettings(crop_size=settings.crop_size, max_side=settings.max_side)
 
     def open_split(use: str, /, *, with_masks: bool, report: Report) -> FolderDataset:
         return FolderDataset(root, use, with_masks=with_masks, report=report)
 
-    splits = {"train": "train", "val": "val"}
     return check_splits(
-        open_split, splits, root=root, output_dir=settings.output_dir, progress=progress, on_open=on_open
+        open_split,
+        {"train": "train", "val": "val"},
+        root=root,
+        output_dir=settings.output_dir,
+        progress=progress,
+        on_open=on_open,
+        crops=crops,
     )
 
 
@@ -141,5 +153,11 @@ def check_data(
         data.check_root()
     root = Path(data.root or ".")
     return check_splits(
-        data.open_split, splits, root=root, output_dir=settings.output_dir, progress=progress, on_open=on_open
+        data.open_split,
+        splits,
+        root=root,
+        output_dir=settings.output_dir,
+        progress=progress,
+        on_open=on_open,
+        crops=data,
     )

@@ -20,8 +20,10 @@ from afa_wsss.api.checkpoints import network_weights, read_training_state
 from afa_wsss.api.config_file import as_yaml, write_config
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
+from afa_wsss.data.checks.crops import check_crops
 from afa_wsss.data.checks.look import doubts_of
 from afa_wsss.data.checks.problems import in_few_lines
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
@@ -168,13 +170,14 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     with argument("trainer"):
         trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
-    return Prepared(settings, data, module, trainer, done, _doubts(data))
+    return Prepared(settings, data, module, trainer, done, _doubts(data, settings.data))
 
 
-def _doubts(data: AFADataModule) -> list[str]:
-    """What is doubtful in lists, labels and splits, in a few lines."""
+def _doubts(data: AFADataModule, settings: DataSettings) -> list[str]:
+    """What is doubtful in lists, labels, splits and crops, in a few lines."""
     sets = {"train": data.train_set, "val": data.val_set}
-    return in_few_lines(doubts_of({use: opened.dataset for use, opened in sets.items() if opened is not None}))
+    opened = {use: found.dataset for use, found in sets.items() if found is not None}
+    return in_few_lines([*doubts_of(opened), *(check_crops(opened["train"], settings) if "train" in opened else [])])
 
 
 def make_module(

@@ -105,6 +105,16 @@ def photo_sizes(dataset: SegmentationDataset, most: int = MOST_PHOTOS) -> list[S
     return sizes
 
 
+def describe_crops(dataset: SegmentationDataset, settings: DataSettings) -> list[tuple[str, str]]:
+    """What crops show of the photos to train on, for people; nothing where no size is known."""
+    sizes = photo_sizes(dataset)
+    if not sizes:
+        return []
+    found = crops_that_miss(sizes, settings, max_side=settings.max_side)
+    what = f"{settings.crop_size} pixels, data.max_side={settings.max_side}: {found.seen:.0%} of a photo on average"
+    return [("training crops", f"{what}; {found.missing:.0%} miss an object a third as wide and high as its photo")]
+
+
 def check_crops(dataset: SegmentationDataset, settings: DataSettings) -> list[Problem]:
     """A warning where photos are so much larger than the crops that more than a third miss an object.
 

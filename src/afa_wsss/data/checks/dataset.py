@@ -7,11 +7,13 @@ from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.checks.crops import check_crops, describe_crops
 from afa_wsss.data.checks.photos import check_photos
 from afa_wsss.data.checks.problems import Problem, Report
 from afa_wsss.data.checks.splits import compare_splits, count_labels
 from afa_wsss.data.files.parallel import ProgressBar, available_cores, no_progress
 from afa_wsss.data.formats.photo_files import PhotoFiles
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError
 
 BETWEEN_SPLITS = "both"
@@ -63,6 +65,7 @@ def check_dataset(
     *,
     progress: ProgressBar = no_progress,
     on_open: Callable[[Findings], object] = lambda _: None,
+    crops: DataSettings | None = None,
 ) -> Findings:
     """Finds everything that is wrong with a data set: each file is decoded, lists and classes are compared.
 
@@ -71,6 +74,7 @@ def check_dataset(
         splits: Names of the splits by use: ``train``, ``val``, and perhaps others that are scored.
         progress: Shows how many photos are done.
         on_open: Called with facts and counts once all splits are open, before their files are decoded.
+        crops: How training crops are cut; None where they are not judged.
     """
     found = Findings({}, {}, [])
     opened: dict[str, SegmentationDataset] = {}
@@ -84,6 +88,9 @@ def check_dataset(
         # One table may list both splits: what is wrong with it is reported once.
         seen = {problem.message for other in found.problems if other != split for problem in found.problems[other]}
         problems[:] = [problem for problem in dict.fromkeys(problems) if problem.message not in seen]
+    if crops is not None and "train" in opened:
+        found.facts.extend(describe_crops(opened["train"], crops))
+        found.problems[splits["train"]] += check_crops(opened["train"], crops)
     on_open(found)
     for use, dataset in opened.items():
         workers = min(available_cores(), 1 + len(dataset) // PHOTOS_PER_WORKER)
