@@ -12,7 +12,7 @@ from afa_wsss.losses import AffinityLoss
 from afa_wsss.losses.affinity import affinity_loss, window_affinity_loss
 from afa_wsss.ops.affinity import TokenAffinity, TokenLabels, locality_mask
 from afa_wsss.ops.random_walk import propagate, transition_matrix
-from afa_wsss.ops.window_affinity import near_affinity, tiles_of, window_walk
+from afa_wsss.ops.window_affinity import near_pairs, tiles_of, window_walk
 from afa_wsss.types import AFAOutput, Targets, affinity_row
 
 GRIDS = [
@@ -54,7 +54,7 @@ def labels_of(images, height, width, radius):
 
 
 def with_gradients(loss, affinity):
-    return [loss.detach(), *torch.autograd.grad(1000 * loss, [*affinity])]
+    return [loss.detach(), *torch.autograd.grad(loss, [*affinity])]
 
 
 @pytest.mark.parametrize(("images", "height", "width", "radius"), GRIDS)
@@ -63,9 +63,11 @@ def test_the_loss_equals_the_dense_one_with_its_gradients(images, height, width,
     labels = labels_of(images, height, width, radius)
     wanted = with_gradients(affinity_loss(affinity.dense(), labels.dense()), affinity)
     found = with_gradients(window_affinity_loss(affinity, labels), affinity)
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-    assert all(gradient.abs().max() > 1e-3 for gradient in wanted[1:])
+    *largest, _ = (float(part.abs().max()) for part in wanted)
+    # The gradient of the bias is a sum of nearly equal parts of both signs, each at most 1.
+    for one, other, scale in zip(found, wanted, [*largest, 1.0], strict=True):
+        torch.testing.assert_close(one / scale, other / scale, atol=1e-5, rtol=0)
+    assert min(largest) > 0
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -95,10 +97,10 @@ def test_each_pair_within_the_radius_is_there_once(height, width, radius) -> Non
     tiles, tokens = tiles_of((height, width), radius=radius), torch.arange(2 * height * width).view(2, -1, 1)
     index, found = tiles.cut(tokens, fill=-1), torch.zeros(2 * height * width, 2 * height * width)
     assert torch.equal(tiles.join(index), tokens)
-    for part in near_affinity(vectors(2, height * width, width=1), tiles):
+    for part in near_pairs(tiles, 2, tokens.device):
         own, other = torch.broadcast_tensors(index[: part.neighbors.tiles], part.neighbors.of(index).transpose(1, 2))
-        chosen, both = part.near & (own >= 0) & (other >= 0), (part.orders == 2).expand(own.shape)
-        for rows, columns, kept in ((own, other, chosen), (other, own, chosen & both)):
+        chosen = part.close & part.there[:, None] & (own >= 0) & (other >= 0)
+        for rows, columns, kept in ((own, other, chosen), (other, own, chosen & (part.orders == 2))):
             found.index_put_((rows[kept], columns[kept]), torch.ones(int(kept.sum())), accumulate=True)
     near = locality_mask(height, width, radius=radius).float()
     assert torch.equal(found, torch.block_diag(near, near))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from afa_wsss.losses.term import LossTerm
 from afa_wsss.ops.affinity import TokenAffinity, TokenLabels
-from afa_wsss.ops.window_affinity import near_affinity, tiles_of
+from afa_wsss.ops.window_affinity import TilePairs, near_affinity, near_pairs, tiles_of
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, Targets
 
 
@@ -44,17 +44,26 @@ def window_affinity_loss(affinity: TokenAffinity, labels: TokenLabels) -> Float[
     height, width = labels.tokens.shape[-2:]
     tiles = tiles_of((height, width), radius=cast(int, labels.radius))
     classes = tiles.cut(labels.tokens.flatten(1)[..., None], fill=IGNORE_INDEX)
-    sums = []
-    for part in near_affinity(affinity, tiles):
-        own, near = classes[: part.neighbors.tiles], part.neighbors.of(classes).transpose(1, 2)
-        known = part.near & (own != IGNORE_INDEX) & (near != IGNORE_INDEX)
-        positive, negative = known & (own == near), known & (own != near)
-        apart, together = torch.where(positive, 1 - part.affinity, 0), torch.where(negative, part.affinity, 0)
-        columns = torch.stack([value.sum(dim=(0, 1)) for value in (apart, positive, together, negative)])
-        sums.append((columns * part.orders).sum(dim=1))
-    apart, positives, together, negatives = torch.stack(sums).sum(dim=0)
-    loss: Tensor = 0.5 * (apart / (positives + 1) + together / (negatives + 1))
-    return loss
+    pairs = near_pairs(tiles, len(labels.tokens), classes.device)
+    kinds = [_kinds(classes, part) for part in pairs]
+    positives, negatives = (
+        sum((kind.sum(dim=(0, 1)) * part.orders).sum() for kind, part in zip(same_kind, pairs, strict=True))
+        for same_kind in zip(*kinds, strict=True)
+    )
+    # 1 - A over positive and A over negative pairs is one sum with a weight for each pair, and a constant.
+    loss: Tensor = positives / (positives + 1)
+    for part, (positive, negative), near in zip(pairs, kinds, near_affinity(affinity, tiles, pairs), strict=True):
+        weights = torch.where(negative, part.orders / (negatives + 1), 0)
+        loss = loss + (torch.where(positive, -part.orders / (positives + 1), weights) * near).sum()
+    return loss / 2
+
+
+def _kinds(classes: Tensor, pairs: TilePairs) -> tuple[Tensor, Tensor]:
+    """Which pairs are positive, and which negative."""
+    own, near = classes[: pairs.neighbors.tiles], pairs.neighbors.of(classes).transpose(1, 2)
+    there = pairs.there[:, None] & (near != IGNORE_INDEX)
+    known, same = pairs.close & there & (own != IGNORE_INDEX), own == near
+    return known & same, known & ~same
 
 
 class AffinityLoss(LossTerm):

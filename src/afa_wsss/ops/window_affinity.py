@@ -90,19 +90,19 @@ class Neighbors(NamedTuple):
 
 
 class TilePairs(NamedTuple):
-    """The affinity of tiles with some of their neighbors.
+    """Pairs of the tokens of p tiles, t each, with the w tokens of their neighbors.
 
     Attributes:
-        neighbors: Which ones.
-        affinity: Of p tiles of t tokens with the w tokens of their neighbors.
-        near: Whether the pair lies within the radius, in one image; tokens of the padding count as well.
-        orders: In how many orders the dense form has each pair that is here once: 1 within a tile, which has both
-            orders itself, 2 elsewhere.
+        neighbors: Which tiles are compared.
+        close: Whether two places of a tile and its neighbors lie within the radius.
+        there: Whether the image has the neighbor, for each of its tokens; those beyond the grid count as well.
+        orders: In how many orders the dense form has a pair that is here once: 1 within a tile, which has both orders
+            itself, 2 elsewhere.
     """
 
     neighbors: Neighbors
-    affinity: Float[Tensor, "p t w"]
-    near: Bool[Tensor, "p t w"]
+    close: Bool[Tensor, "t w"]
+    there: Bool[Tensor, "p w"]
     orders: Float[Tensor, " w"]
 
 
@@ -128,84 +128,91 @@ def _products(tiles: Tiles) -> int:
     return (tiles.rows * beside + (tiles.rows - 1) * below) * tiles.columns * (tiles.height * tiles.width) ** 2
 
 
-def _all_neighbors(tiles: Tiles, images: int) -> list[Neighbors]:
-    row = images * tiles.columns
-    wide = tiles.columns > 1
-    found = [Neighbors(tiles.rows * row, 0, 0, 0, 2 if wide else 1)]
-    if tiles.rows > 1:
-        found.append(Neighbors((tiles.rows - 1) * row, 1, -1 if wide else 0, row - wide, 3 if wide else 1))
-    return found
-
-
-def near_affinity(affinity: TokenAffinity, tiles: Tiles) -> Iterator[TilePairs]:
-    """The affinity of all pairs within the radius, and of some beyond it, with gradient.
+def near_pairs(tiles: Tiles, images: int, device: torch.device) -> list[TilePairs]:
+    """All pairs within the radius: of tiles with themselves and those at their right, and with those below.
 
     Args:
-        affinity: Vectors of the tokens of ``tiles.grid``.
         tiles: See ``tiles_of``.
-
-    Yields:
-        Tiles with themselves and those at their right, then with those below.
+        images: Images of the batch.
+        device: Of the masks.
     """
-    images, device = len(affinity.queries), affinity.queries.device
-    neighbors = _all_neighbors(tiles, images)
-    found = _NearScores.apply(affinity.queries, affinity.keys, tiles, neighbors)
-    for one, scores in zip(neighbors, found, strict=True):
-        orders = scores.new_full((scores.shape[2],), 2)
-        if one.down == 0:
-            orders[: scores.shape[1]] = 1
-        yield TilePairs(one, torch.sigmoid(scores + affinity.bias), _near(tiles, one, images, device), orders)
+    row, beside = images * tiles.columns, int(tiles.columns > 1)
+    found = [Neighbors(tiles.rows * row, 0, 0, 0, 1 + beside)]
+    if tiles.rows > 1:
+        found.append(Neighbors((tiles.rows - 1) * row, 1, -beside, row - beside, 1 + 2 * beside))
+    return [_pairs(tiles, neighbors, images, device) for neighbors in found]
 
 
-def _near(tiles: Tiles, neighbors: Neighbors, images: int, device: torch.device) -> Bool[Tensor, "p t w"]:
+def _pairs(tiles: Tiles, neighbors: Neighbors, images: int, device: torch.device) -> TilePairs:
     rows, columns = torch.arange(tiles.height, device=device), torch.arange(tiles.width, device=device)
     rights = neighbors.right + torch.arange(neighbors.across, device=device)
     near_rows = (rows[:, None] - rows - neighbors.down * tiles.height).abs() <= tiles.radius
     near_columns = (columns[:, None, None] - columns - rights[:, None] * tiles.width).abs() <= tiles.radius
-    near = near_rows[:, None, None, :, None] & near_columns[None, :, :, None, :]
-    beside = torch.arange(tiles.columns, device=device)[:, None] + rights
-    there = ((beside >= 0) & (beside < tiles.columns)).repeat((tiles.rows - neighbors.down) * images, 1)
+    close = near_rows[:, None, None, :, None] & near_columns[None, :, :, None, :]
+    places = torch.arange(tiles.columns, device=device)[:, None] + rights
+    there = ((places >= 0) & (places < tiles.columns)).repeat((tiles.rows - neighbors.down) * images, 1)
     tokens = tiles.height * tiles.width
-    return (near.reshape(1, tokens, neighbors.across, tokens) & there[:, None, :, None]).flatten(2)
+    orders = torch.full((neighbors.across * tokens,), 2.0, device=device)
+    if neighbors.down == 0:
+        orders[:tokens] = 1
+    return TilePairs(neighbors, close.reshape(tokens, -1), there.repeat_interleave(tokens, dim=1), orders)
 
 
-class _NearScores(torch.autograd.Function):
-    """Q K^T + K Q^T between tiles and their neighbors, float32.
+def near_affinity(
+    affinity: TokenAffinity, tiles: Tiles, pairs: Sequence[TilePairs]
+) -> tuple[Float[Tensor, "_ t _"], ...]:
+    """The affinity of ``pairs``, float32, with gradient: (p, t, w) for each of them.
+
+    Args:
+        affinity: Vectors of the tokens of ``tiles.grid``.
+        tiles: See ``tiles_of``.
+        pairs: See ``near_pairs``.
+    """
+    neighbors = [part.neighbors for part in pairs]
+    found: tuple[Tensor, ...] = _NearAffinity.apply(*affinity, tiles, neighbors)
+    return found
+
+
+class _NearAffinity(torch.autograd.Function):
+    """sigmoid(Q K^T + K Q^T + bias) between tiles and their neighbors, float32.
 
     Views of one tensor would each add a tensor of its size to the backward pass; here their gradients add up in place.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, keys: Tensor, tiles: Tiles, neighbors: Sequence[Neighbors]
+        ctx: Any, queries: Tensor, keys: Tensor, bias: Tensor, tiles: Tiles, neighbors: Sequence[Neighbors]
     ) -> tuple[Tensor, ...]:
-        queries, keys = tiles.cut(queries), tiles.cut(keys)
-        ctx.save_for_backward(queries, keys)
-        ctx.tiles, ctx.neighbors, found = tiles, neighbors, []
+        queries, keys, found = tiles.cut(queries), tiles.cut(keys), []
         for near in neighbors:
             scores = torch.bmm(queries[: near.tiles], near.of(keys).transpose(1, 2)).float()
             if near.down == 0 and near.across == 1:
-                found.append(scores + scores.transpose(1, 2))
+                scores = scores + scores.transpose(1, 2)
             else:
-                found.append(scores.add_(torch.bmm(keys[: near.tiles], near.of(queries).transpose(1, 2))))
+                scores += torch.bmm(keys[: near.tiles], near.of(queries).transpose(1, 2))
+            found.append(scores.add_(bias).sigmoid_())
+        ctx.tiles, ctx.neighbors = tiles, neighbors
+        ctx.save_for_backward(queries, keys, *found)
         return tuple(found)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        queries, keys = ctx.saved_tensors
-        of_queries, of_keys = torch.zeros_like(queries), torch.zeros_like(keys)
-        for near, gradient in zip(ctx.neighbors, gradients, strict=True):
-            forth = gradient.to(queries.dtype, copy=near.down == 0)
-            if near.down == 0:
-                own = forth[:, :, : forth.shape[1]]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        queries, keys, *found = ctx.saved_tensors
+        of_queries, of_keys, of_bias = torch.zeros_like(queries), torch.zeros_like(keys), found[0].new_zeros(1)
+        for near, affinity, gradient in zip(ctx.neighbors, found, gradients, strict=True):
+            of_scores = torch.ops.aten.sigmoid_backward(gradient, affinity)
+            of_bias += of_scores.sum()
+            if near.down == 0:  # the pairs of a tile with itself have both orders
+                own = of_scores[:, :, : of_scores.shape[1]]
                 own += own.transpose(1, 2).clone()
-            of_queries[: near.tiles].baddbmm_(forth, near.of(keys))
-            of_keys[: near.tiles].baddbmm_(forth, near.of(queries))
-            for places, back in near.each(forth):
+            of_scores = of_scores.to(queries.dtype)
+            of_queries[: near.tiles].baddbmm_(of_scores, near.of(keys))
+            of_keys[: near.tiles].baddbmm_(of_scores, near.of(queries))
+            for places, back in near.each(of_scores):
                 of_queries[places].baddbmm_(back, keys[: near.tiles])
                 of_keys[places].baddbmm_(back, queries[: near.tiles])
-        return ctx.tiles.join(of_queries), ctx.tiles.join(of_keys), None, None
+        return ctx.tiles.join(of_queries), ctx.tiles.join(of_keys), of_bias, None, None
 
 
 def window_walk(
@@ -236,7 +243,11 @@ def window_walk(
     tiles = tiles_of((scores.shape[2], scores.shape[3]), radius=radius)
     tokens = scores.float().flatten(2).transpose(1, 2)
     inside = tiles.cut(torch.ones_like(tokens[..., :1]))  # its weighted sums are the row sums; 0 in the padding
-    weights = [(part.neighbors, part.affinity**alpha * part.near) for part in near_affinity(affinity, tiles)]
+    pairs = near_pairs(tiles, len(scores), scores.device)
+    weights = [
+        (part.neighbors, torch.where(part.close & part.there[:, None], near**alpha, 0))
+        for part, near in zip(pairs, near_affinity(affinity, tiles, pairs), strict=True)
+    ]
     found = tiles.cut(tokens)
     # Autocast would compute the products in half precision.
     with torch.autocast(scores.device.type, enabled=False):
