@@ -23,6 +23,8 @@ def test_classes_that_labels_lack_are_warned_of() -> None:
     assert "masks/a.png shows none but emu; fix" in only.message
     (only,) = compare_with_labels(shown({0}, {1}), "masks/a.png", NAMES)
     assert "masks/a.png shows none; fix" in only.message
+    (only,) = compare_with_labels(shown({0, 255}, {1}), "masks/a.png", NAMES)
+    assert "masks/a.png shows none, and 255, which is read as unknown; fix" in only.message
 
 
 def test_exchanged_ids_are_named_by_pairs() -> None:

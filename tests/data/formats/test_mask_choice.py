@@ -14,6 +14,7 @@ from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.masks import read_mask, write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder_masks import find_mask_form, find_masks, mask_palette
+from afa_wsss.data.formats.mask_choice import form_warnings
 from afa_wsss.errors import UserError
 
 LABELS = [np.array([[0, 0, 1], [0, 1, 1]]), np.array([[0, 0, 2], [0, 2, 2]]), np.array([[0, 1, 2], [0, 1, 2]])]
@@ -129,6 +130,7 @@ def test_masks_of_every_form_become_class_ids(
     assert says in form.says
     assert bool(says) == bool(form.says)
     assert_read(form, paths)
+    assert form_warnings(form) == []
 
 
 ONE = [np.array([[0, 0, 1], [0, 1, 1]]), np.array([[0, 0, 0], [0, 0, 0]]), np.array([[1, 1, 1], [1, 0, 1]])]
@@ -167,6 +169,7 @@ def test_foreground_alone_is_refused_where_there_are_several_classes(tmp_path: P
     form, paths = form_of(tmp_path, lambda label, path: save((label > 0).astype(np.uint8) * 255, path, mode))
     with pytest.raises(UserError, match=r"got .*p0\.png: all masks hold foreground .* not tell 2 classes apart; save"):
         read_mask(paths[0], 3, form=form)
+    assert [problem.kind for problem in form_warnings(form)] == ["masks unclear"]
 
 
 def test_ids_that_count_from_0_are_mapped_where_the_labels_show_it(tmp_path: Path) -> None:
@@ -177,9 +180,20 @@ def test_ids_that_count_from_0_are_mapped_where_the_labels_show_it(tmp_path: Pat
     assert_read(form, paths)
 
 
+def test_masks_without_background_are_said(tmp_path: Path) -> None:
+    labels = [np.where(label == 0, 255, label) for label in LABELS]
+    form, paths = form_of(tmp_path, as_ids, labels=labels)
+    assert "no mask holds 0: 255 is unknown, and the background is not scored" in form.says
+    assert_read(form, paths, labels)
+    (only,) = form_warnings(form)
+    assert only.level == "warning"
+    assert form.says in only.message
+
+
 def test_ids_that_count_the_background_as_1_are_mapped_where_the_labels_show_it(tmp_path: Path) -> None:
     form, paths = form_of(tmp_path, lambda label, path: save((label + 1).astype(np.uint8), path))
     assert "1 is the background, 2 the first class" in form.says
+    assert [problem.kind for problem in form_warnings(form)] == ["ids of masks"]
     assert_read(form, paths)
 
 

@@ -48,6 +48,7 @@ def compare_with_labels(shown: Shown, path: object, class_names: Sequence[str]) 
     others = ", ".join(class_names[value - 1] for value in sorted(shown.classes - shown.labels))
     if not shown.classes & shown.labels:
         seen = f"none but {others}" if others else "none"
+        seen += ", and 255, which is read as unknown" if IGNORE_INDEX in shown.values else ""
         message = f"need a mask that shows a class of its photo, {path} shows {seen}; fix the mask or the labels"
         return [Problem("mask without classes", shown.name, message, "warning")]
     if others:

@@ -32,6 +32,11 @@ class MaskForm:
     says: str = ""
     doubt: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a mask's values are its class ids."""
+        return self.by == "values" and all(value == meaning for value, meaning in self.table.items())
+
     def stored(self, content: MaskContent) -> Mapping[int, int] | None:
         """Pixels of a mask by what the form looks at; None where the mask has nothing of the kind."""
         return content.values if self.by == "values" else content.colors
@@ -105,7 +110,7 @@ def _colored(path: FilePath, form: MaskForm, stored: StoredMask) -> UserError:
 def _unknown(path: FilePath, form: MaskForm, unknown: Mapping[int, int], size: int) -> UserError:
     """For values or colors without a meaning: the most frequent, and the share of the pixels of all of them."""
     share = _share(sum(unknown.values()), size) + _smoothed(len(unknown), form)
-    if form.by == "values" and not form.says:
+    if form.is_plain:
         shown = ", ".join(map(str, list(unknown)[:10])) + (", ..." if len(unknown) > 10 else "")
         return UserError(
             f"need class ids of 0 to {form.classes - 1} or {IGNORE_INDEX} in masks, {path} holds [{shown}]; "
@@ -127,6 +132,6 @@ def _share(pixels: int, size: int) -> str:
 
 def _smoothed(count: int, form: MaskForm) -> str:
     """A guess at what went wrong where there are more unknown values than forgotten classes would explain."""
-    if count < 2 or (form.by == "values" and not form.says and count <= 2 * form.classes + 4):
+    if count < 2 or (form.is_plain and count <= 2 * form.classes + 4):
         return ""
     return ": edges may be smoothed or compressed; save masks as PNG without smoothing, resize them by nearest"

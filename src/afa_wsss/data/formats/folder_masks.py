@@ -158,7 +158,7 @@ def mask_palette(found: FoundMasks, form: MaskForm, count: int) -> Palette:
         except PILLOW_ERRORS:
             continue  # the file check reports it
         colors = np.asarray(values, dtype=np.uint8).reshape(-1, 3)[:count]
-        if len(np.unique(colors, axis=0)) == count and not form.says:
+        if len(np.unique(colors, axis=0)) == count and form.is_plain:
             return colors
     return voc_palette(count)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.mask_colors import ClassList
 from afa_wsss.data.files.mask_forms import MaskForm, id_form
 from afa_wsss.data.files.mask_pixels import Color, MaskContent, pack, unpack
@@ -17,6 +18,10 @@ from afa_wsss.types import IGNORE_INDEX
 
 VOC_VOID = (224, 224, 192)
 """Color of ignored pixels in VOC's masks."""
+
+NO_BACKGROUND = "no mask holds 0: 255 is unknown, and the background is not scored"
+OTHER_ORDER = "ids count from"
+"""What is said of ids that are not plain."""
 
 BLACK = pack((0, 0, 0))
 
@@ -78,9 +83,22 @@ def choose_form(evidence: Evidence, listed: ClassList) -> MaskForm:
     others = [form for form in orders if evidence.read_by(form) >= most]
     chosen = next((form for form in (*readers[1:], *others) if evidence.prefers(form, readers[0])), readers[0])
     by_line = listed.background_line and orders[0] in others
-    if chosen == id_form(classes) and by_line and not evidence.prefers(chosen, orders[0]):
+    if not chosen.is_plain:
+        return chosen
+    if by_line and not evidence.prefers(chosen, orders[0]):
         return replace(chosen, doubt=_unclear_order(listed))
-    return chosen
+    values: set[int] = set().union(*(content.values or {} for content in contents))
+    no_background = 0 not in values and IGNORE_INDEX in values
+    return replace(chosen, says=NO_BACKGROUND) if no_background else chosen
+
+
+def form_warnings(form: MaskForm) -> list[Problem]:
+    """What to say before training: masks that cannot be read, ids in another order, masks without a background."""
+    if form.doubt:
+        return [Problem("masks unclear", "masks", f"need masks whose values are classes: {form.doubt}", "warning")]
+    if form.says == NO_BACKGROUND or form.says.startswith(OTHER_ORDER):
+        return [Problem("ids of masks", "masks", f"need 0 for the background in masks: {form.says}", "warning")]
+    return []
 
 
 def _forms(contents: Sequence[MaskContent], classes: int, listed: ClassList) -> list[MaskForm]:
@@ -146,7 +164,7 @@ def _other_orders(classes: int, background_line: int | None) -> list[MaskForm]:
 def _order(meanings: Sequence[int], first: int, classes: int, says: str, *, ignored: int) -> MaskForm:
     """Ids that count from ``first`` and mean ``meanings`` in turn; 255 means ``ignored``."""
     table = dict(enumerate(meanings, first)) | {IGNORE_INDEX: ignored}
-    return MaskForm("values", table, classes, f"ids count from {first}, as the labels show: {says}")
+    return MaskForm("values", table, classes, f"{OTHER_ORDER} {first}, as the labels show: {says}")
 
 
 def _foreground_alone(contents: Sequence[MaskContent], classes: int) -> str:
