@@ -143,7 +143,13 @@ def test_every_setting_of_the_method_is_among_the_constants(recipes):
     """A new one has to be given its value here; what chooses weights, folders and machines is none of the method's."""
     groups = ("supervision", "optimizer", "scheduler", "inference", "model", "data")
     here = {name for name in flat(recipes["voc12_mit_b1"]) if name.split(".")[0] in groups}
-    others = {"model.pretrained", "model.drop_path_rate", "data.eval_batch_size", "data.num_workers", "data.value_range"}
+    others = {
+        "model.pretrained",
+        "model.drop_path_rate",
+        "data.eval_batch_size",
+        "data.num_workers",
+        "data.value_range",
+    }
     others |= {name for name in here if re.match(r"data\.(name|root|dataset|\w+_split)|.*\._target_", name)}
     assert here - others == {name for name in {**BOTH, **OF_EACH["voc12_mit_b1"]} if name.split(".")[0] in groups}
 
