@@ -55,9 +55,8 @@ def test_12_bits_and_masks_in_colors_go_through_all_commands(tmp_path, monkeypat
     assert {problem["kind"] for problem in problems} == {"16 bits or more"}
     assert run_command(afa_wsss.cli.train.main, *SHORT, f"data.root={root}", "output_dir=run") == 0
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    high = np.max([np.asarray(Image.open(path)).max() for path in root.glob("*.png") if path.stem > "3"])
     segmenter = load(checkpoint, "cpu")
-    assert segmenter.range_of.setting == (0, high), "of the training photos"
+    assert segmenter.range_of.setting == (0, 4000), "of all photos of the data set"
     np.testing.assert_array_equal(segmenter.palette, COLORS)
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 0 <= scores["val/iou/background"] <= 100

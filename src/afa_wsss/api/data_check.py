@@ -13,6 +13,7 @@ from afa_wsss.data.checks.dataset import Findings, OpenSplit, check_dataset
 from afa_wsss.data.checks.problems import Report
 from afa_wsss.data.files.label_cache import write_atomically
 from afa_wsss.data.files.parallel import ProgressBar, no_progress
+from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
@@ -74,12 +75,14 @@ class FolderSettings:
         root: The folder of photos and labels.
         crop_size: As ``data.crop_size`` of the training that is planned.
         max_side: As its ``data.max_side``.
+        value_range: As its ``data.value_range``.
         output_dir: Folder for ``problems.json``.
     """
 
     root: str
     crop_size: int = 512
     max_side: int | None = 1024
+    value_range: RangeSetting = "auto"
     output_dir: str = "outputs/data_folder"
 
 
@@ -97,10 +100,12 @@ def check_folder(
         on_open: Called with the folder, facts and counts before files are decoded.
     """
     root = Path(settings.root).expanduser()
-    crops = DataSettings(crop_size=settings.crop_size, max_side=settings.max_side)
+    crops = DataSettings(crop_size=settings.crop_size, max_side=settings.max_side, value_range=settings.value_range)
 
     def open_split(use: str, /, *, with_masks: bool, report: Report) -> FolderDataset:
-        return FolderDataset(root, use, with_masks=with_masks, report=report)
+        opened = FolderDataset(root, use, with_masks=with_masks, report=report)
+        opened.value_range = crops.value_range
+        return opened
 
     return check_splits(
         open_split,

@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from afa_wsss.data.base import Labels, Palette
+from afa_wsss.data.base import FilePath, Labels, Palette
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, find_masks, mask_palette
+from afa_wsss.data.formats.mask_choice import form_warnings
 from afa_wsss.data.formats.own.contents import read_contents
 from afa_wsss.data.formats.own.folder_reading import FolderReading, read_folder
 from afa_wsss.data.formats.photo_files import PhotoFiles
@@ -129,14 +130,20 @@ class FolderDataset(PhotoFiles):
     @property
     def warnings(self) -> list[Problem]:
         """What is doubtful in labels, folders and names of masks."""
-        problems = [*self.reading.problems, *self._masks.problems]
+        unclear = form_warnings(self.mask_form) if self._masks.by_name else []
+        problems = [*self.reading.problems, *self._masks.problems, *unclear]
         return [problem for problem in problems if problem.level == "warning"]
 
     def __getstate__(self) -> dict[str, object]:
         """For loader workers: what the split needs, without all that was read to find it."""
+        _ = self.shared_range.used
         if self.has_masks:
             _ = self.mask_form
         return {**self.__dict__, "reading": None}
+
+    def all_photos(self) -> Iterator[FilePath]:
+        """Paths of the photos of all splits, which share a range of values."""
+        return (f"{self.root}/{path}" for path in self.reading.paths)
 
     def photo_path(self, index: int) -> str:
         """Path of a photo."""
