@@ -161,37 +161,35 @@ def _pairs(tiles: Tiles, neighbors: Neighbors, images: int, device: torch.device
 def near_affinity(
     affinity: TokenAffinity, tiles: Tiles, pairs: Sequence[TilePairs]
 ) -> tuple[Float[Tensor, "_ t _"], ...]:
-    """The affinity of ``pairs``, float32, with gradient: (p, t, w) for each of them.
+    """The affinity of ``pairs``, float32, with gradient: (p, t, w) for each of them, 0 beyond the radius.
 
     Args:
         affinity: Vectors of the tokens of ``tiles.grid``.
         tiles: See ``tiles_of``.
         pairs: See ``near_pairs``.
     """
-    neighbors = [part.neighbors for part in pairs]
-    found: tuple[Tensor, ...] = _NearAffinity.apply(*affinity, tiles, neighbors)
+    found: tuple[Tensor, ...] = _NearAffinity.apply(*affinity, tiles, pairs)
     return found
 
 
 class _NearAffinity(torch.autograd.Function):
-    """sigmoid(Q K^T + K Q^T + bias) between tiles and their neighbors, float32.
+    """sigmoid(Q K^T + K Q^T + bias) between tiles and their neighbors, float32, 0 beyond the radius.
 
     Views of one tensor would each add a tensor of its size to the backward pass; here their gradients add up in place.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, keys: Tensor, bias: Tensor, tiles: Tiles, neighbors: Sequence[Neighbors]
+        ctx: Any, queries: Tensor, keys: Tensor, bias: Tensor, tiles: Tiles, pairs: Sequence[TilePairs]
     ) -> tuple[Tensor, ...]:
         queries, keys, found = tiles.cut(queries), tiles.cut(keys), []
-        for near in neighbors:
-            scores = torch.bmm(queries[: near.tiles], near.of(keys).transpose(1, 2)).float()
-            if near.down == 0 and near.across == 1:
-                scores = scores + scores.transpose(1, 2)
-            else:
-                scores += torch.bmm(keys[: near.tiles], near.of(queries).transpose(1, 2))
-            found.append(scores.add_(bias).sigmoid_())
-        ctx.tiles, ctx.neighbors = tiles, neighbors
+        for near, close, there, _ in pairs:
+            far = torch.where(close, 0.0, float("-inf"))
+            scores = far + torch.where(there, bias.float(), float("-inf"))[:, None]
+            _add_products(scores, queries[: near.tiles], near.of(keys))
+            _add_products(scores, keys[: near.tiles], near.of(queries))
+            found.append(scores.sigmoid_())
+        ctx.tiles, ctx.neighbors = tiles, [part.neighbors for part in pairs]
         ctx.save_for_backward(queries, keys, *found)
         return tuple(found)
 
@@ -215,6 +213,14 @@ class _NearAffinity(torch.autograd.Function):
         return ctx.tiles.join(of_queries), ctx.tiles.join(of_keys), of_bias, None, None
 
 
+def _add_products(scores: Tensor, tokens: Tensor, near: Tensor) -> None:
+    """Adds the products of each tile's tokens with those of its neighbors, of the precision that autocast asks for."""
+    if scores.dtype == tokens.dtype and not torch.is_autocast_enabled(scores.device.type):
+        scores.baddbmm_(tokens, near.transpose(1, 2))
+    else:
+        scores += torch.bmm(tokens, near.transpose(1, 2))
+
+
 def window_walk(
     scores: Float[Tensor, "b c h w"],
     affinity: TokenAffinity,
@@ -233,7 +239,7 @@ def window_walk(
         steps: Steps of the walk.
 
     Returns:
-        Scores on the same grid, float32 also under autocast.
+        Scores on the same grid, float32 also under autocast; with gradient where ``alpha`` is at least 1.
 
     Example:
         >>> alike = TokenAffinity(torch.zeros(1, 3, 1), torch.zeros(1, 3, 1), torch.zeros(1))
@@ -244,10 +250,8 @@ def window_walk(
     tokens = scores.float().flatten(2).transpose(1, 2)
     inside = tiles.cut(torch.ones_like(tokens[..., :1]))  # its weighted sums are the row sums; 0 in the padding
     pairs = near_pairs(tiles, len(scores), scores.device)
-    weights = [
-        (part.neighbors, torch.where(part.close & part.there[:, None], near**alpha, 0))
-        for part, near in zip(pairs, near_affinity(affinity, tiles, pairs), strict=True)
-    ]
+    powers = (near**alpha for near in near_affinity(affinity, tiles, pairs))
+    weights = [(part.neighbors, power) for part, power in zip(pairs, powers, strict=True)]
     found = tiles.cut(tokens)
     # Autocast would compute the products in half precision.
     with torch.autocast(scores.device.type, enabled=False):
