@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.config_file import write_config
+from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
-from afa_wsss.api.train import backbone_name, run_info
 from afa_wsss.errors import UserError, argument
 from afa_wsss.report.label_shares import label_warnings
 from afa_wsss.report.results import write_results

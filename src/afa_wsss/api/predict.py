@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from afa_wsss.api.prediction_index import CSV_FILE, FoundClass, PhotoRecord, Pre
 from afa_wsss.api.segmenter import Segmenter, load
 from afa_wsss.api.settings import PredictSettings, given
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.files.photos import RUN_FOLDERS, is_hidden, is_photo_file, without_suffix
+from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.whole import whole_file
+from afa_wsss.data.formats.own.contents import Contents, read_contents
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
@@ -196,7 +197,7 @@ def list_photos(source: Path, *, besides: Sequence[Path] = ()) -> dict[Path, Pat
     """
     if source.is_file():
         return {source: Path(without_suffix(source.name))}
-    photos = {path: path.relative_to(source) for path in _files(source, besides) if is_photo_file(path)}
+    photos = {source / place: Path(place) for place in _contents(source, besides).photos}
     if not photos:
         others = "".join(f"; {problem.message}" for problem in _skipped(source, besides))
         raise UserError(f"need a photo or a folder of photos, found none at {source}{others}", kind="missing")
@@ -207,19 +208,24 @@ def list_photos(source: Path, *, besides: Sequence[Path] = ()) -> dict[Path, Pat
     return {path: photos[path] if taken[name] > 1 else name for path, name in names.items()}
 
 
-def _files(source: Path, besides: Sequence[Path]) -> Iterator[Path]:
-    """Files of a folder and of the folders in it, sorted, without hidden ones and those of runs."""
-    left_out = [other.absolute() for other in besides]
-    for path in sorted(source.rglob("*")):
-        place = path.relative_to(source)
-        own = any(path.absolute().is_relative_to(other) for other in left_out)
-        if not own and not is_hidden(place) and place.parts[0] not in RUN_FOLDERS and path.is_file():
-            yield path
+def _contents(source: Path, besides: Sequence[Path]) -> Contents:
+    """What lies in a folder, as ``data=folder`` reads it: without masks, hidden and system folders, and runs."""
+    found, left_out = read_contents(source), [other.absolute() for other in besides]
+
+    def kept(places: Sequence[str]) -> list[str]:
+        absolute = {place: (source / place).absolute() for place in places}
+        return [place for place, path in absolute.items() if not any(map(path.is_relative_to, left_out))]
+
+    return found._replace(photos=kept(found.photos), others=kept(found.others))
 
 
 def _skipped(source: Path, besides: Sequence[Path]) -> list[Problem]:
-    """What is said of files that are no photos and may hold some."""
+    """What is said of files that are no photos and may hold some, and of a folder of masks."""
     if not source.is_dir():
         return []
-    others = (path for path in _files(source, besides) if not is_photo_file(path))
-    return [problem for problem in report_skipped(others, source) if problem.level == "warning"]
+    found = _contents(source, besides)
+    problems = report_skipped((source / place for place in found.others), source)
+    masks = [folder for folder, why in found.left_out.items() if why == "masks"]
+    message = f"masks are no photos: {', '.join(masks)} of {source} left out"
+    said = [Problem("masks left out", folder, message, "warning") for folder in masks[:1]]
+    return [*said, *(problem for problem in problems if problem.level == "warning")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from torch.nn import Parameter
 
 from afa_wsss.api.checkpoints import network_weights, read_training_state
-from afa_wsss.api.config_file import as_yaml, write_config
+from afa_wsss.api.config_file import write_config
+from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.checks.crops import check_crops
@@ -270,34 +270,3 @@ def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> d
     written = write_results(folder, metrics, info, folder / "logs" / "metrics.csv")
     best = {} if kept.best_score is None else {"best checkpoint": kept.best}
     return written | best | {"last checkpoint": kept.last}
-
-
-def run_info(
-    module: AFAModule,
-    name: str,
-    *,
-    facts: list[tuple[str, str]],
-    config: Mapping[str, Any],
-    losses: tuple[str, ...] = (),
-    last_step: int = sys.maxsize,
-) -> RunInfo:
-    """What the report shows of a run beside its scores; ``last_step`` is the training step whose labels are judged."""
-    thresholds = module.label_maker.thresholds(step=last_step)
-    return RunInfo(
-        name=name,
-        class_names=module.class_names,
-        palette=module.palette,
-        stages=module.scores.stages,
-        losses=losses,
-        marks=module.label_maker.marks(),
-        facts=facts,
-        settings=as_yaml(config),
-        thresholds={f"supervision.{name}": value for name, value in thresholds.items()},
-    )
-
-
-def backbone_name(backbone: Any) -> str:
-    """The name of a backbone: its own, or its class's."""
-    if isinstance(backbone, partial):
-        backbone = backbone.func
-    return backbone if isinstance(backbone, str) else str(getattr(backbone, "__name__", type(backbone).__name__))

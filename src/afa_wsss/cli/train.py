@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from afa_wsss import losses, supervision
+from afa_wsss.api.run_info import backbone_name
 from afa_wsss.api.settings import TrainSettings
-from afa_wsss.api.train import Prepared, Run, backbone_name, train
+from afa_wsss.api.train import Prepared, Run, train
 from afa_wsss.cli.compose import Composed
 from afa_wsss.cli.output import say, say_files, say_scores
 from afa_wsss.cli.shell import Command
