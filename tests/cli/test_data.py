@@ -122,7 +122,7 @@ def test_check_lists_all_problems_and_training_refuses(tmp_path: Path, capsys: p
     assert run_command(data.main, "check", *words, "data.val_split=all", f"output_dir={tmp_path / 'out'}") == 1
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1
-    assert f"got {len(ERRORS)} errors; fix what the table lists" in printed.err
+    assert f"got {len(ERRORS)} errors; fix what the tables list" in printed.err
     found = json.loads((tmp_path / "out" / "problems.json").read_text())
     assert found["errors"] == len(ERRORS)
     assert {problem["kind"] for problem in found["problems"] if problem["level"] == "error"} == ERRORS

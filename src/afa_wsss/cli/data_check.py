@@ -21,31 +21,37 @@ BAR = partial(track, transient=True)
 
 
 def print_opened(root: Path, findings: Findings) -> None:
-    """Prints what was understood, and how much the splits hold."""
+    """Prints what was understood, how much the splits hold, and what is wrong or doubtful before a file is decoded."""
     console = Console()
     if findings.facts:
         console.print(facts_table(findings.facts, root=root))
     if findings.counts:
         console.print(splits_table(findings.counts))
+    problems = findings.all()
+    if problems:
+        console.print(findings_table(problems, root=root, where="labels and folders of"))
 
 
 def print_check(check: DataCheck) -> None:
-    """Prints what is wrong with the splits.
+    """Prints what is wrong with files and splits, beside what ``print_opened`` has printed.
 
     Raises:
         UserError: Where training would fail.
     """
-    problems = [problem for found in check.findings.problems.values() for problem in found]
+    problems = check.findings.all()
     if not problems:
         say("nothing wrong found")
         return
-    Console().print(findings_table(problems, root=check.root))
+    known = set(check.findings.at_open)
+    found_later = [problem for problem in problems if problem not in known]
+    if found_later:
+        Console().print(findings_table(found_later, root=check.root, where="files of"))
     levels = [problem.level for problem in problems]
     counted = (_count(levels.count(level), level) for level in ("error", "warning", "note") if level in levels)
     say(f"{', '.join(counted)}; all of them: {check.file}")
     if check.errors:
         raise UserError(
-            f"need data without errors to train on, got {_count(check.errors, 'error')}; fix what the table lists"
+            f"need data without errors to train on, got {_count(check.errors, 'error')}; fix what the tables list"
         )
 
 

@@ -40,12 +40,18 @@ class Finding(Protocol):
         """One of ``STYLES``."""
 
 
-def findings_table(findings: Sequence[Finding], *, root: Path) -> Table:
-    """One row per kind of finding, worst first: their number, and the first, its paths relative to ``root``."""
+def findings_table(findings: Sequence[Finding], *, root: Path, where: str = "") -> Table:
+    """One row per kind of finding, worst first: their number, and the first, its paths relative to ``root``.
+
+    Args:
+        findings: What was found.
+        root: Folder of the data.
+        where: What was looked at, for the title, such as ``files of``.
+    """
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         groups[finding.level, finding.kind].append(finding)
-    table = plain_table(f"found in {root}")
+    table = plain_table(f"found in {where} {root}" if where else f"found in {root}")
     table.add_column("level")
     table.add_column("kind", min_width=12)
     table.add_column("count", justify="right")

@@ -52,11 +52,17 @@ class Findings(NamedTuple):
         counts: Counts of the splits that could be opened, by name.
         problems: Problems of each split by name, and of train and val together as ``BETWEEN_SPLITS``.
         facts: What was understood of the data, and how.
+        at_open: Problems that were found before a file was decoded.
     """
 
     counts: dict[str, SplitCounts]
     problems: dict[str, list[Problem]]
     facts: list[tuple[str, str]]
+    at_open: list[Problem]
+
+    def all(self) -> list[Problem]:
+        """Problems of all splits."""
+        return [problem for found in self.problems.values() for problem in found]
 
 
 def check_dataset(
@@ -76,7 +82,7 @@ def check_dataset(
         on_open: Called with facts and counts once all splits are open, before their files are decoded.
         crops: How training crops are cut; None where they are not judged.
     """
-    found = Findings({}, {}, [])
+    found = Findings({}, {}, [], [])
     opened: dict[str, SegmentationDataset] = {}
     for use, split in splits.items():
         problems = found.problems.setdefault(split, [])
@@ -91,6 +97,7 @@ def check_dataset(
     if crops is not None and "train" in opened:
         found.facts.extend(describe_crops(opened["train"], crops))
         found.problems[splits["train"]] += check_crops(opened["train"], crops)
+    found.at_open.extend(found.all())
     on_open(found)
     for use, dataset in opened.items():
         workers = min(available_cores(), 1 + len(dataset) // PHOTOS_PER_WORKER)
