@@ -245,6 +245,15 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     )
 
 
+def test_results_of_commands_beside_photos_are_neither_labels_nor_photos(tmp_path: Path) -> None:
+    table = "photo,mask,class,score\ncat/a.jpg,a.png,dog,0.9\n"
+    files: dict[str, Content] = {"found/predictions.csv": table, "found/predictions.json": "{}"}
+    _write(tmp_path, ("cat/a.jpg", "dog/b.jpg", "found/overlays/a.jpg", "found/masks/a.png"), files)
+    labels, _, problems = _read(tmp_path)
+    assert labels == {"cat/a": ["cat"], "dog/b": ["dog"]}
+    assert any("found (results of commands)" in problem.message for problem in problems)
+
+
 def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
     files: dict[str, Content] = {
         "labels.csv": "file,labels,verified\na.jpg,cat,1\nb.jpg,dog,1\n",

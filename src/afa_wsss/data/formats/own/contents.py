@@ -21,6 +21,9 @@ SYSTEM_FOLDERS = frozenset(
 TEXT_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".md")
 """Suffixes of files whose first bytes are not looked at."""
 
+RESULT_FILES = frozenset({"predictions.json", "metrics.json", "report.html", "problems.json"})
+"""Files that commands write: a folder with one of them holds their results."""
+
 QUIET_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "license", "license.txt", "readme.md", "readme.txt"})
 """Files that no one misses, in lower case."""
 
@@ -58,7 +61,11 @@ def _files(root: Path, inside: str, left_out: dict[str, str], seen: dict[tuple[i
     """Files below a folder, relative to ``root``; a folder that is met twice, through a link, is read once."""
     folders = []
     with os.scandir(root / inside) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    if inside and not RESULT_FILES.isdisjoint(entry.name for entry in ordered):
+        left_out[inside] = "results of commands"
+    else:
+        for entry in ordered:
             relative = f"{inside}/{entry.name}" if inside else entry.name
             if entry.is_dir():
                 reason = why_left_out(entry.name, top=not inside)
