@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from afa_wsss.data.files.masks import read_mask, write_mask
 from afa_wsss.data.formats.classes import voc_palette
-from afa_wsss.data.formats.own.reading import TaggedPhoto
-from afa_wsss.data.formats.own.splits import hold_out
+from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
+from afa_wsss.data.formats.folder_labels.splits import hold_out
 from afa_wsss.data.loading.sets import Item, collate
 from afa_wsss.data.loading.settings import CropSettings
 from afa_wsss.data.loading.transforms import PADDING, TrainTransform

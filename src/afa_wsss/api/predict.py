@@ -19,7 +19,7 @@ from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.whole import whole_file
-from afa_wsss.data.formats.own.contents import Contents, read_contents
+from afa_wsss.data.formats.folder_labels.contents import Contents, read_contents
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings

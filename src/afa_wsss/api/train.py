@@ -21,8 +21,8 @@ from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.checks.crops import check_crops
-from afa_wsss.data.checks.look import doubts_of
 from afa_wsss.data.checks.problems import in_few_lines
+from afa_wsss.data.checks.splits import early_warnings
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
@@ -53,7 +53,7 @@ class Prepared(NamedTuple):
         module: The network with its label maker and losses.
         trainer: With all callbacks and loggers.
         done_steps: Steps that the run which is resumed has done.
-        doubts: What is doubtful in the data, a line for each kind.
+        data_warnings: Warnings about the data, a line for each kind.
     """
 
     settings: TrainSettings
@@ -61,7 +61,7 @@ class Prepared(NamedTuple):
     module: AFAModule
     trainer: lightning.Trainer
     done_steps: int
-    doubts: list[str]
+    data_warnings: list[str]
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -170,14 +170,16 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     with argument("trainer"):
         trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
-    return Prepared(settings, data, module, trainer, done, _doubts(data, settings.data))
+    return Prepared(settings, data, module, trainer, done, _data_warnings(data, settings.data))
 
 
-def _doubts(data: AFADataModule, settings: DataSettings) -> list[str]:
-    """What is doubtful in lists, labels, splits and crops, in a few lines."""
+def _data_warnings(data: AFADataModule, settings: DataSettings) -> list[str]:
+    """Warnings about lists, labels, splits and crops, in a few lines."""
     sets = {"train": data.train_set, "val": data.val_set}
     opened = {use: found.dataset for use, found in sets.items() if found is not None}
-    return in_few_lines([*doubts_of(opened), *(check_crops(opened["train"], settings) if "train" in opened else [])])
+    return in_few_lines(
+        [*early_warnings(opened), *(check_crops(opened["train"], settings) if "train" in opened else [])]
+    )
 
 
 def make_module(

@@ -74,7 +74,7 @@ def announce(prepared: Prepared) -> None:
         f"{', '.join(counts)}, {settings.trainer.max_steps} steps{done}",
         network_table(prepared.module.network),
     )
-    for line in prepared.doubts:
+    for line in prepared.data_warnings:
         say(f"warning: {line}", style="yellow")
     if settings.model.pretrained is None and not prepared.done_steps:
         console.print("[yellow]model.pretrained is null: the backbone starts from random weights[/]")

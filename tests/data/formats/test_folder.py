@@ -12,8 +12,8 @@ from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
-from afa_wsss.data.formats.own.reading import TaggedPhoto
-from afa_wsss.data.formats.own.splits import hold_out
+from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
+from afa_wsss.data.formats.folder_labels.splits import hold_out
 from afa_wsss.errors import UserError
 
 LABELS = {"a.jpg": ["dog"], "b 1.png": ["cat", "dog"], "sub/c.jpg": ["cat"], "über.jpg": ["emu"]}

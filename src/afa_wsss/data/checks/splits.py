@@ -17,6 +17,16 @@ def count_labels(dataset: SegmentationDataset) -> dict[str, int]:
     return dict(zip(dataset.class_names, dataset.image_labels.sum(axis=0, dtype=int).tolist(), strict=True))
 
 
+def early_warnings(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
+    """Warnings about lists, labels and splits, found without reading a photo: what ``afa-train`` prints at its start.
+
+    Args:
+        splits: The opened splits by their use: ``train``, ``val``.
+    """
+    found = [problem for data in splits.values() if isinstance(data, PhotoFiles) for problem in data.warnings]
+    return list(dict.fromkeys([*found, *compare_splits(splits, contents=False)]))
+
+
 def compare_splits(splits: Mapping[str, SegmentationDataset], *, contents: bool = True) -> list[Problem]:
     """Warnings about classes without training photos, validation photos without a class, and shared photos.
 

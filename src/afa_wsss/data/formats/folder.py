@@ -13,10 +13,10 @@ import numpy as np
 from afa_wsss.data.base import FilePath, Labels, Palette
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.mask_forms import MaskForm
+from afa_wsss.data.formats.folder_labels.contents import read_contents
+from afa_wsss.data.formats.folder_labels.folder_reading import FolderReading, read_folder
 from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, find_masks, mask_palette
 from afa_wsss.data.formats.mask_choice import form_warnings
-from afa_wsss.data.formats.own.contents import read_contents
-from afa_wsss.data.formats.own.folder_reading import FolderReading, read_folder
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 

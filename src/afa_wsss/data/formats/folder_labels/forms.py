@@ -8,13 +8,13 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any, NamedTuple
 
-from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.photos import without_suffix
-from afa_wsss.data.formats.own.beside import subset_of
-from afa_wsss.data.formats.own.class_folders import read_class_folders
-from afa_wsss.data.formats.own.coco import looks_like_coco, read_coco
-from afa_wsss.data.formats.own.contents import Contents, PhotoIndex
-from afa_wsss.data.formats.own.json_rows import (
+from afa_wsss.data.formats.folder_labels.beside import subset_of
+from afa_wsss.data.formats.folder_labels.class_folders import read_class_folders
+from afa_wsss.data.formats.folder_labels.coco import looks_like_coco, read_coco
+from afa_wsss.data.formats.folder_labels.contents import Contents, PhotoIndex
+from afa_wsss.data.formats.folder_labels.json_rows import (
+    LABELME,
     LINES,
     NOT_LABELS,
     labelme_reading,
@@ -26,12 +26,12 @@ from afa_wsss.data.formats.own.json_rows import (
     read_json_list,
     read_labelme,
 )
-from afa_wsss.data.formats.own.onehot import read_onehot
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, read_labels_text
-from afa_wsss.data.formats.own.splits import split_of
-from afa_wsss.data.formats.own.tables import SUFFIXES as TABLE_SUFFIXES
-from afa_wsss.data.formats.own.tables import read_table
-from afa_wsss.data.formats.own.unread import FOREIGN, NotRead, nothing_understood
+from afa_wsss.data.formats.folder_labels.onehot import read_onehot
+from afa_wsss.data.formats.folder_labels.reading import Reading, as_posix, listed, read_labels_text
+from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.tables import SUFFIXES as TABLE_SUFFIXES
+from afa_wsss.data.formats.folder_labels.tables import read_table
+from afa_wsss.data.formats.folder_labels.unread import FOREIGN, NotRead, nothing_understood
 from afa_wsss.errors import UserError
 
 CANONICAL = ("labels.csv", "labels.tsv", "labels.jsonl", "metadata.jsonl", "metadata.csv", "cls_labels_onehot.npy")
@@ -87,8 +87,11 @@ def read_labels(contents: Contents, *, labels: str | None = None, known: Sequenc
 def _asked_for(search: Search, labels: str) -> Reading:
     path = search.contents.root / labels
     if not path.is_file():
-        raise UserError(f"need labels to be a file in {search.contents.root}, got {labels}, which is not there",
-                        kind="missing", arguments=("labels",))  # fmt: skip
+        raise UserError(
+            f"need labels to be a file in {search.contents.root}, got {labels}, which is not there",
+            kind="missing",
+            arguments=("labels",),
+        )
     reading = _read(search, labels)
     if not isinstance(reading, Reading):
         raise UserError(f"need a file of labels, got {path}: {reading}", arguments=("labels",))
@@ -96,53 +99,21 @@ def _asked_for(search: Search, labels: str) -> Reading:
 
 
 def _found(search: Search) -> tuple[list[Found], NotRead]:
-    """Files with labels, and what the other files look like that might hold some."""
+    """Files with labels, and what the other files look like that might hold some; LabelMe's files are one reading."""
     found: list[Found] = []
     not_read: NotRead = {}
-    labelme: list[tuple[str, TaggedPhoto]] = []
-    problems: list[Problem] = []
     for file in search.contents.others:
-        path = search.contents.root / file
-        if path.suffix.lower() == ".json":
-            _read_json_file(search, file, found, labelme, problems, not_read)
-        elif (reading := _read(search, file)) and isinstance(reading, Reading):
+        reading = _read(search, file)
+        if isinstance(reading, Reading):
             found.append(Found(file, reading))
-        elif isinstance(reading, str | UserError):
+        elif reading is not None:
             not_read[file] = reading
-    if labelme or (problems and not found):
-        reading = labelme_reading(search.contents.root, [photo for _, photo in labelme], problems)
-        found.append(Found(listed([file for file, _ in labelme], 1), reading))
-    return found, not_read
-
-
-def _read_json_file(
-    search: Search,
-    file: str,
-    found: list[Found],
-    labelme: list[tuple[str, TaggedPhoto]],
-    problems: list[Problem],
-    not_read: NotRead,
-) -> None:
-    path = search.contents.root / file
-    try:
-        content = _parsed(path)
-    except UserError as error:
-        if _mentions_photos(search, path):
-            raise
-        not_read[file] = error
-        return
-    if looks_like_labelme(content):
-        try:
-            labelme.append((file, read_labelme(path, search.contents.root, content, search.photos.at)))
-        except (KeyError, TypeError) as error:
-            message = f"need a label for each shape in {path}, got {error!r}; fix the file"
-            problems.append(Problem("row malformed", file, message))
-        return
-    reading = _of_json(search, path, content)
-    if isinstance(reading, Reading):
-        found.append(Found(file, reading))
-    else:
-        not_read[file] = reading
+    labelme = [entry for entry in found if entry.reading.form == LABELME]
+    others = [entry for entry in found if entry.reading.form != LABELME]
+    if labelme:
+        reading = labelme_reading(search.contents.root, [entry.reading for entry in labelme])
+        others.append(Found(listed([entry.file for entry in labelme], 1), reading))
+    return others, not_read
 
 
 def _read(search: Search, file: str) -> Reading | str | UserError | None:
@@ -188,6 +159,8 @@ def _of_json(search: Search, path: Path, content: object) -> Reading | str:
     root = search.contents.root
     if looks_like_coco(content):
         return read_coco(path, root, content)  # type: ignore[arg-type]  # it was just looked at
+    if looks_like_labelme(content):
+        return read_labelme(path, root, content, search.photos.at)  # type: ignore[arg-type]
     if looks_like_fiftyone(content):
         return read_fiftyone(path, root, content)  # type: ignore[arg-type]
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):

@@ -11,10 +11,10 @@ import numpy as np
 
 from afa_wsss.data.base import Labels
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.reading import listed
+from afa_wsss.data.formats.folder_labels.reading import listed
 
 
-def doubtful_names(classes: Sequence[str], source: Path) -> list[Problem]:
+def name_warnings(classes: Sequence[str], source: Path) -> list[Problem]:
     """Warnings about classes whose names differ only in case, or look like several joined."""
     by_spelling = {name.casefold(): name for name in classes}
     pairs = [(name, other) for name in classes if (other := by_spelling[name.casefold()]) != name]
@@ -35,7 +35,7 @@ def doubtful_names(classes: Sequence[str], source: Path) -> list[Problem]:
     return found
 
 
-def doubtful_labels(classes: Sequence[str], labels: Labels, held_out: Sequence[bool]) -> list[Problem]:
+def class_warnings(classes: Sequence[str], labels: Labels, held_out: Sequence[bool]) -> list[Problem]:
     """Warnings about classes that image labels cannot teach, or that no held-out photo scores.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from afa_wsss.data.formats.own.reading import EMPTY_WORDS, plain
+from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, plain
 
 
 def _words(text: str) -> frozenset[str]:

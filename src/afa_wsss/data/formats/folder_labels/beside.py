@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.folder_labels.splits import split_of
+
+PHOTO_FOLDERS = ("images", "data", "photos", "imgs", "img", "jpegimages", "image", "pictures", "dataset")
+"""Names of folders, in lower case, that hold all photos and are no class where they stand alone; usual ones first."""
 
 
 def subset_of(path: Path) -> str:
@@ -25,7 +28,7 @@ def folders_of(path: Path, root: Path, subset: str = "") -> tuple[str, ...]:
     """Folders that a file's photos may be relative to, the likeliest first."""
     here = path.parent.relative_to(root)
     tops = list(dict.fromkeys([here, here.parent if here.parts else here, Path()]))
-    inner = ["", "images", "data", "photos", "imgs", "img", "JPEGImages"]
+    inner = ["", *PHOTO_FOLDERS]
     year = "".join(char for char in path.stem if char.isdigit())
     names = [subset, f"{subset}{year}"] if subset else []
     folders = [top / a / b for top in tops for a in inner for b in names]

@@ -10,8 +10,8 @@ from posixpath import join, normpath
 from typing import NamedTuple
 
 from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo_file, without_suffix
+from afa_wsss.data.formats.folder_labels.reading import plain
 from afa_wsss.data.formats.folder_masks import MASK_FOLDERS
-from afa_wsss.data.formats.own.reading import plain
 
 SYSTEM_FOLDERS = frozenset(
     {"__macosx", "$recycle.bin", "#recycle", "system volume information", "lost+found", "@eadir", "wandb", "thumbs"}

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
-from afa_wsss.data.formats.own.contents import PhotoIndex
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, listed
-from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
+from afa_wsss.data.formats.folder_labels.contents import PhotoIndex
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, listed
+from afa_wsss.data.formats.folder_labels.splits import split_of
 
 FOREIGN = re.compile(r"^(/|[A-Za-z]:/|[a-z0-9]+://|\.\./)|\?d=")
 """How a file begins that is named by its place on another machine, or by a server's address."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from afa_wsss.data.formats.own.reading import TaggedPhoto
+from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
 
 VALIDATION_WORDS = frozenset(
     {"val", "valid", "validation", "validate", "test", "testing", "tests", "dev", "eval", "holdout", "held_out"}

@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 from afa_wsss.data.files.photos import is_photo
-from afa_wsss.data.formats.own.contents import Contents
-from afa_wsss.data.formats.own.reading import counted, listed
+from afa_wsss.data.formats.folder_labels.contents import Contents
+from afa_wsss.data.formats.folder_labels.reading import counted, listed
 from afa_wsss.errors import UserError
 
 FORMS = "labels.csv (file,labels), labels.jsonl, a COCO *.json, or a folder of photos for each class"

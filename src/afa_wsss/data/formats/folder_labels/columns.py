@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from afa_wsss.data.formats.own.cells import Cells, Row
-from afa_wsss.data.formats.own.reading import EMPTY_WORDS, listed, plain
-from afa_wsss.data.formats.own.splits import split_of
-from afa_wsss.data.formats.own.words import (
+from afa_wsss.data.formats.folder_labels.cells import Cells, Row
+from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, listed, plain
+from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.words import (
     FILE_WORDS,
     FLAG_WORDS,
     INDEX_WORDS,

@@ -12,7 +12,7 @@ from tests.data.samples import write_photo
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder import FolderDataset
-from afa_wsss.data.formats.own.tags import split_tags
+from afa_wsss.data.formats.folder_labels.tags import split_tags
 from afa_wsss.errors import UserError
 
 Content = str | bytes
@@ -269,7 +269,7 @@ def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
     assert "1 .mp4 file" in messages["video skipped"]
 
 
-def test_doubts_about_classes(tmp_path: Path) -> None:
+def test_warnings_about_classes(tmp_path: Path) -> None:
     _write(
         tmp_path,
         (*THREE, "d.jpg"),

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.beside import folders_of
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
-from afa_wsss.data.formats.own.splits import split_of
-from afa_wsss.data.formats.own.tags import split_tags
-from afa_wsss.data.formats.own.words import FILE_WORDS, LABEL_WORDS, SPLIT_WORDS
+from afa_wsss.data.formats.folder_labels.beside import folders_of
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
+from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.tags import split_tags
+from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, LABEL_WORDS, SPLIT_WORDS
 
 LINES = (".jsonl", ".ndjson")
 """Suffixes of files with one JSON object on each line."""
+
+LABELME = "LabelMe JSON beside each photo"
+"""Form of LabelMe's files."""
 
 NOT_LABELS = "no labels"
 """Form of a file that has photos, but no member with their classes."""
@@ -147,35 +150,36 @@ def looks_like_labelme(content: object) -> bool:
     return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
 
 
-def read_labelme(
-    path: Path, root: Path, content: Mapping[str, Any], exists: Callable[[str, str], object]
-) -> TaggedPhoto:
-    """The labels of the shapes and the flags that are set; the photo lies where ``imagePath`` says, or beside.
+def read_labelme(path: Path, root: Path, content: Mapping[str, Any], find: Callable[[str, str], object]) -> Reading:
+    """One photo: the labels of the shapes and the flags that are set. It lies where ``imagePath`` says, or beside.
 
     Args:
         path: The file.
         root: The data set's folder.
         content: Its parsed JSON.
-        exists: Whether there is a photo at a place relative to a folder.
-
-    Raises:
-        TypeError, KeyError: For shapes without a label.
+        find: The photo at a place relative to a folder, or None.
     """
     flags = content.get("flags")
-    names = [str(shape["label"]) for shape in content["shapes"]]
+    try:
+        names = [str(shape["label"]) for shape in content["shapes"]]
+    except (KeyError, TypeError) as error:
+        message = f"need a label for each shape in {path}, got {error!r}; fix the file"
+        return Reading(LABELME, path, [], [], [Problem("row malformed", path.name, message)])
     names += [name for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
     here = path.parent.relative_to(root).as_posix()
     file = as_posix(str(content["imagePath"]))
-    if not exists(here, file) and exists(here, path.stem):
+    if find(here, file) is None and find(here, path.stem) is not None:
         file = path.stem
-    return TaggedPhoto(file, unique(names), "", path.name, (here,))
+    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", path.name, (here,))])
 
 
-def labelme_reading(source: Path, photos: list[TaggedPhoto], problems: list[Problem]) -> Reading:
+def labelme_reading(source: Path, readings: Sequence[Reading]) -> Reading:
     """All photos of a folder of LabelMe's files."""
+    photos = [photo for reading in readings for photo in reading.photos]
+    problems = [problem for reading in readings for problem in reading.problems]
     empty = sum(not photo.labels for photo in photos)
-    facts = [("files", f"{len(photos)} JSON files, {empty} without a shape")]
-    return Reading("LabelMe JSON beside each photo", source, photos, facts, problems)
+    facts = [("files", f"{len(readings)} JSON files, {empty} without a shape")]
+    return Reading(LABELME, source, photos, facts, problems)
 
 
 def other_kind(content: object) -> str:

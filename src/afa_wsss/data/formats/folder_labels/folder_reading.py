@@ -16,15 +16,15 @@ from afa_wsss.data.files.lists import read_lines, stays_inside
 from afa_wsss.data.files.mask_colors import ClassList, is_background, parse_class_list
 from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
-from afa_wsss.data.formats.own.class_folders import PHOTO_FOLDERS
-from afa_wsss.data.formats.own.contents import QUIET_FILES, Contents
-from afa_wsss.data.formats.own.doubts import doubtful_labels, doubtful_names
-from afa_wsss.data.formats.own.forms import CANDIDATES, read_labels
-from afa_wsss.data.formats.own.places import Placed, place_photos
-from afa_wsss.data.formats.own.reading import Reading, counted, in_order, listed, plain
-from afa_wsss.data.formats.own.split_lists import read_split_lists
-from afa_wsss.data.formats.own.splits import hold_out
-from afa_wsss.data.formats.own.unread import FOREIGN
+from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
+from afa_wsss.data.formats.folder_labels.contents import QUIET_FILES, Contents
+from afa_wsss.data.formats.folder_labels.forms import CANDIDATES, read_labels
+from afa_wsss.data.formats.folder_labels.label_warnings import class_warnings, name_warnings
+from afa_wsss.data.formats.folder_labels.places import Placed, place_photos
+from afa_wsss.data.formats.folder_labels.reading import Reading, counted, in_order, listed, plain
+from afa_wsss.data.formats.folder_labels.split_lists import read_split_lists
+from afa_wsss.data.formats.folder_labels.splits import hold_out
+from afa_wsss.data.formats.folder_labels.unread import FOREIGN
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
 
@@ -96,8 +96,8 @@ def read_folder(
     classes = class_list.names
     matrix = _matrix(placed, classes)
     out = hold_out([entry.photo for entry in placed], paths, has_mask(names, paths))
-    problems += doubtful_names(classes, source)
-    problems += doubtful_labels(classes, matrix, out.flags) if len(matrix) else []
+    problems += name_warnings(classes, source)
+    problems += class_warnings(classes, matrix, out.flags) if len(matrix) else []
     problems += _left_aside(contents, readings, placed, read={*lists.files, "classes.txt"})
     facts = [
         *_labels_facts(contents.root, readings),
@@ -205,7 +205,10 @@ def _left_aside(
     missing = [photo for photo in contents.photos if photo not in listed_paths]
     problems = []
     if missing and readings[0].form != "class folders":
-        message = f"{len(missing)} of {len(contents.photos)} photos are not in the labels: {listed(missing, 3)}; list them (an empty cell for no class) or move them away"  # noqa: E501
+        message = (
+            f"{len(missing)} of {len(contents.photos)} photos are not in the labels: {listed(missing, 3)}; list them "
+            "(an empty cell for no class) or move them away"
+        )
         problems.append(Problem("photo not in labels", missing[0], message, "warning"))
     others = [
         contents.root / file

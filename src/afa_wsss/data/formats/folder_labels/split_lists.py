@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.files.lists import read_lines
-from afa_wsss.data.formats.own.contents import Contents, PhotoIndex
-from afa_wsss.data.formats.own.places import photo_folders
-from afa_wsss.data.formats.own.reading import as_posix
-from afa_wsss.data.formats.own.splits import split_of
+from afa_wsss.data.formats.folder_labels.contents import Contents, PhotoIndex
+from afa_wsss.data.formats.folder_labels.places import photo_folders
+from afa_wsss.data.formats.folder_labels.reading import as_posix
+from afa_wsss.data.formats.folder_labels.splits import split_of
 
 
 class SplitLists(NamedTuple):

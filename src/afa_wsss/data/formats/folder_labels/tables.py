@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.beside import folders_of
-from afa_wsss.data.formats.own.cells import SEPARATORS, Row, read_cells
-from afa_wsss.data.formats.own.columns import Columns, find_columns
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, listed, unique
-from afa_wsss.data.formats.own.splits import split_of
-from afa_wsss.data.formats.own.tags import Tags, split_tags
-from afa_wsss.data.formats.own.words import YES
+from afa_wsss.data.formats.folder_labels.beside import folders_of
+from afa_wsss.data.formats.folder_labels.cells import SEPARATORS, Row, read_cells
+from afa_wsss.data.formats.folder_labels.columns import Columns, find_columns
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, listed, unique
+from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.tags import Tags, split_tags
+from afa_wsss.data.formats.folder_labels.words import YES
 
 SUFFIXES = (".csv", ".tsv", ".tab")
 

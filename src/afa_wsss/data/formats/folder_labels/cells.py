@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from afa_wsss.data.formats.own.reading import read_labels_text
+from afa_wsss.data.formats.folder_labels.reading import read_labels_text
 from afa_wsss.errors import UserError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}

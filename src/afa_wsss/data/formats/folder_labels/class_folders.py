@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.contents import Contents
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, listed, plain, unique
-from afa_wsss.data.formats.own.splits import split_of
-
-PHOTO_FOLDERS = frozenset({"images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "data", "dataset"})
-"""Names of folders, in lower case, that hold all photos and are no class where they stand alone."""
+from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
+from afa_wsss.data.formats.folder_labels.contents import Contents
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, counted, listed, plain, unique
+from afa_wsss.data.formats.folder_labels.splits import split_of
 
 
 class _Place(NamedTuple):
@@ -50,7 +48,10 @@ def read_class_folders(contents: Contents) -> Reading:
     facts += [("folder around all photos", wrapper)] if wrapper else []
     problems = _nested(found)
     if loose and photos:
-        message = f"need photos in class folders, {listed(loose, 3)} are not ({len(loose)} photos); sort them or move them away"  # noqa: E501
+        message = (
+            f"need photos in class folders, {listed(loose, 3)} are not ({counted(len(loose), 'photo')}); sort them or "
+            "move them away"
+        )
         problems.append(Problem("photo without class folder", loose[0], message, "warning"))
     return Reading("class folders", contents.root, photos, facts, problems)
 

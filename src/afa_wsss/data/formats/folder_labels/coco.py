@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.formats.own.beside import folders_of, subset_of
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix, in_order, listed, plain, unique
+from afa_wsss.data.formats.folder_labels.beside import folders_of, subset_of
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, in_order, listed, plain, unique
 from afa_wsss.errors import UserError
 
 KEYS = ("images", "annotations", "categories")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES
-from afa_wsss.data.formats.own.reading import Reading, TaggedPhoto, as_posix
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix
 from afa_wsss.errors import UserError
 
 ADMITTED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from afa_wsss.data.formats.own.reading import plain, unique
+from afa_wsss.data.formats.folder_labels.reading import plain, unique
 
 Tags = tuple[str, ...]
 JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
