@@ -83,8 +83,15 @@ def test_a_function_that_waits_runs_in_threads_and_results_stay_in_order() -> No
 
 
 def test_a_function_that_computes_stays_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.thread_time", time.perf_counter)
-    assert set(thread_map(lambda _: get_ident(), range(300))) == {get_ident()}
+    clock = [0.0]
+
+    def compute(_: int) -> int:
+        clock[0] += 1
+        return get_ident()
+
+    for name in ("time.thread_time", "time.perf_counter"):
+        monkeypatch.setattr(name, lambda: clock[0])
+    assert set(thread_map(compute, range(300))) == {get_ident()}
 
 
 def test_a_slow_disk_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
