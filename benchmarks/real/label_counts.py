@@ -1,0 +1,73 @@
+"""Confusion matrices at every background score, and what follows from them for pairs of scores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from afa_wsss.evaluation.metrics import iou_of
+from afa_wsss.types import IGNORE_INDEX
+
+
+class PairQuality(NamedTuple):
+    """How good the labels of a pair of background scores are, in percent.
+
+    Attributes:
+        labelled: Share of the pixels that are foreground at the high score or background at the low one.
+        miou: Over these pixels alone.
+        foreground: Share of the pixels that are labelled foreground.
+        foreground_precision: Share of those whose class is right.
+        background: Share of the pixels that are labelled background.
+        background_precision: Share of those that are background.
+    """
+
+    labelled: float
+    miou: float
+    foreground: float
+    foreground_precision: float
+    background: float
+    background_precision: float
+
+
+def confusions(
+    labels: UInt8[Tensor, "t H W"], target: UInt8[Tensor, "H W"], *, classes: int
+) -> Int[Tensor, "t {classes} {classes}"]:
+    """Confusion matrices of several labels of one photo; rows are targets, 255 is not counted."""
+    count, rows = len(labels), IGNORE_INDEX + 1
+    kinds = target.int() * classes + labels.int()
+    kinds += torch.arange(count, dtype=torch.int32).view(-1, 1, 1) * rows * classes
+    found = torch.bincount(kinds.flatten(), minlength=count * rows * classes)
+    return found.view(count, rows, classes)[:, :classes]
+
+
+def curve(counts: Int[Tensor, "t c c"]) -> Float[Tensor, " t"]:
+    """The mIoU at every score, in percent."""
+    return iou_of(counts).nanmean(dim=-1)
+
+
+def pair_quality(low: Int[Tensor, "c c"], high: Int[Tensor, "c c"]) -> PairQuality:
+    """Quality of the labels that two background scores agree on, see ``afa_wsss.ops.pseudo_label.combine``.
+
+    A higher background score takes pixels from the classes and gives none back: of softmax, walk and PAR none has a
+    negative weight. What is background at ``low`` is therefore background at ``high``, and the counts of the pair are
+    the foreground of one matrix and the background of the other.
+
+    Args:
+        low: Confusion matrix at the low score.
+        high: Confusion matrix at the high score.
+    """
+    pair = torch.cat([low[:, :1], high[:, 1:]], dim=1).double()
+    pixels, chosen = low.sum().double(), pair.sum(dim=0)
+    foreground = chosen[1:].sum()
+    right = pair.diagonal()
+    return PairQuality(
+        labelled=float(100 * pair.sum() / pixels),
+        miou=float(iou_of(pair).nanmean()),
+        foreground=float(100 * foreground / pixels),
+        foreground_precision=float(100 * right[1:].sum() / foreground),
+        background=float(100 * chosen[0] / pixels),
+        background_precision=float(100 * right[0] / chosen[0]),
+    )

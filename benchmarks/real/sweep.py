@@ -1,0 +1,157 @@
+"""mIoU of CAM, CAM and PAR, walk, walk and PAR at every background score, from a finished checkpoint.
+
+    python -m benchmarks.real sweep --checkpoint outputs/run/checkpoints/last.ckpt --root photos --limit 100
+    python -m benchmarks.real sweep --checkpoint last.ckpt --root photos --alpha 2 8 --walk-steps 1 3 --json found.json
+
+The network sees each photo once; every walk that is asked for starts from the same maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
+from afa_wsss.api.settings import changed
+from afa_wsss.data.loading.sets import EvalSet
+from afa_wsss.errors import UserError
+from afa_wsss.models import AFA
+from afa_wsss.ops.full_size import enlarge_labels
+from afa_wsss.ops.image import normalize
+from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
+from afa_wsss.supervision import AFALabels, Refiner
+from afa_wsss.supervision.maps import Maps, make_maps
+from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
+from benchmarks.real.held_out import HeldOut, held_out
+from benchmarks.real.label_counts import confusions
+from benchmarks.real.sweep_tables import show, write_json
+
+STAGES = ("cam", "cam_par", "walk", "walk_par")
+SCORES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, *(round(0.05 * step, 2) for step in range(1, 20)))
+"""Background scores that are tried: every 0.05, and finer where PAR's labels of sharp maps change most."""
+
+
+class Study(NamedTuple):
+    """What a sweep computes.
+
+    Attributes:
+        maker: Scales of the CAMs, and the refinement.
+        walks: Walks by the name of their stage; the grid of each photo is set later.
+        scores: Background scores, ascending.
+        stages: Some of ``STAGES``.
+    """
+
+    maker: AFALabels
+    walks: dict[str, AFALabels]
+    scores: Sequence[float]
+    stages: Sequence[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Checkpoint, photos, and what to vary."""
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--root", help="the data; without it that of the checkpoint")
+    parser.add_argument("--split", help="without it the validation split of the checkpoint")
+    parser.add_argument("--limit", type=int, help="so many held-out photos, evenly spread")
+    parser.add_argument("--scores", type=float, nargs="+", default=SCORES, help="background scores to try")
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--scales", type=float, nargs="+", help="of the CAMs; without it those of the checkpoint")
+    parser.add_argument("--alpha", type=float, nargs="+", help="powers of the affinity")
+    parser.add_argument("--radius", type=int, nargs="+", help="windows of the walk, in tokens; 0 for all pairs")
+    parser.add_argument("--walk-steps", type=int, nargs="+")
+    parser.add_argument("--pairs", type=float, nargs="+", metavar="SCORE", help="low high low high ... to show")
+    parser.add_argument("--json", type=Path, help="a file for every number")
+
+
+def run(settings: argparse.Namespace) -> None:
+    """Sweeps, prints and writes."""
+    check(settings)
+    checkpoint = read_checkpoint(settings.checkpoint)
+    study, photos = study_of(settings, checkpoint), held_out_set(settings, checkpoint)
+    total = len(photos) if settings.limit is None else min(settings.limit, len(photos))
+    shown = track(held_out(photos, settings.limit), description="photos", total=total, transient=True)
+    found = sweep(checkpoint.network(), study, shown)
+    show(found, study.scores, pairs=settings.pairs, photos=total)
+    if settings.json is not None:
+        write_json(settings.json, found, study.scores, checkpoint=settings.checkpoint, photos=total)
+
+
+def check(settings: argparse.Namespace) -> None:
+    """Checks the numbers before anything is read.
+
+    Raises:
+        UserError: For background scores outside of [0, 1], an odd number of them as pairs, or no photos.
+    """
+    given = [*settings.scores, *(settings.pairs or [])]
+    if not all(0 <= score <= 1 for score in given):
+        raise UserError(f"need background scores between 0 and 1, got {', '.join(f'{score:g}' for score in given)}")
+    if len(settings.pairs or []) % 2:
+        raise UserError(f"need --pairs low high low high ..., got {len(settings.pairs)} numbers")
+    if settings.limit is not None and settings.limit < 1:
+        raise UserError(f"need --limit of at least 1, got {settings.limit}")
+
+
+def study_of(settings: argparse.Namespace, checkpoint: Checkpoint) -> Study:
+    """The settings of the checkpoint with those that are given; AFA's own for another label maker."""
+    stored = checkpoint.label_maker()
+    maker = stored if isinstance(stored, AFALabels) else AFALabels()
+    maker = maker if settings.scales is None else replace(maker, cam_scales=tuple(settings.scales))
+    radii = [None if radius == 0 else radius for radius in settings.radius or [maker.radius or 0]]
+    choices = {"alpha": settings.alpha or [maker.alpha], "radius": radii}
+    choices["walk_steps"] = settings.walk_steps or [maker.walk_steps]
+    varied = [name for name, values in choices.items() if len(values) > 1]
+    walks = {}
+    for values in product(*choices.values()):
+        chosen = dict(zip(choices, values, strict=True))
+        title = " ".join(["walk", *(f"{name}={chosen[name]}" for name in varied)])
+        walks[title] = replace(maker, **chosen)
+    return Study(maker, walks, sorted(settings.scores), settings.stages)
+
+
+def held_out_set(settings: argparse.Namespace, checkpoint: Checkpoint) -> EvalSet:
+    """The validation split of the checkpoint, or what is given instead."""
+    data = changed(checkpoint.settings(), data={"root": settings.root, "val_split": settings.split}, inference={}).data
+    return EvalSet(data.open_split("val", with_masks=True), max_side=data.max_side)
+
+
+@torch.inference_mode()
+def sweep(network: AFA, study: Study, photos: Iterator[HeldOut]) -> dict[str, Tensor]:
+    """Confusion matrices (t, c, c) of each stage, summed over the photos."""
+    found: dict[str, Tensor] = {}
+    for batch, target in photos:
+        images = normalize(batch.images)
+        maps = make_maps(network, batch, images, network(images), scales=study.maker.cam_scales)
+        refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
+        for name, labels in stage_labels(maps, refiner, study):
+            named = enlarge_labels(maps.present.named(labels.flatten(0, 1)[None]).view_as(labels), target.shape)
+            counts = confusions(named, target, classes=network.num_classes + 1)
+            found[name] = found.get(name, 0) + counts
+    return found
+
+
+def stage_labels(maps: Maps, refiner: Refiner, study: Study) -> Iterator[tuple[str, Tensor]]:
+    """(t, H, W) labels of the slots of one photo at every background score, by stage."""
+    cam, present = maps.cam, maps.present.labels
+    if "cam" in study.stages:
+        yield "cam", torch.cat([cam_labels(cam, present, score) for score in study.scores])
+    if "cam_par" in study.stages:
+        yield "cam_par", _argmax(cam_scores(cam, present, study.scores, refiner=refiner))
+    for title, maker in study.walks.items() if {"walk", "walk_par"} & set(study.stages) else ():
+        walk: Walk = maker.walk_on(maps.grid)
+        scores = walk_scores(cam, maps.affinity, present, study.scores, walk=walk)
+        if "walk" in study.stages:
+            yield title, _argmax(scores)
+        if "walk_par" in study.stages:
+            yield f"{title}+par", _argmax(refiner.refine_each(scores, in_boxes=True))
+
+
+def _argmax(scores: Sequence[Tensor]) -> Tensor:
+    return torch.cat([argmax_labels(each) for each in scores])
