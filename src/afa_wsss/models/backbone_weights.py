@@ -9,6 +9,8 @@ from torch import nn
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import Encoder
 from afa_wsss.models.weights.files import find_weights, listed, load_strictly, read_weights
+from afa_wsss.models.weights.hub import HUB_PREFIX
+from afa_wsss.models.weights.installed import installed_weights
 from afa_wsss.models.weights.layouts import (
     LAYOUTS,
     affinity_head_of,
@@ -28,7 +30,8 @@ def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module
 
     Args:
         encoder: Backbone to load into.
-        pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, ``"nano"`` for the file
+        pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, from an installed package
+            that has them (``weights.installed``) or else from the hub; ``"nano"`` for the file
             that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
             whole network the backbone is taken; see ``weights.layouts.LAYOUTS``.
         affinity_head: Loaded too where the file holds one: its weights do not depend on the classes.
@@ -65,4 +68,5 @@ def _default_weights(encoder: Encoder) -> str:
             "for random weights",
             arguments=("pretrained",),
         )
-    return encoder.default_weights
+    packaged = installed_weights(encoder.default_weights.removeprefix(HUB_PREFIX))
+    return encoder.default_weights if packaged is None else str(packaged)

