@@ -84,7 +84,9 @@ def found():
         label = torch.ones(1, height, width, dtype=torch.uint8)
         stages = {"cam": Labels(label, torch.rand(1, 2, height, width)), "pseudo_label": Labels(label + 1)}
         branch = {"segmentation": Labels(label)}
-        inspections.append(Inspection(stages, branch, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3)))
+        inspections.append(
+            Inspection(stages, branch, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3), torch.rand(1, 2, 2, 3))
+        )
     return inspections
 
 
@@ -152,7 +154,9 @@ def test_masks_and_pictures_of_photos_that_were_shrunk(tmp_path, trainer, batch,
 def test_pictures_are_drawn_from_less_than_a_large_photo(batch):
     labels = Labels(torch.ones(1, 40, 3000, dtype=torch.uint8))
     stages = {"cam": Labels(labels.labels, torch.rand(1, 2, 40, 3000)), "pseudo_label": labels}
-    found = Inspection(stages, {"segmentation": labels}, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3))
+    found = Inspection(
+        stages, {"segmentation": labels}, torch.zeros(1, 2), torch.rand(1, 6, 6), (2, 3), torch.rand(1, 2, 2, 3)
+    )
     photo = torch.zeros(1, 3, 40, 3000, dtype=torch.uint8)
     drawn = shown(Batch(photo, torch.ones(1, 2), torch.tensor([[0, 40, 0, 3000]]), ("a",)), found, 0)
     shapes = {array.shape[:2] for array in (drawn.photo, *drawn.heat.values(), *drawn.labels.values())}

@@ -42,6 +42,7 @@ class Inspection(NamedTuple):
         class_logits: Output of the class branch.
         affinity: At scale 1, on ``grid``; ``affinity_row`` gives that of one token.
         grid: Height and width of the token grid.
+        cam: Class scores of the tokens at scale 1: see ``AFAOutput.cam``.
     """
 
     stages: Mapping[str, Labels]
@@ -49,6 +50,7 @@ class Inspection(NamedTuple):
     class_logits: Float[Tensor, "b k"]
     affinity: AffinityPairs | Tensor
     grid: tuple[int, int]
+    cam: Float[Tensor, "b k h w"]
 
 
 class AFAModule(lightning.LightningModule):
@@ -134,7 +136,8 @@ class AFAModule(lightning.LightningModule):
         branch = {BRANCH: Labels(labels_at(logits, size))}
         if self.crf:
             branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes, size=size))
-        return Inspection(stages, branch, output.class_logits, output.pairs, self.network.grid(*images.shape[-2:]))
+        grid = self.network.grid(*images.shape[-2:])
+        return Inspection(stages, branch, output.class_logits, output.pairs, grid, output.cam)
 
     def validation_step(  # type: ignore[override]  # for callbacks
         self, batch: Batch, batch_index: int
