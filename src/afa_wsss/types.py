@@ -90,6 +90,7 @@ class _AFAOutput(NamedTuple):
     seg_logits: Float[Tensor, "b c H4 W4"]
     affinity: AffinityPairs | Tensor
     cam: Float[Tensor, "b k h w"]
+    features: Float[Tensor, "b d h w"] | None = None
 
 
 class AFAOutput(_Computed, _AFAOutput):
@@ -104,6 +105,8 @@ class AFAOutput(_Computed, _AFAOutput):
             gradient at each access, n x n values.
         pairs: The affinity as it is stored: ``ops.affinity.TokenAffinity``, or the (b, n, n) tensor that was given.
         cam: The class weights applied to the last features, before ReLU, not normalized, without gradient.
+        features: The last features of the encoder, with gradient, for losses that compare tokens; None where the output
+            was put together without the network's ``forward``, as in validation.
     """
 
     __slots__ = ()

@@ -56,6 +56,15 @@ def test_cam_pass_equals_the_forward_pass() -> None:
     assert none is None
 
 
+def test_output_holds_the_last_features_with_gradient() -> None:
+    model, images = reference_network(), torch.randn(1, 3, 48, 64)
+    features = model(images).features
+    torch.testing.assert_close(features, model.encoder(images).features[-1])
+    features.sum().backward()
+    assert all(parameter.grad is None for parameter in model.segmentation_head.parameters())
+    assert any(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
 def test_cam_pass_drops_no_paths_and_leaves_the_mode() -> None:
     trained = create_model("mit_nano", 3, drop_path_rate=0.9).train()
     frozen = trained.encoder.stages[0].eval()

@@ -63,6 +63,7 @@ class AFA(nn.Module):
             seg_logits=self.segmentation_head(features),
             affinity=self.affinity_head.vectors(attention),
             cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
+            features=features[-1],
         )
 
     def classify(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b k"]:
