@@ -10,9 +10,13 @@ from tests.two_processes import in_two_processes
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from afa_wsss.evaluation.affinity_values import AffinityValues
+from afa_wsss.evaluation.cam_border import CamBorder
+from afa_wsss.evaluation.class_evidence import ClassEvidence
 from afa_wsss.evaluation.image_labels import ImageLabelScores
 from afa_wsss.evaluation.label_shares import LabelShares
 from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores, iou_of
+from afa_wsss.evaluation.predicted_photos import PredictedPhotos
 from afa_wsss.types import IGNORE_INDEX
 
 CLASSES = 4
@@ -225,7 +229,16 @@ def scores_of(cam: Tensor, image_labels: Tensor, target: Tensor) -> dict[str, Te
     labels.update(cam.mean(dim=(2, 3)) - 0.5, image_labels)
     shares.update(preds, torch.tensor([[0, 6, 0, 5]]).expand(len(preds), 4))
     found, branch = segmentation.compute(), labels.compute()._asdict()
+    border, evidence, affinity, predicted = CamBorder(3), ClassEvidence(3), AffinityValues(), PredictedPhotos(3)
+    border.update(cam, image_labels)
+    evidence.update(cam, image_labels)
+    affinity.update(cam[:, :1].flatten(1).sigmoid()[:, :, None].expand(-1, -1, 36), (6, 6), radius=2)
+    predicted.update(preds)
     return {
+        **{f"border {name}": value for name, value in border.compute()._asdict().items()},
+        **{f"evidence {name}": value for name, value in evidence.compute()._asdict().items()},
+        **{f"affinity {name}": value for name, value in affinity.compute()._asdict().items()},
+        **{f"predicted {name}": value for name, value in predicted.compute()._asdict().items()},
         "miou": found.miou,
         "iou": found.iou,
         "sweep": sweep.compute().curve,
@@ -243,8 +256,8 @@ def score_a_share(rank: int, photos: tuple[Tensor, Tensor, Tensor]) -> dict[str,
 @pytest.mark.ddp
 @pytest.mark.slow
 def test_two_processes_agree_with_one(tmp_path: Path):
-    cam, image_labels = torch.rand(5, CLASSES - 1, 6, 6), (torch.rand(5, CLASSES - 1) < 0.5).float()
-    photos = (cam, image_labels, torch.randint(0, CLASSES, (5, 6, 6), dtype=torch.uint8))
+    cam, image_labels = torch.rand(45, CLASSES - 1, 6, 6), (torch.rand(45, CLASSES - 1) < 0.5).float()
+    photos = (cam, image_labels, torch.randint(0, CLASSES, (45, 6, 6), dtype=torch.uint8))
     alone = scores_of(*photos)
     for together in in_two_processes(score_a_share, tmp_path, photos):
         for name, value in alone.items():
