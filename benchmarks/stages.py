@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from afa_wsss.inference import InferenceSettings
+from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, multi_scale_maps
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss
 from afa_wsss.models import AFA, create_model
 from afa_wsss.ops import par
@@ -169,6 +169,28 @@ def validation(height: int, width: int) -> Ways:
     return Ways(theirs, ours, _agreement)
 
 
+def shared_views(height: int, width: int) -> Ways:
+    """The paper's validation of a photo: prediction and CAM with passes of their own, and with passes they share."""
+    model, images = network().eval(), normalize(photos(1, height, width))
+    paper = InferenceSettings(scales=(0.5, 0.75, 1.0, 1.25, 1.5), mirror=True, cam_scales=SCALES)
+
+    @torch.no_grad()
+    def seen(sees: AFA | Views, output: AFAOutput) -> tuple[Tensor, Tensor]:
+        logits = multi_scale_logits(sees, images, scales=paper.scales, mirror=paper.mirror, known=output)
+        cam, _ = multi_scale_maps(sees, images, scales=paper.cam_scales, known=output)
+        return logits, cam
+
+    def shared() -> tuple[Tensor, Tensor]:
+        views = Views(model, images, scales=paper.scales, mirror=paper.mirror, cam_scales=paper.cam_scales)
+        return seen(views, views.output())
+
+    def apart() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return seen(model, model(images))
+
+    return Ways(apart, shared, lambda one, other: "; ".join(map(_largest, one, other)))
+
+
 STAGES: dict[str, Callable[[], Ways]] = {
     "PAR, 10 steps, 1x3x512x512": partial(par_steps, 3, 512),
     "PAR, 10 steps, 1x21x256x256": partial(par_steps, 21, 256),
@@ -179,9 +201,10 @@ STAGES: dict[str, Callable[[], Ways]] = {
     "training step, crop 320": partial(training_step, 320),
     "training step, crop 512": partial(training_step, 512),
     "validation of a 500x375 photo": partial(validation, 375, 500),
+    "paper's validation of a 500x375 photo, passes apart and shared": partial(shared_views, 375, 500),
     "affinity loss and gradients, dense and window form, grid 32x32": partial(both_forms, "loss and gradients", 32),
     "affinity loss and gradients, dense and window form, grid 48x48": partial(both_forms, "loss and gradients", 48),
     "walk on the affinity, dense and window form, grid 32x32": partial(both_forms, "walk", 32),
     "walk on the affinity, dense and window form, grid 48x48": partial(both_forms, "walk", 48),
 }
-"""MiT-B1 and batches of 4 where there is a network. The last four compare two forms of this package."""
+"""MiT-B1 and batches of 4 where there is a network. The last five compare two forms of this package."""

@@ -124,6 +124,22 @@ class AFAOutput(_Computed, _AFAOutput):
 
 
 class Labels(NamedTuple):
+class View(NamedTuple):
+    """What the network makes of images in one pass of its encoder; see ``AFA.view``.
+
+    Attributes:
+        class_logits: One logit for each foreground class.
+        cam: Class activation maps as in ``AFAOutput``.
+        seg_logits: Segmentation logits at a quarter of the input's size, of the images that they were wanted of.
+        affinity: Of the images that it was wanted of.
+    """
+
+    class_logits: Float[Tensor, "b k"]
+    cam: Float[Tensor, "b k h w"]
+    seg_logits: Float[Tensor, "_ c H4 W4"] | None = None
+    affinity: AffinityPairs | Tensor | None = None
+
+
     """Pixel labels of one prediction stage.
 
     Attributes:

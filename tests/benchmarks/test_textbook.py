@@ -52,6 +52,11 @@ def test_validation_of_a_photo() -> None:
         assert (theirs == ours).float().mean() >= 0.999
 
 
+def test_passes_apart_and_shared() -> None:
+    for apart, shared in zip(*both(stages.shared_views(90, 110)), strict=True):
+        torch.testing.assert_close(shared, apart, atol=1e-4, rtol=1e-4)
+
+
 def test_the_window_of_four_loops_is_ours() -> None:
     assert torch.equal(textbook_labels.window_mask(5, 7, radius=2), locality_mask(5, 7, radius=2))
 

@@ -195,6 +195,18 @@ def test_photos_without_any_class_are_background(module, batch, logged, monkeypa
     assert logged["val/labels/pseudo_label/background"] == 100
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_validation_passes_no_view_of_a_photo_twice(module, batch, mirror):
+    module.inference = InferenceSettings(scales=(0.5, 1.0, 1.5), mirror=mirror)
+    found = []
+    module.eval().network.encoder.register_forward_pre_hook(
+        lambda _, inputs: found.extend(one.numpy().tobytes() for one in inputs[0])
+    )
+    module.inspect(batch)
+    views = 2 * 3 if mirror else 2 * 2 + 1  # CAMs have both ways of scales 1 and 0.5
+    assert len(found) == len(set(found)) == 2 * views
+
+
 def test_masks_are_never_looked_at_in_training(module, batch, logged, monkeypatch):
     at_step(monkeypatch, WALK)
     module.eval()  # no dropout: both steps see the same network

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
@@ -19,7 +19,7 @@ from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
-from afa_wsss.inference import InferenceSettings, multi_scale_logits, multi_scale_maps
+from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, multi_scale_maps
 from afa_wsss.models import AFA
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
@@ -119,8 +119,10 @@ class Segmenter:
         pixels = as_pixels(photo, self.range_of)
         with torch.inference_mode():
             images = self._tensor(pixels)
-            output: AFAOutput = self.network(normalize(images))
-            found, size = self._logits(images, output), pixels.shape[:2]
+            scales, mirror = self.inference.scales, self.inference.mirror
+            views = Views(self.network, normalize(images), scales=scales, mirror=mirror)
+            output, size = views.output(), pixels.shape[:2]
+            found = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
             crf = self.inference.crf if crf is None else crf
             if crf:
                 found = dense_crf(images, found.softmax(dim=1))
@@ -134,11 +136,6 @@ class Segmenter:
         """The photo as the network gets it."""
         small = shrunk(pixels, self.max_side)
         return torch.from_numpy(small.copy()).permute(2, 0, 1)[None].to(self.device)
-
-    def _logits(self, images: UInt8[Tensor, "1 3 H W"], output: AFAOutput) -> Float[Tensor, "1 c H W"]:
-        """Segmentation logits at the size of ``images``, over scales and mirror; scale 1 is that of ``output``."""
-        scales, mirror = self.inference.scales, self.inference.mirror
-        return multi_scale_logits(self.network, normalize(images), scales=scales, mirror=mirror, known=output)
 
     @torch.inference_mode()
     def cam(self, photo: Photo, classes: Sequence[str] | None = None) -> Float32[np.ndarray, "s H W"]:

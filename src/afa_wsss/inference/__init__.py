@@ -3,10 +3,12 @@
 from afa_wsss.inference.crf import crf_labels
 from afa_wsss.inference.multi_scale import CAM_SCALES, multi_scale_cam, multi_scale_logits, multi_scale_maps
 from afa_wsss.inference.settings import InferenceSettings
+from afa_wsss.inference.views import Views
 
 __all__ = [
     "CAM_SCALES",
     "InferenceSettings",
+    "Views",
     "crf_labels",
     "multi_scale_cam",
     "multi_scale_logits",

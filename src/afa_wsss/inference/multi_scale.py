@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.errors import UserError
+from afa_wsss.inference.views import Views, scaled
 from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.ops.image import resize
 from afa_wsss.types import AFAOutput, AffinityPairs, dense
@@ -55,11 +56,6 @@ class Segments(Protocol):
         """See ``AFA.segment``."""
 
 
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    height, width = images.shape[-2:]
-    return images if scale == 1.0 else resize(images, (int(height * scale), int(width * scale)))
-
-
 @torch.no_grad()
 def multi_scale_cam(
     model: Activates,
@@ -76,7 +72,7 @@ def multi_scale_cam(
     maximum + 1e-5.
 
     Args:
-        model: Anything with ``activate``.
+        model: Anything with ``activate``, or ``Views`` of these images.
         images: Normalized.
         scales: At least one, each above 0; the largest gives the affinity, the first one of equals.
         classes: The classes whose maps are wanted, for each photo, counted from 0; None for all.
@@ -109,13 +105,15 @@ def multi_scale_maps(
     classes: Int[Tensor, "b s"] | None = None,
     known: AFAOutput | None = None,
 ) -> tuple[Float[Tensor, "b s H W"], AffinityPairs | Tensor]:
-    """``multi_scale_cam`` with the affinity as the model gives it: n x n values only where they are asked for."""
+    """``multi_scale_cam`` with the affinity as the model gives it: n x n values only where they are asked for.
+
+    ``Views`` of these images give what they remember of earlier questions.
+    """
     check_scales(scales, "scales")
     total, affinity = images.new_zeros(()), None
     largest = list(scales).index(max(scales))
     for index, scale in enumerate(scales):
-        scaled, before = _scaled(images, scale), known if scale == 1.0 else None
-        cams, pairs = _both_ways(model, scaled, before, affinity=index == largest)
+        cams, pairs = _both_ways(model, images, scale, known, affinity=index == largest)
         if classes is not None:
             wanted = classes[..., None, None].expand(-1, -1, *cams[0].shape[-2:])
             cams = [cam.gather(1, wanted) for cam in cams]
@@ -128,13 +126,16 @@ def multi_scale_maps(
 
 
 def _both_ways(
-    model: Activates, images: Tensor, known: AFAOutput | None, *, affinity: bool
+    model: Activates, images: Tensor, scale: float, known: AFAOutput | None, *, affinity: bool
 ) -> tuple[Sequence[Tensor], AffinityPairs | Tensor | None]:
-    """Maps of the images and of their mirror images, and the affinity of the images if it is wanted."""
-    if known is not None:
+    """Maps of the images and of their mirror images at a scale, and the affinity of the images if it is wanted."""
+    if isinstance(model, Views) and model.images is images:
+        found = model.maps(scale, affinity=affinity)
+        return (found.cam, found.mirrored), found.affinity
+    if known is not None and scale == 1.0:
         mirrored, _ = model.activate(images.flip(-1))
         return (known.cam, mirrored), known.pairs.detach()
-    maps, pairs = model.activate(images, affinity=affinity, mirror=True)
+    maps, pairs = model.activate(scaled(images, scale), affinity=affinity, mirror=True)
     return maps.chunk(2), pairs
 
 
@@ -150,7 +151,7 @@ def multi_scale_logits(
     """Segmentation logits at full size: the maximum over scales and mirror images (AFA, section 4.1).
 
     Args:
-        model: Anything with ``segment``.
+        model: Anything with ``segment``, or ``Views`` of these images.
         images: Normalized.
         scales: At least one, each above 0.
         mirror: Whether each scale also runs on the mirror image.
@@ -165,15 +166,19 @@ def multi_scale_logits(
     check_scales(scales, "scales")
     size, best = images.shape[-2:], images.new_full((), float("-inf"), dtype=torch.float32)
     for scale in scales:
-        scaled = _scaled(images, scale)
-        views = [] if known is None or scale != 1.0 else [known.seg_logits]
-        if mirror and views:
-            views.append(model.segment(scaled.flip(-1)))
-        elif mirror:
-            views += model.segment(torch.cat([scaled, scaled.flip(-1)])).chunk(2)
-        elif not views:
-            views.append(model.segment(scaled))
-        for flipped, view in enumerate(views):
+        for flipped, view in enumerate(_logits(model, images, scale, known, mirror=mirror)):
             logits = resize(view.float(), size)
             best = torch.maximum(best, logits.flip(-1) if flipped else logits)
     return best
+
+
+def _logits(
+    model: Segments, images: Tensor, scale: float, known: AFAOutput | None, *, mirror: bool
+) -> Sequence[Tensor]:
+    """Logits of the images at a scale and, with ``mirror``, of their mirror images."""
+    if isinstance(model, Views) and model.images is images:
+        return model.logits(scale, mirror=mirror)
+    at_scale = scaled(images, scale)
+    if known is not None and scale == 1.0:
+        return [known.seg_logits, *([model.segment(at_scale.flip(-1))] if mirror else [])]
+    return model.segment(torch.cat([at_scale, at_scale.flip(-1)])).chunk(2) if mirror else [model.segment(at_scale)]

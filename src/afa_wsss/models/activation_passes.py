@@ -1,6 +1,8 @@
-"""A pass of the encoder without gradient, a few images at a time where that is faster."""
+"""Passes of the encoder without gradient, a few images at a time where that is faster."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,16 +14,26 @@ _PIXELS_PER_PASS = 1 << 19
 time of the arithmetic."""
 
 
+def encoder_passes(encoder: Encoder, images: Tensor, *, attention: bool) -> Iterator[EncoderOutput]:
+    """The output of ``encoder(images)`` in parts: one pass on a GPU, passes of a few images on a CPU."""
+    at_once = max(1, _PIXELS_PER_PASS // images[0, 0].numel()) if images.device.type == "cpu" else len(images)
+    for part in torch.split(images, at_once):
+        yield encoder(part, attention=attention)
+
+
 def encode_in_parts(encoder: Encoder, images: Tensor, *, attention: bool) -> EncoderOutput:
-    """The output of ``encoder(images)``: from one pass on a GPU, from passes of a few images on a CPU.
+    """The output of ``encoder(images)``, joined from ``encoder_passes``.
 
     Of several passes only the last feature map is joined, which is all that class activation maps need.
     """
-    at_once = max(1, _PIXELS_PER_PASS // images[0, 0].numel()) if images.device.type == "cpu" else len(images)
-    passes: list[EncoderOutput] = [encoder(part, attention=attention) for part in torch.split(images, at_once)]
+    passes = list(encoder_passes(encoder, images, attention=attention))
     if len(passes) == 1:
         return passes[0]
     features = tuple(torch.cat(maps) for maps in zip(*(one.features[-1:] for one in passes), strict=True))
-    read = [one.attention for one in passes if one.attention is not None]
-    joined = Attention(*(torch.cat(parts) for parts in zip(*read, strict=True))) if read else None
-    return EncoderOutput(features, joined)
+    return EncoderOutput(features, joined_attention([one.attention for one in passes]))
+
+
+def joined_attention(parts: list[Attention | None]) -> Attention | None:
+    """Attention of several passes as that of one; None where no pass has any."""
+    read = [one for one in parts if one is not None]
+    return Attention(*(torch.cat(vectors) for vectors in zip(*read, strict=True))) if read else None

@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
-from afa_wsss.models.activation_passes import encode_in_parts
+from afa_wsss.models.activation_passes import encode_in_parts, encoder_passes, joined_attention
 from afa_wsss.models.encoders.encoder import Attention, Encoder, Grid
 from afa_wsss.models.heads.affinity_head import AffinityHead
 from afa_wsss.models.heads.segformer_head import SegFormerHead
 from afa_wsss.models.settings import ModelSettings
 from afa_wsss.ops.affinity import TokenAffinity
 from afa_wsss.ops.cam import class_activation_map
-from afa_wsss.types import AFAOutput
+from afa_wsss.types import AFAOutput, View
 
 
 class AFA(nn.Module):
@@ -109,6 +109,29 @@ class AFA(nn.Module):
         if attention is None:
             return cam, None
         return cam, self.affinity_head.vectors(Attention(*(part[: len(images)] for part in attention))).detach()
+
+    @torch.no_grad()
+    def view(self, images: Float[Tensor, "b 3 H W"], *, decoded: int = 0, paired: int = 0) -> View:
+        """All branches on one pass of the encoder, in the mode that the network is in, without gradient.
+
+        Decoder and affinity are left out where they are not wanted; the other branches cost next to nothing.
+
+        Args:
+            images: Normalized.
+            decoded: Segmentation logits are wanted of this many images, from the first on.
+            paired: The affinity is wanted of this many images, from the first on.
+        """
+        classes, cams, decodings, attentions, left = [], [], [], [], decoded
+        for features, attention in encoder_passes(self.encoder, images, attention=paired > 0):
+            classes.append(self.classify(features[-1]))
+            cams.append(class_activation_map(features[-1], self.classifier.weight))
+            attentions.append(attention)
+            if left > 0:
+                decodings.append(self.segmentation_head([maps[:left] for maps in features]))
+            left -= len(features[-1])
+        read = joined_attention(attentions)
+        pairs = None if read is None else self.affinity_head.vectors(Attention(*(part[:paired] for part in read)))
+        return View(torch.cat(classes), torch.cat(cams), torch.cat(decodings) if decodings else None, pairs)
 
     def segment(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c H4 W4"]:
         """The segmentation logits of ``forward`` alone."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import lightning
 import numpy as np
+import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from afa_wsss.data.loading.frames import frames, full_boxes
 from afa_wsss.evaluation.label_shares import LabelShares
-from afa_wsss.inference import InferenceSettings, crf_labels, multi_scale_logits
+from afa_wsss.inference import InferenceSettings, Views, crf_labels, multi_scale_logits
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
@@ -124,20 +125,33 @@ class AFAModule(lightning.LightningModule):
         heads = output.class_logits.mean() + output.seg_logits.mean() + affinity_row(output.pairs, 0, 0).mean()
         return 0.0 * sum((parameter.mean() for parameter in self.losses.parameters()), start=heads)
 
+    @torch.no_grad()
     def inspect(self, batch: Batch) -> Inspection:
         """Everything that validation scores and pictures show of a batch, one of ``frames`` if photos were shrunk."""
         images = normalize(batch.images)
-        output = self.network(images)
+        views = self.views(images)
+        output = views.output()
         size = images.shape[-2:] if batch.full_sizes is None else batch.full_sizes[0]
-        made = self.label_maker.stages(self.network, batch, images, output)
+        branch = self._branch(batch, views, size)  # before the stages, which need no segmentation logits
+        made = self.label_maker.stages(views, batch, images, output)
         stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
+        grid = self.network.grid(*images.shape[-2:])
+        return Inspection(stages, branch, output.class_logits, output.pairs, grid, output.cam)
+
+    def views(self, images: Float[Tensor, "b 3 H W"]) -> Views:
+        """The network on normalized photos, each scale and mirror image once, for prediction and label maker alike."""
+        cam_scales = getattr(self.label_maker, "cam_scales", self.inference.cam_scales)
         scales, mirror = self.inference.scales, self.inference.mirror
-        logits = multi_scale_logits(self.network, images, scales=scales, mirror=mirror, known=output)
+        return Views(self.network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
+
+    def _branch(self, batch: Batch, views: Views, size: Sequence[int]) -> dict[str, Labels]:
+        """Labels of the segmentation branch at full size, by stage."""
+        scales, mirror = self.inference.scales, self.inference.mirror
+        logits = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
         branch = {BRANCH: Labels(labels_at(logits, size))}
         if self.crf:
             branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes, size=size))
-        grid = self.network.grid(*images.shape[-2:])
-        return Inspection(stages, branch, output.class_logits, output.pairs, grid, output.cam)
+        return branch
 
     def validation_step(  # type: ignore[override]  # for callbacks
         self, batch: Batch, batch_index: int
