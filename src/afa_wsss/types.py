@@ -23,7 +23,8 @@ class Batch(NamedTuple):
         image_labels: Multi-hot, 1 where the class is somewhere in the photo.
         boxes: ``(y0, y1, x0, x1)`` of the photo inside the crop, half open; the rest is padding.
         names: Names of the photos, without folder or suffix.
-        masks: Target classes at full size, background 0, 255 ignored; None in training and where a data set has none.
+        masks: Target classes at full size, background 0, 255 ignored; None where a data set has none, and in training
+            but for label makers that need masks, which get those of the crops.
         most_classes: Largest number of classes in one photo, None if not counted. A Python int: reading it causes no
             device sync.
         full_frames: Whether every photo is known to fill its frame, without padding. A Python bool: reading it causes
@@ -123,7 +124,6 @@ class AFAOutput(_Computed, _AFAOutput):
         return stored
 
 
-class Labels(NamedTuple):
 class View(NamedTuple):
     """What the network makes of images in one pass of its encoder; see ``AFA.view``.
 
@@ -140,6 +140,7 @@ class View(NamedTuple):
     affinity: AffinityPairs | Tensor | None = None
 
 
+class Labels(NamedTuple):
     """Pixel labels of one prediction stage.
 
     Attributes:

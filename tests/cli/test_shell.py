@@ -51,7 +51,7 @@ MISTAKES = {
     "key of a data set": ("data.dataset.dificult=1", "got data.dataset.dificult; did you mean difficult?"),
     "wrong type": ("trainer.max_steps=abc", "trainer.max_steps: Value 'abc' of type 'str' could not be converted"),
     "wrong type of a loss": ("loss.regularization.scale=a", "loss.regularization.scale: Value 'a' of type 'str'"),
-    "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco, afa_demo; got nope"),
+    "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco, afa_demo, "),
     "unknown refinement": ("supervision.refinement=nope", "need supervision/refinement to be one of crf, none, par"),
     "unknown experiment": ("experiment=nope", "need experiment to be one of "),
     "no assignment": ("trainer.max_steps", "missing EQUAL"),

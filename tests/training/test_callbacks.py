@@ -175,6 +175,12 @@ def test_masks_show_a_stage_that_there_is(tmp_path, trainer, batch, found):
         MaskWriter(str(tmp_path), stage="walk").on_validation_batch_end(trainer, Module(), found, batch, 0)
 
 
+def test_the_last_stage_of_a_label_maker_without_any_is_refused(tmp_path, trainer, batch, found):
+    without = [seen._replace(stages={}) for seen in found]
+    with pytest.raises(UserError, match="need a label maker with pixel labels of its own to write them"):
+        MaskWriter(str(tmp_path), stage=None).on_validation_batch_end(trainer, Module(), without, batch, 0)
+
+
 def test_montages_hold_the_first_photos_of_each_validation(tmp_path, trainer, batch, found):
     pictures = Montages(str(tmp_path), photos=3, cell=40)
     for step in (7, 9):

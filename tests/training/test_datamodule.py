@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.commands import write_small_set
 
 from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.data.formats.voc import VOCDataset
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError
+from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.training import datamodule
 from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
 
@@ -20,10 +25,10 @@ def root(tmp_path_factory):
     return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
-def make(root, *, with_masks=True, **settings):
+def make(root, *, with_masks=True, train_masks=False, **settings):
     chosen = {"train_split": "train", "val_split": "val", "crop_size": 32, "num_workers": 0}
     opened = {"dataset": VOCDataset, "root": str(root)}
-    return AFADataModule(DataSettings(**(opened | chosen | settings)), with_masks=with_masks)
+    return AFADataModule(DataSettings(**(opened | chosen | settings)), with_masks=with_masks, train_masks=train_masks)
 
 
 def as_process(monkeypatch, rank, world):
@@ -67,6 +72,49 @@ def test_training_batches_hold_no_masks_and_validation_batches_do(root):
     assert crops.masks is None
     assert crops.images.shape == (4, 3, 32, 32)
     assert photos.masks.shape == (2, 48, 48)
+
+
+def test_training_batches_hold_masks_where_a_label_maker_needs_them(root):
+    data = make(root, batch_size=4, train_masks=True)
+    crops, without = next(iter(data.train_dataloader())), next(iter(make(root, batch_size=4).train_dataloader()))
+    assert crops.masks.shape == (4, 32, 32)
+    assert torch.equal(crops.images, without.images)
+    inside = box_mask(crops.boxes, 32, 32)
+    assert (crops.masks[~inside] == 255).all()
+    assert set(crops.masks[inside].unique().tolist()) <= {0, 1, 2, 3, 4, 5, 255}
+
+
+def test_weak_supervision_never_reads_a_training_mask(root, tmp_path, monkeypatch):
+    """Neither the files, which may be broken or missing, nor the pixels."""
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    for number, mask in enumerate(sorted((copy / "SegmentationClass").glob("train_*"))):
+        mask.write_bytes(b"no picture") if number % 2 else mask.unlink()
+    data = make(copy, batch_size=4)
+    monkeypatch.setattr(PhotoFiles, "mask", lambda *_: pytest.fail("a mask was read"))
+    batches, untouched = list(data.train_dataloader()), list(make(root, batch_size=4).train_dataloader())
+    assert all(batch.masks is None for batch in batches)
+    assert all(torch.equal(one.images, other.images) for one, other in zip(batches, untouched, strict=True))
+
+
+def test_training_photos_without_masks_are_refused_where_a_label_maker_needs_them(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    masks = sorted((copy / "SegmentationClass").glob("train_*"))
+    masks[3].unlink()
+    with pytest.raises(UserError, match=r"need every mask that .* lists, 1 of 8 missing: .*train_000003.png"):
+        make(copy, train_masks=True)
+
+
+def test_a_data_set_without_any_training_mask_is_refused_where_a_label_maker_needs_them(tmp_path):
+    rows = ["file,labels,split"]
+    for number, split in enumerate(["train", "train", "val", "val"]):
+        Image.new("RGB", (40, 40)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('cat', 'dog')[number % 2]},{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match="split train has none; add them, or choose a label maker") as error:
+        make(tmp_path, dataset=FolderDataset, train_masks=True)
+    assert error.value.arguments == ("train_split",)
 
 
 def test_validation_photos_may_lack_masks_where_none_are_needed(root):

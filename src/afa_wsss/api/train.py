@@ -157,7 +157,9 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
         raise UserError("need at least one loss term, got none", arguments=("loss",))
     with argument("data"):
         pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
-        data = AFADataModule(settings.data, seed=settings.seed, pin_memory=pin_memory)
+        data = AFADataModule(
+            settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
+        )
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
         network = build_model(settings.model, len(data.class_names), pretrained=settings.resume is None)

@@ -27,6 +27,7 @@ PARTS = {
         losses.AffinityLoss,
         losses.DenseEnergyLoss,
         supervision.AFALabels,
+        supervision.OracleLabels,
     )
 } | {
     f"supervision/refinement/{refinement.name}": refinement

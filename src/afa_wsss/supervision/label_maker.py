@@ -37,9 +37,12 @@ class LabelMaker(ABC):
     Attributes:
         makes: Names of the fields of ``Targets`` (or of ``Targets.others``) that ``targets`` fills beside those that
             every batch holds. A loss term that needs another one is an error before training starts.
+        needs_masks: Whether ``targets`` reads the masks of training photos; they are loaded only then, and a photo
+            without one is an error before training starts. False for weak supervision.
     """
 
     makes: ClassVar[tuple[str, ...]] = ("pseudo_label",)
+    needs_masks: ClassVar[bool] = False
 
     @abstractmethod
     def targets(
@@ -49,7 +52,7 @@ class LabelMaker(ABC):
 
         Args:
             network: In training mode.
-            batch: Photos, image labels and boxes; masks are None in training.
+            batch: Photos, image labels and boxes; masks are None in training unless ``needs_masks``.
             images: The photos of ``batch``, normalized.
             output: ``network(images)``, with gradient.
             step: Training step, from 0.

@@ -85,14 +85,22 @@ class AFADataModule(lightning.LightningDataModule):
     """
 
     def __init__(
-        self, settings: DataSettings, *, seed: int = 0, with_masks: bool = True, pin_memory: bool = False
+        self,
+        settings: DataSettings,
+        *,
+        seed: int = 0,
+        with_masks: bool = True,
+        train_masks: bool = False,
+        pin_memory: bool = False,
     ) -> None:
         """Opens both splits and checks their files, before anything is trained.
 
         Args:
             settings: Data set, splits, crops, batches.
             seed: Seed of shuffling and crops.
-            with_masks: Whether validation photos must have masks; training photos need none.
+            with_masks: Whether validation photos must have masks.
+            train_masks: Whether training photos must have masks, which their crops then come with: for label makers
+                that need them (``LabelMaker.needs_masks``). Weak supervision reads none.
             pin_memory: Whether batches are pinned for a GPU.
 
         Raises:
@@ -109,9 +117,13 @@ class AFADataModule(lightning.LightningDataModule):
         }
         self.train_set = self.val_set = None
         if settings.train_split is not None:
-            opened = _checked(settings, "train", with_masks=False)
+            opened = _checked(settings, "train", with_masks=train_masks)
+            if train_masks:
+                _check_train_masks(opened, settings.train_split)
             settings = replace(settings, value_range=range_in_use(opened))
-            self.train_set = TrainSet(opened, TrainTransform(settings), seed=seed, max_side=settings.max_side)
+            self.train_set = TrainSet(
+                opened, TrainTransform(settings), seed=seed, max_side=settings.max_side, with_masks=train_masks
+            )
         if settings.val_split is not None:
             self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks), max_side=settings.max_side)
 
@@ -183,3 +195,17 @@ def _checked(settings: DataSettings, use: Literal["train", "val"], *, with_masks
     opened.check_files()
     _ = opened.image_labels
     return opened
+
+
+def _check_train_masks(opened: SegmentationDataset, split: str) -> None:
+    """Checks the first photo: where a data set has any masks, its file check finds those that are missing.
+
+    Raises:
+        UserError: Where it has no mask.
+    """
+    if opened.sample(0).mask is None:
+        raise UserError(
+            f"need masks of the photos to train on for this label maker, split {split} has none; add them, or choose "
+            "a label maker that needs image labels alone, such as supervision=afa",
+            arguments=("train_split",),
+        )

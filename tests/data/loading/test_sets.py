@@ -58,6 +58,28 @@ def test_training_items_have_no_mask() -> None:
     assert len(_train_set()) == 6
 
 
+def test_training_items_have_a_mask_where_one_is_wanted() -> None:
+    transform = TrainTransform(CropSettings(64, scale=(1.0, 1.0), mirror=0.0))
+    dataset = TrainSet(Noise(), transform, seed=0, with_masks=True)
+    without = TrainSet(Noise(), transform, seed=0)
+    for index in range(3):
+        item, mask = dataset[0, index], Noise().sample(index).mask
+        y0, y1, x0, x1 = item.box
+        assert item.mask is not None
+        assert item.mask.shape == (64, 64)
+        np.testing.assert_array_equal(item.mask[y0:y1, x0:x1], mask)
+        np.testing.assert_array_equal(item.image, without[0, index].image)
+    batch = collate([dataset[0, index] for index in range(4)])
+    assert batch.masks is not None
+    assert batch.masks.shape == (4, 64, 64)
+
+
+def test_a_training_photo_without_the_mask_that_is_wanted_is_refused() -> None:
+    dataset = TrainSet(Noise(with_masks=False), TrainTransform(CropSettings(32)), seed=0, with_masks=True)
+    with pytest.raises(UserError, match="need a mask of every training photo for this label maker, b has none"):
+        _ = dataset[0, 1]
+
+
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UserError, match="need seed of at least 0, got -1"):
         _train_set(-1)

@@ -116,6 +116,61 @@ def test_padding_is_the_mean_that_photos_are_normalized_with() -> None:
     assert tuple(round(255 * mean) for mean in (0.485, 0.456, 0.406)) == PADDING
 
 
+def _patches(height: int, width: int, side: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Squares of one color each, and a mask with the square's number: a photo that says what its mask must be."""
+    rng = np.random.default_rng(0)
+    rows, columns = -(-height // side), -(-width // side)
+    numbers = rng.permutation(rows * columns).reshape(rows, columns).astype(np.uint8)
+    mask = np.kron(numbers, np.ones((side, side), dtype=np.uint8))[:height, :width]
+    return np.stack([mask * 5, mask // 2, 255 - mask], axis=-1), mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scale=st.floats(0.5, 2.0),
+    mirror=st.sampled_from([0.0, 0.5, 1.0]),
+    crop_size=st.integers(32, 120),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_mask_is_cropped_like_its_photo(scale: float, mirror: float, crop_size: int, seed: int) -> None:
+    """Where the resized photo has the pure color of a class, its mask has that class; all else are rims."""
+    photo, mask = _patches(60, 84)
+    transform = TrainTransform(CropSettings(crop_size, scale=(scale, scale), mirror=mirror))
+    crop = transform.cut(photo, seed, mask=mask)
+    assert crop.mask is not None
+    y0, y1, x0, x1 = crop.box
+    inside = np.zeros(crop.mask.shape, dtype=bool)
+    inside[y0:y1, x0:x1] = True
+    assert (crop.mask[~inside] == 255).all()
+    labels, colors = crop.mask[inside].astype(int), crop.image[inside].astype(int)
+    expected = np.stack([labels * 5, labels // 2, 255 - labels], axis=-1)
+    wrong = np.abs(expected - colors).max(axis=-1) > 1
+    # A rim is as wide as a pixel of the photo, or of the crop where that is coarser, on both sides of each edge.
+    assert wrong.mean() <= 1 - (1 - 2 * max(1, 1 / scale) / 12) ** 2
+    assert (labels[~wrong] == (colors[~wrong][:, 2] - 255) * -1).mean() > 0.99
+
+
+def test_a_mask_at_another_size_is_cropped_alike() -> None:
+    photo, mask = _patches(48, 60)
+    twice = np.kron(mask, np.ones((2, 2), dtype=np.uint8))
+    transform = TrainTransform(CropSettings(40, scale=(1.0, 1.0)))
+    for seed in range(10):
+        small, large = transform.cut(photo, seed, mask=mask), transform.cut(photo, seed, mask=twice)
+        np.testing.assert_array_equal(small.image, large.image)
+        np.testing.assert_array_equal(small.mask, large.mask)
+        np.testing.assert_array_equal(small.mask, 255 - small.image[..., 2])
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5])
+def test_a_mask_changes_nothing_of_the_crop(jitter: float) -> None:
+    photo, mask = _patches(60, 84)
+    with_mask, without = (TrainTransform(CropSettings(48, jitter=jitter)) for _ in range(2))
+    for seed in range(40):
+        crop, (image, box) = with_mask.cut(photo, seed, mask=mask), without(photo, seed)
+        np.testing.assert_array_equal(crop.image, image)
+        assert crop.box == box
+
+
 def test_importing_opens_no_connection_and_warns_of_nothing() -> None:
     code = (
         "import socket, os; os.environ.pop('NO_ALBUMENTATIONS_UPDATE', None)\n"

@@ -26,7 +26,7 @@ class Item(NamedTuple):
         image_labels: (k,) multi-hot.
         box: Where the photo is in ``image``; the rest is padding.
         name: The photo's name.
-        mask: (H, W) class ids at full size; None in training and where there is no mask.
+        mask: (H, W) class ids, of a whole photo at full size, of a crop at its own; None where none is wanted or there.
         full_size: Height and width of the photo before it was shrunk; None where it was not.
     """
 
@@ -39,10 +39,19 @@ class Item(NamedTuple):
 
 
 class TrainSet(Dataset[Item]):
-    """Random crops without masks. A crop depends on seed, epoch and index alone, not on the process or the run."""
+    """Random crops. A crop depends on seed, epoch and index alone, not on the process or the run.
+
+    Without ``with_masks``, as in weak supervision, no item has a mask, whatever the data set holds.
+    """
 
     def __init__(
-        self, dataset: SegmentationDataset, transform: TrainTransform, *, seed: int, max_side: int | None = None
+        self,
+        dataset: SegmentationDataset,
+        transform: TrainTransform,
+        *,
+        seed: int,
+        max_side: int | None = None,
+        with_masks: bool = False,
     ) -> None:
         """Wraps a split.
 
@@ -51,6 +60,7 @@ class TrainSet(Dataset[Item]):
             transform: Makes the crops.
             seed: At least 0.
             max_side: Longest side that photos are shrunk to before they are cropped; None to shrink none.
+            with_masks: Whether crops come with those of their masks, for studies with true masks.
 
         Raises:
             UserError: For a seed below 0.
@@ -58,18 +68,26 @@ class TrainSet(Dataset[Item]):
         if seed < 0:
             raise UserError(f"need seed of at least 0, got {seed}", arguments=("seed",))
         self.dataset, self.transform, self.seed, self.max_side = dataset, transform, seed, max_side
+        self.with_masks = with_masks
 
     def __len__(self) -> int:
         """Number of photos."""
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        """The crop for ``(epoch, index)``: the sampler yields both, so loader workers need no notice of a new epoch."""
+        """The crop for ``(epoch, index)``: the sampler yields both, so loader workers need no notice of a new epoch.
+
+        Raises:
+            UserError: For a photo without the mask that is wanted.
+        """
         epoch, index = key
         sample = self.dataset.sample(index)
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
-        crop, box = self.transform(shrunk(sample.image, self.max_side), seed)
-        return Item(crop, sample.image_labels, box, sample.name, None)
+        if self.with_masks and sample.mask is None:
+            raise UserError(f"need a mask of every training photo for this label maker, {sample.name} has none")
+        mask = sample.mask if self.with_masks else None
+        crop = self.transform.cut(shrunk(sample.image, self.max_side), seed, mask=mask)
+        return Item(crop.image, sample.image_labels, crop.box, sample.name, crop.mask)
 
 
 class EvalSet(Dataset[Item]):

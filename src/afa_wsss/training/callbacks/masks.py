@@ -35,14 +35,16 @@ class MaskWriter(Callback):
         """The labels to write.
 
         Raises:
-            UserError: For a stage that there is not.
+            UserError: For a stage that there is not, and where the last one is wanted of a label maker without any.
         """
         if self.stage == BRANCH:
             return list(found.branch.values())[-1]
-        stage = list(found.stages)[-1] if self.stage is None else self.stage
+        known = (BRANCH, *found.stages)
+        stage = known[-1] if self.stage is None else self.stage
         if stage not in found.stages:
-            known = ", ".join((BRANCH, *found.stages))
-            raise UserError(f"need a stage of {known}; got {stage!r}", arguments=("stage",))
+            wanted = f"need a stage of {', '.join(known)}; got {stage!r}"
+            without = "need a label maker with pixel labels of its own to write them, this one makes none of photos"
+            raise UserError(wanted if found.stages else without, arguments=("stage",) if found.stages else ())
         return found.stages[stage]
 
     def on_validation_batch_end(
