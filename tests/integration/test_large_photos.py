@@ -53,7 +53,7 @@ def checkpoint(photos, tmp_path_factory):
 def seen(monkeypatch):
     """Sizes of all images that a network gets, at scale 1 or any other."""
     sizes = []
-    for name in ("forward", "activate", "segment"):
+    for name in ("forward", "view", "activate", "segment"):
         original = getattr(AFA, name)
 
         def record(self, images, *arguments, _original=original, **settings):
