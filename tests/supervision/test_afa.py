@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -232,3 +233,45 @@ def test_impossible_settings_name_their_arguments(settings, message, arguments) 
     with pytest.raises(UserError, match=re.escape(message)) as error:
         AFALabels(**settings)
     assert error.value.arguments == arguments
+
+
+class Standstill(NamedTuple):
+    """An affinity whose walk leaves the scores where they are."""
+
+    pairs: torch.Tensor
+
+    def walked(self, scores, walk):
+        return scores
+
+    def dense(self):
+        return self.pairs
+
+    def row(self, image, token):
+        return self.pairs[image, token]
+
+    def detach(self):
+        return self
+
+
+@dataclass(frozen=True)
+class StandingLabels(AFALabels):
+    def maps(self, network, batch, images, output):
+        maps = super().maps(network, batch, images, output)
+        return maps._replace(affinity=Standstill(maps.affinity))
+
+
+def test_a_subclass_may_change_the_maps_and_the_walk_alone(network, batch) -> None:
+    settings = {"walk_first_step": 2001, "background": 0.45, "refinement": NoRefinement(), "cam_scales": (1.0,)}
+    images = normalize(batch.images)
+    output = network(images)
+    maps = make_maps(network, batch, images, output, scales=(1.0,))
+    walk = AFALabels(**settings).walk_on(maps.grid)
+    (still,) = walk_scores(maps.cam, Standstill(maps.affinity), maps.present.labels, (0.45,), walk=walk)
+    (moved,) = walk_scores(maps.cam, maps.affinity, maps.present.labels, (0.45,), walk=walk)
+    assert not torch.equal(still, moved)
+    stages = stages_of(StandingLabels(**settings), network, batch)
+    assert torch.equal(stages["walk"].labels, maps.present.named(argmax_labels(still)))
+    assert torch.equal(stages["cam"].labels, stages_of(AFALabels(**settings), network, batch)["cam"].labels)
+    labels = StandingLabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
+    plain = AFALabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
+    assert not torch.equal(labels, plain)

@@ -247,10 +247,30 @@ def window_walk(
         tensor([0.8333, 0.8824, 0.8333])
     """
     tiles = tiles_of((scores.shape[2], scores.shape[3]), radius=radius)
+    pairs = near_pairs(tiles, len(scores), scores.device)
+    powers = [near**alpha for near in near_affinity(affinity, tiles, pairs)]
+    return weighted_walk(scores, powers, tiles, pairs, steps=steps)
+
+
+def weighted_walk(
+    scores: Float[Tensor, "b c h w"],
+    powers: Sequence[Float[Tensor, "_ t _"]],
+    tiles: Tiles,
+    pairs: Sequence[TilePairs],
+    *,
+    steps: int = STEPS,
+) -> Float[Tensor, "b c h w"]:
+    """``window_walk`` by the weights of the pairs: A^alpha, or any others that are symmetric.
+
+    Args:
+        scores: Class scores on the token grid.
+        powers: Weights of ``pairs``, (p, t, w) for each of them, 0 beyond the radius.
+        tiles: See ``tiles_of``.
+        pairs: See ``near_pairs``.
+        steps: Steps of the walk.
+    """
     tokens = scores.float().flatten(2).transpose(1, 2)
     inside = tiles.cut(torch.ones_like(tokens[..., :1]))  # its weighted sums are the row sums; 0 in the padding
-    pairs = near_pairs(tiles, len(scores), scores.device)
-    powers = (near**alpha for near in near_affinity(affinity, tiles, pairs))
     weights = [(part.neighbors, power) for part, power in zip(pairs, powers, strict=True)]
     found = tiles.cut(tokens)
     # Autocast would compute the products in half precision.

@@ -144,9 +144,13 @@ class AFALabels(LabelMaker):
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
     ) -> Targets:
         """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
-        maps = make_maps(network, batch, images, output, scales=self.cam_scales)
+        maps = self.maps(network, batch, images, output)
         height, width = network.grid(*images.shape[-2:])
         return self.targets_from(maps, batch, grid=(height, width), step=step)
+
+    def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
+        """What all labels are made from, in training and validation; a subclass may change it alone."""
+        return make_maps(network, batch, images, output, scales=self.cam_scales)
 
     @torch.no_grad()
     def targets_from(self, maps: Maps, batch: Batch, *, grid: tuple[int, int], step: int) -> Targets:
@@ -193,7 +197,7 @@ class AFALabels(LabelMaker):
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
     ) -> dict[str, Labels]:
         """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label`` (walk and refinement), each at one threshold."""
-        maps = make_maps(network, batch, images, output, scales=self.cam_scales)
+        maps = self.maps(network, batch, images, output)
         photos = batch.images.float() / 255
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
         shown = self._stage_labels(maps, refiner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,14 @@ class Walk(NamedTuple):
     radius: int | None
     alpha: float
     steps: int
+
+
+@runtime_checkable
+class OwnWalk(AffinityPairs, Protocol):
+    """An affinity that scores are propagated along in a way of its own."""
+
+    def walked(self, scores: Float[Tensor, "b c h w"], walk: Walk) -> Float[Tensor, "b c h w"]:
+        """``scores`` after the walk on ``walk.grid``; those of several thresholds lie one after the other in c."""
 
 
 def cam_scores(
@@ -63,16 +71,20 @@ def walk_scores(
 ) -> tuple[Float[Tensor, "b c H W"], ...]:
     """Scores at each background score after the random walk on the token grid, at full size (AFA, section 3.3).
 
-    A ``TokenAffinity`` within a radius is walked on without its n x n values.
+    See ``walked`` for the affinities that there are.
     """
     tokens = resize(cam, walk.grid)
     scores = torch.cat([background_scores(tokens, image_labels, threshold) for threshold in thresholds], dim=1)
-    walked = _walked(scores, affinity, walk)
-    return resize(walked, cam.shape[-2:]).chunk(len(thresholds), dim=1)
+    return resize(walked(scores, affinity, walk), cam.shape[-2:]).chunk(len(thresholds), dim=1)
 
 
-def _walked(scores: Tensor, affinity: AffinityPairs | Tensor, walk: Walk) -> Tensor:
-    """M <- T M, ``walk.steps`` times."""
+def walked(scores: Float[Tensor, "b c h w"], affinity: AffinityPairs | Tensor, walk: Walk) -> Float[Tensor, "b c h w"]:
+    """M <- T M, ``walk.steps`` times.
+
+    A ``TokenAffinity`` within a radius is walked on without its n x n values; an ``OwnWalk`` says how itself.
+    """
+    if isinstance(affinity, OwnWalk):
+        return affinity.walked(scores, walk)
     if walk.radius is None:
         return propagate(scores, transition_matrix(dense(affinity), alpha=walk.alpha), steps=walk.steps)
     if isinstance(affinity, TokenAffinity):
