@@ -27,6 +27,10 @@ def shares(prefix, inclusion, patch, unknown=0.0):
     return {f"{prefix}/{what}": share for what, share in found.items()}
 
 
+def lines(metrics, run=RUN):
+    return [warning.line for warning in label_warnings(metrics, run)]
+
+
 def test_the_table_has_a_column_for_each_kind_of_labels_that_is_known():
     metrics = shares("train/labels", 20.0, 10.0, 30.0) | shares("val/labels/segmentation", 25.0, 0.0)
     metrics |= {"val/labels/cam/foreground": 3.0}
@@ -64,7 +68,7 @@ CASES = {
 
 @pytest.mark.parametrize(("found", "warning"), CASES.values(), ids=CASES.keys())
 def test_nearly_all_or_nothing_is_worth_a_warning(found, warning):
-    assert label_warnings(shares("train/labels", *found), RUN) == [warning]
+    assert lines(shares("train/labels", *found)) == [warning]
 
 
 def test_usual_shares_are_not():
@@ -74,21 +78,31 @@ def test_usual_shares_are_not():
 
 def test_each_kind_of_labels_is_judged_and_nothing_said_twice():
     held_out = shares("val/labels/pseudo_label", 97.0, 0.0) | shares("val/labels/segmentation", 0.0, 0.0)
-    stage, branch = label_warnings(held_out, RUN)
+    stage, branch = lines(held_out)
     assert stage == f"labels of held-out photos (pseudo label) call 97 % of the pixels inclusion: {HIGHER}"
     assert branch == (
         "labels of held-out photos (segmentation branch) call 100 % of the pixels background: if the labels it "
         "learns from are right, train longer"
     )
     training = shares("train/labels", 90.0, 8.0)
-    assert [line[:40] for line in label_warnings(held_out | training, RUN)] == [
+    assert [line[:40] for line in lines(held_out | training)] == [
         "labels call 98 % of the pixels foreground"[:40],
         branch[:40],
     ]
 
 
+def test_labels_are_judged_once_they_are_in_use_and_the_branch_once_it_is_trained():
+    held_out = shares("val/labels/pseudo_label", 97.0, 0.0) | shares("val/labels/segmentation", 0.0, 0.0)
+    class_loss = RUN._replace(trained={"image_labels": "classification"}, pending={"pseudo_label"})
+    assert lines(held_out, class_loss) == []
+    assert len(lines(held_out | shares("train/labels", 97.0, 0.0), class_loss)) == 1
+    first_labels = class_loss._replace(pending=())
+    assert [line[:42] for line in lines(held_out, first_labels)] == ["labels of held-out photos (pseudo label) c"]
+    assert len(lines(held_out, first_labels._replace(trained={"pseudo_label": "segmentation"}))) == 2
+
+
 def test_a_label_maker_without_thresholds_has_a_warning_too():
-    (line,) = label_warnings(shares("train/labels", 97.0, 0.0), RUN._replace(thresholds={}))
+    (line,) = lines(shares("train/labels", 97.0, 0.0), RUN._replace(thresholds={}))
     assert line == "labels call 97 % of the pixels inclusion: look at the pictures before you trust the masks"
 
 

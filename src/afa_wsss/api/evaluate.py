@@ -12,9 +12,9 @@ from afa_wsss.api.config_file import write_config
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
 from afa_wsss.errors import UserError, argument
-from afa_wsss.report.label_shares import label_warnings
 from afa_wsss.report.results import write_results
-from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar
+from afa_wsss.report.run_warnings import run_warnings
+from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar, ValidationChecks
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.scores import BRANCH
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
         folder: Folder of scores, report, pictures and masks.
         stages: Names of the prediction stages, in the order of the method.
         written: What was written, by what it is; empty in all processes but the first.
-        warnings: Lines on labels that call nearly all pixels the same, each with what to do.
+        warnings: What is wrong with the network, a line for each, with the settings to change.
     """
 
     metrics: dict[str, float]
@@ -81,7 +81,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         )
     module = _make_module(checkpoint, stored, data)
     module.crf = stage is not None and stored.inference.crf
-    callbacks = [ProgressBar(), Montages(str(folder / "montages"), photos=settings.pictures)]
+    callbacks = [ProgressBar(), ValidationChecks(), Montages(str(folder / "montages"), photos=settings.pictures)]
     if masks is not None:
         callbacks.append(MaskWriter(str(masks), stage=stage))
     trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
@@ -94,7 +94,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)
         written |= {} if masks is None else {masks.name.replace("_", " "): masks}
-    return Evaluation(metrics, folder, module.scores.stages, written, tuple(label_warnings(metrics, info)))
+    warnings = tuple(warning.line for warning in run_warnings(metrics, info))
+    return Evaluation(metrics, folder, module.scores.stages, written, warnings)
 
 
 def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 from afa_wsss.api.config_file import as_yaml
 from afa_wsss.report.results import RunInfo
 from afa_wsss.training.module import AFAModule
+from afa_wsss.training.terms import active_terms
 
 
 def run_info(
@@ -20,8 +21,19 @@ def run_info(
     config: Mapping[str, Any],
     losses: tuple[str, ...] = (),
     last_step: int = sys.maxsize,
+    settle: int = 0,
 ) -> RunInfo:
-    """What the report shows of a run beside its scores; ``last_step`` is the training step whose labels are judged."""
+    """What the report shows of a run beside its scores, and what its warnings have to know.
+
+    Args:
+        module: Network, label maker and losses.
+        name: Title of the report.
+        facts: What and value, shown at the head of the report.
+        config: All settings as plain data.
+        losses: Names of the loss table; empty where nothing was trained.
+        last_step: Training step, from 0, whose labels are judged.
+        settle: Steps that a loss term has to count before what it trains is judged.
+    """
     thresholds = module.label_maker.thresholds(step=last_step)
     return RunInfo(
         name=name,
@@ -33,7 +45,20 @@ def run_info(
         facts=facts,
         settings=as_yaml(config),
         thresholds={f"supervision.{name}": value for name, value in thresholds.items()},
+        config=config,
+        trained=_trained(module, last_step - settle) if len(module.losses) else None,
+        pending=_pending(module, last_step),
     )
+
+
+def _trained(module: AFAModule, step: int) -> dict[str, str]:
+    """The loss terms that count at a step, by each target that they need."""
+    return {need: name for name, term in active_terms(module.losses, step).items() for need in term.needs}
+
+
+def _pending(module: AFAModule, step: int) -> frozenset[str]:
+    """Targets that loss terms need at the end of the training and not at ``step``."""
+    return frozenset(_trained(module, sys.maxsize)) - set(_trained(module, step))
 
 
 def backbone_name(backbone: Any) -> str:

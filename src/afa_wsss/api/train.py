@@ -28,8 +28,8 @@ from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
 from afa_wsss.models.weights.files import load_strictly
-from afa_wsss.report.label_shares import label_warnings
 from afa_wsss.report.results import RunInfo, write_results
+from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.training.callbacks import (
     Checkpoints,
     ClassTable,
@@ -37,6 +37,8 @@ from afa_wsss.training.callbacks import (
     LabelCurves,
     PlainConfig,
     UnevenValidation,
+    ValidationChecks,
+    Warnings,
 )
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
@@ -77,7 +79,7 @@ class Run:
         folder: Folder of the run.
         stages: Names of the prediction stages, in the order of the method.
         written: What was written, by what it is; empty in all processes but the first.
-        warnings: Lines on labels that call nearly all pixels the same, each with what to do.
+        warnings: What is wrong with the last weights, a line for each, with the settings to change.
         loggers: Loggers of Lightning, still open.
     """
 
@@ -86,7 +88,8 @@ class Run:
     ) -> None:
         """Keeps the network in memory."""
         self.metrics, self.folder = metrics, Path(prepared.settings.output_dir)
-        self.stages, self.warnings = tuple(info.stages), tuple(label_warnings(metrics, info))
+        self.stages = tuple(info.stages)
+        self.warnings = tuple(warning.line for warning in run_warnings(metrics, info))
         self.written, self._prepared = written, prepared
         self.loggers = tuple(prepared.trainer.loggers)
 
@@ -111,6 +114,7 @@ def train(
     *,
     linked: Mapping[str, Any] | None = None,
     announce: Callable[[Prepared], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
     stopped: Callable[[Prepared], None] = lambda _: None,
 ) -> Run:
     """One run: fit, validate the last weights, write metrics, report and checkpoints.
@@ -121,12 +125,13 @@ def train(
             opened by ``load``.
         linked: ``config`` with references between settings, for ``config.yaml``; None for ``config`` itself.
         announce: Called before training.
+        warn: Called with a line for each warning, at the validation that first shows it.
         stopped: Called where training is cut short, before the error is raised again.
 
     Raises:
         UserError: For what settings, data and weights refuse, before training starts.
     """
-    prepared = prepare(settings, config or {})
+    prepared = prepare(settings, config or {}, warn=warn)
     announce(prepared)
     trainer, folder = prepared.trainer, Path(settings.output_dir)
     if trainer.is_global_zero:
@@ -146,8 +151,10 @@ def train(
     return Run(metrics, prepared, info=info, written=written)
 
 
-def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
-    """Opens data and weights and makes all parts; nothing is written.
+def prepare(
+    settings: TrainSettings, config: Mapping[str, Any], *, warn: Callable[[str], None] = lambda _: None
+) -> Prepared:
+    """Opens data and weights and makes all parts; nothing is written. Arguments are those of ``train``.
 
     Raises:
         UserError: For what they refuse.
@@ -171,7 +178,8 @@ def prepare(settings: TrainSettings, config: Mapping[str, Any]) -> Prepared:
     if data.value_range != "auto":
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     with argument("trainer"):
-        trainer = _make_trainer(settings, stored, validate=data.val_set is not None)
+        warnings = Warnings(partial(_judged_after, settings, module, config), warn)
+        trainer = _make_trainer(settings, stored, warnings, validate=data.val_set is not None)
     return Prepared(settings, data, module, trainer, done, _data_warnings(data, settings.data))
 
 
@@ -209,7 +217,9 @@ def make_module(
     )
 
 
-def _make_trainer(settings: TrainSettings, stored: Mapping[str, Any], *, validate: bool) -> lightning.Trainer:
+def _make_trainer(
+    settings: TrainSettings, stored: Mapping[str, Any], warnings: Warnings, *, validate: bool
+) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
     folder, loggers = Path(settings.output_dir), list(settings.logger.values())
     callbacks = [
@@ -218,6 +228,8 @@ def _make_trainer(settings: TrainSettings, stored: Mapping[str, Any], *, validat
         UnevenValidation(),
         ClassTable(),
         LabelCurves(),
+        ValidationChecks(),
+        warnings,
         *([LearningRateMonitor("step")] if loggers else []),
         *([Compilation()] if settings.trainer.compile else []),
         *settings.callbacks.values(),
@@ -258,6 +270,12 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
     return scores
+
+
+def _judged_after(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], steps: int) -> RunInfo:
+    """What warnings have to know after that many training steps; what a tenth of the run has trained is judged."""
+    settle = settings.trainer.max_steps // 10
+    return run_info(module, settings.name, facts=[], config=config, last_step=steps - 1, settle=settle)
 
 
 def _run_info_of(prepared: Prepared, config: Mapping[str, Any]) -> RunInfo:

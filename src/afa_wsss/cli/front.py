@@ -19,6 +19,7 @@ from afa_wsss.cli import pseudo_label as pseudo_label_command
 from afa_wsss.cli import train as train_command
 from afa_wsss.cli.compose import Composed, register, settings_of
 from afa_wsss.cli.messages import user_message
+from afa_wsss.cli.output import say_warning
 from afa_wsss.cli.shell import Command, quiet_libraries
 from afa_wsss.cli.words import as_hydra_wants
 from afa_wsss.errors import UserError
@@ -45,7 +46,7 @@ def train(*words: str) -> training.Run:
 
     def job(composed: Composed[train_command.TrainWords]) -> training.Run:
         linked = {name: value for name, value in composed.linked.items() if name != "config"}
-        return training.train(composed.settings, composed.config, linked=linked)
+        return training.train(composed.settings, composed.config, linked=linked, warn=say_warning)
 
     return _run(train_command.COMMAND, words, job)
 

@@ -19,6 +19,11 @@ def say(line: str, *, style: str | None = None) -> None:
     Console().print(line, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
+def say_warning(line: str) -> None:
+    """Prints a warning; above a progress bar, where there is one."""
+    say(f"warning: {line}", style="yellow")
+
+
 def say_files(files: Mapping[str, Path]) -> None:
     """Prints the files that exist, by what they are."""
     Console().print(files_text(files), soft_wrap=True)
@@ -42,4 +47,4 @@ def say_scores(
     for line in left_out(metrics):
         say(line)
     for line in warnings:
-        say(f"warning: {line}", style="yellow")
+        say_warning(line)

@@ -14,7 +14,7 @@ from afa_wsss.api.run_info import backbone_name
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.train import Prepared, Run, train
 from afa_wsss.cli.compose import Composed
-from afa_wsss.cli.output import say, say_files, say_scores
+from afa_wsss.cli.output import say, say_files, say_scores, say_warning
 from afa_wsss.cli.shell import Command
 from afa_wsss.models import AFA
 
@@ -54,7 +54,14 @@ def run_training(composed: Composed[TrainWords]) -> float | None:
         ``val/miou`` in percent, the objective of a sweep; None without validation masks.
     """
     linked = {name: value for name, value in composed.linked.items() if name != "config"}
-    run = train(composed.settings, composed.config, linked=linked, announce=announce, stopped=say_how_to_go_on)
+    run = train(
+        composed.settings,
+        composed.config,
+        linked=linked,
+        announce=announce,
+        warn=say_warning,
+        stopped=say_how_to_go_on,
+    )
     if run.written:
         say_scores(run.metrics, run.stages, run.warnings)
         say_files(run.written)
@@ -76,7 +83,7 @@ def announce(prepared: Prepared) -> None:
         network_table(prepared.module.network),
     )
     for line in prepared.data_warnings:
-        say(f"warning: {line}", style="yellow")
+        say_warning(line)
     if settings.model.pretrained is None and not prepared.done_steps:
         console.print("[yellow]model.pretrained is null: the backbone starts from random weights[/]")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from afa_wsss.report.charts import Curve, Series
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.stages import BRANCH, REFINED_BRANCH, stage_title
+from afa_wsss.report.warning import RunWarning
 
 TRAINING = "train/labels"
 KINDS = ("foreground", "background", "unknown")
@@ -72,23 +73,31 @@ def class_series(history: Sequence[Curve], class_names: Sequence[str], colors: S
     return [Series(key, keys[key], color) for key, color in zip(shown, colors, strict=False)]
 
 
-def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[str]:
+def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:
     """A line for labels that call nearly all pixels the same, or nearly none foreground or background, and what to do.
 
     Labels in training, those of the last stage and those of the segmentation branch are judged, in this order, as far
-    as they are in the flat ``metrics``; what one has said, the next does not repeat.
+    as they are in the flat ``metrics``; what one has said, the next does not repeat. Those of the last stage are not
+    judged while the class branch is still trained alone, those of the segmentation branch not before it is trained.
     """
-    lines: dict[str, str] = {}
+    found: dict[str, RunWarning] = {}
     for title, prefix in _columns(run.stages).items():
-        if f"{prefix}/foreground" not in metrics:
+        if f"{prefix}/foreground" not in metrics or not _judged(prefix, run):
             continue
         for what, share, how in _extremes(metrics, prefix, run.class_names)[:1]:
             whose = "labels" if prefix == TRAINING else f"labels of held-out photos ({title})"
             percent = f"{share:.{0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1}f}".removesuffix(".0")
             advice = "if the labels it learns from are right, train longer" if prefix == share_key(BRANCH) else None
             line = f"{whose} call {percent} % of the pixels {what}: {advice or _change(how, run.thresholds)}"
-            lines.setdefault(how, line)
-    return list(lines.values())
+            found.setdefault(how, RunWarning("labels", (how,), line))
+    return list(found.values())
+
+
+def _judged(prefix: str, run: RunInfo) -> bool:
+    """Whether labels have reached the state in which extreme shares mean something."""
+    if prefix == TRAINING or run.trained is None:
+        return True
+    return "pseudo_label" in run.trained if prefix == share_key(BRANCH) else "pseudo_label" not in run.pending
 
 
 def _extremes(metrics: Mapping[str, float], prefix: str, class_names: Sequence[str]) -> list[tuple[str, float, str]]:

@@ -15,8 +15,9 @@ import jinja2
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
-from afa_wsss.report.label_shares import class_series, kind_series, label_warnings, share_key, share_table
+from afa_wsss.report.label_shares import class_series, kind_series, share_key, share_table
 from afa_wsss.report.run import RunInfo
+from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.report.stages import (
     BRANCH,
     CLASS_F1,
@@ -79,7 +80,7 @@ def write_report(
     page = _template().render(
         name=run.name,
         facts=_facts(known, run),
-        warnings=label_warnings(known, run),
+        warnings=[warning.line for warning in run_warnings(known, run)],
         stages=_stages(known, run.stages),
         classes=_classes(known, run),
         image_labels=image_label_rows(metrics) if CLASS_F1 in known else [],

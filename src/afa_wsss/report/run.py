@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ class RunInfo(NamedTuple):
         facts: What and value, shown at the head of the page after the scores, e.g. ``("backbone", "mit_b1")``.
         settings: YAML, shown folded away.
         thresholds: Settings that give less foreground where they are higher, by full name, and their values.
+        config: All settings as plain data: warnings name the values of those that they advise to change.
+        trained: Loss terms that have trained the network for a while, by each target that they need, e.g.
+            ``{"pseudo_label": "segmentation"}``: warnings judge nothing else. None where nothing is known of the
+            training: all is judged.
+        pending: Targets that loss terms will need later in the training.
     """
 
     name: str
@@ -33,3 +38,6 @@ class RunInfo(NamedTuple):
     facts: Sequence[tuple[str, str]]
     settings: str
     thresholds: Mapping[str, float] = {}
+    config: Mapping[str, Any] = {}
+    trained: Mapping[str, str] | None = None
+    pending: Collection[str] = ()

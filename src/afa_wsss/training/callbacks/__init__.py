@@ -11,6 +11,8 @@ from afa_wsss.training.callbacks.plain_config import PlainConfig
 from afa_wsss.training.callbacks.progress import ProgressBar
 from afa_wsss.training.callbacks.throughput import Throughput
 from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
+from afa_wsss.training.callbacks.validation_checks import ValidationChecks
+from afa_wsss.training.callbacks.warnings import Warnings
 
 __all__ = [
     "BackboneWriter",
@@ -24,4 +26,6 @@ __all__ = [
     "ProgressBar",
     "Throughput",
     "UnevenValidation",
+    "ValidationChecks",
+    "Warnings",
 ]

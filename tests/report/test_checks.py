@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from afa_wsss.report.checks import affinity_warnings, branch_warnings, class_branch_warnings
+from afa_wsss.report.run import RunInfo
+from afa_wsss.report.run_warnings import run_warnings
+from afa_wsss.report.warning import listed, settings_text
+
+CONFIG = {
+    "data": {"crop_size": 256, "scale": [0.5, 2.0]},
+    "model": {"pooling": "max"},
+    "supervision": {"low": 0.35, "high": 0.55, "alpha": 2.0},
+    "optimizer": {"logits_lr_factor": 10.0},
+    "trainer": {"max_steps": 400},
+    "loss": {"segmentation": {"weight": 0.1, "first_step": 200}, "affinity": {"weight": 0.5}},
+}
+RUN = RunInfo(
+    name="run",
+    class_names=["cow", "horse", "sheep"],
+    palette=np.zeros((4, 3), np.uint8),
+    stages=("cam", "pseudo_label", "segmentation"),
+    losses=(),
+    marks={},
+    facts=(),
+    settings="",
+    thresholds={"supervision.low": 0.35, "supervision.high": 0.55},
+    config=CONFIG,
+)
+PHOTOS = {"val/photos": 100.0} | {f"val/class_photos/{name}": 30.0 for name in RUN.class_names}
+HEALTHY = PHOTOS | {
+    **{f"val/predicted_photos/{name}": 40.0 for name in RUN.class_names},
+    **{f"val/cam_border/{name}": 20.0 for name in RUN.class_names},
+    **{f"val/{where}_auc/{name}": 97.0 for name in RUN.class_names for where in ("inside", "outside")},
+    **{f"val/outside_evidence/{name}": 30.0 for name in RUN.class_names},
+    "val/affinity/mean": 0.7,
+    "val/affinity/spread": 0.4,
+    "val/affinity/below": 20.0,
+    "val/affinity/above": 70.0,
+    "val/pseudo_label_miou": 60.0,
+    "val/miou": 50.0,
+}
+
+
+def only(metrics: dict[str, float], run: RunInfo = RUN) -> str:
+    (warning,) = run_warnings(metrics, run)
+    return warning.line
+
+
+def test_healthy_scores_and_none_raise_no_warning():
+    assert run_warnings(HEALTHY, RUN) == []
+    assert run_warnings({}, RUN) == []
+    assert run_warnings(dict.fromkeys(HEALTHY, math.nan), RUN) == []
+
+
+def test_a_class_that_is_never_predicted():
+    missed = HEALTHY | {"val/predicted_photos/cow": 0.0, "val/predicted_photos/sheep": 0.0}
+    what = "the segmentation branch never predicts classes that held-out photos have: "
+    raised = "raise loss.segmentation.weight (now 0.1) or trainer.max_steps (now 400)"
+    assert only(missed) == f"{what}cow (30) and sheep (30); labels show them: {raised}"
+    labels = {"train/labels/class/cow": 0.0, "train/labels/class/sheep": 2.0, "val/labels/pseudo_label/class/cow": 0.0}
+    unlabeled, labeled = branch_warnings(missed | labels, RUN)
+    lower = "lower supervision.low (now 0.35) and supervision.high (now 0.55)"
+    assert unlabeled.line == f"{what}cow (30); no label shows them either: {lower}"
+    assert labeled.line == f"{what}sheep (30); labels show them: {raised}"
+    assert (unlabeled.kind, unlabeled.subjects, labeled.subjects) == (labeled.kind, ("cow",), ("sheep",))
+
+
+def test_a_rare_class_may_be_missed():
+    rare = {"val/class_photos/cow": 4.0, "val/predicted_photos/cow": 0.0, "val/cam_border/cow": 90.0}
+    assert run_warnings(HEALTHY | rare, RUN) == []
+
+
+def test_a_class_that_is_predicted_nearly_everywhere():
+    assert only(HEALTHY | {"val/predicted_photos/cow": 97.0}) == (
+        "the segmentation branch predicts cow in 97 % of the held-out photos, 30 % have it: raise trainer.max_steps "
+        "(now 400), or add photos without it"
+    )
+    common = {"val/predicted_photos/cow": 97.0, "val/class_photos/cow": 60.0}
+    assert run_warnings(HEALTHY | common, RUN) == []
+
+
+def test_a_branch_far_below_its_labels():
+    assert only(HEALTHY | {"val/miou": 41.9}) == (
+        "the segmentation branch is far below the labels it learns from: 41.9 mIoU on held-out photos, pseudo label "
+        "60.0: raise loss.segmentation.weight (now 0.1) or trainer.max_steps (now 400), or lower "
+        "loss.segmentation.first_step (now 200)"
+    )
+    assert run_warnings(HEALTHY | {"val/miou": 1.0, "val/pseudo_label_miou": 5.0}, RUN) == []
+
+
+def test_cams_at_the_border():
+    assert only(HEALTHY | {"val/cam_border/horse": 61.4}) == (
+        "CAMs lie at the border of the photos, in 36 % of the area: horse 61 % of their mass; if the pictures show "
+        "background there, add photos of it without the class, or change data.scale (now [0.5, 2]) or model.pooling "
+        "(now max)"
+    )
+
+
+def test_a_class_that_the_background_tells():
+    told = HEALTHY | {"val/outside_evidence/cow": 66.0}
+    assert only(told) == (
+        "what lies outside of their CAMs tells classes as well as what lies inside: cow (AUC 0.97, inside 0.97): add "
+        "photos of the same background without the class, or change data.crop_size (now 256), supervision.low (now "
+        "0.35) or supervision.high (now 0.55)"
+    )
+    for less in ({"val/outside_auc/cow": 89.0, "val/inside_auc/cow": 90.0}, {"val/outside_auc/cow": 93.9}):
+        assert class_branch_warnings(told | less, RUN) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "limit", "lower"),
+    [
+        (0, "below 0.01", "optimizer.logits_lr_factor (now 10) and supervision.alpha (now 2)"),
+        (1, "above 0.99", "optimizer.logits_lr_factor (now 10)"),
+    ],
+)
+def test_a_saturated_affinity(end, limit, lower):
+    shares = {"val/affinity/below": 99.0 * (1 - end), "val/affinity/above": 99.0 * end}
+    assert only(HEALTHY | shares | {"val/affinity/spread": 0.01}) == (
+        f"the affinity is saturated at {end}, 99 % of the pairs of near tokens are {limit}: lower {lower}, or raise "
+        "loss.affinity.weight (now 0.5)"
+    )
+    assert affinity_warnings(HEALTHY | shares | {"val/affinity/spread": 0.06}, RUN) == []
+
+
+def test_nothing_is_judged_before_it_is_trained():
+    wrong = HEALTHY | {"val/predicted_photos/cow": 0.0, "val/miou": 4.0}
+    wrong |= {"val/affinity/above": 99.0, "val/affinity/spread": 0.0}
+    assert run_warnings(wrong, RUN._replace(trained={"image_labels": "classification"})) == []
+    trained = RUN._replace(trained={"pseudo_label": "own", "affinity_label": "pairs"})
+    config = {"loss": {"own": {"weight": 0.3}, "pairs": {"weight": 0.2}}}
+    affinity, missed, worse = run_warnings(wrong, trained._replace(config=config))
+    assert affinity.line.endswith("lower optimizer.logits_lr_factor, or raise loss.pairs.weight (now 0.2)")
+    assert missed.line.endswith("raise loss.own.weight (now 0.3)")
+    assert "raise loss.own.weight (now 0.3), or lower loss.own.first_step" in worse.line
+
+
+def test_settings_and_lists():
+    assert settings_text(RUN, "trainer.max_steps", "model.depth") == "trainer.max_steps (now 400)"
+    assert settings_text(RUN, "a.b", "c") == "a.b and c"
+    run = RUN._replace(config={"a": None, "b": True, "c": 1e-4})
+    assert settings_text(run, "a", "b", "c", last="or") == "a (now null), b (now True) or c (now 0.0001)"
+    assert listed([]) == ""
+    assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
