@@ -79,10 +79,24 @@ def test_a_segmenter_labels_photos_in_every_form(segmenter, photo, tmp_path):
     assert first.overlay().size == (pixels.shape[1], pixels.shape[0])
 
 
-def test_the_crf_is_applied_where_it_is_asked_for(segmenter, photo):
-    plain, refined = (segmenter.predict(photo, crf=crf, scores=True) for crf in (False, True))
+@pytest.mark.parametrize("refinement", ["par", "crf"])
+def test_a_refinement_is_applied_where_it_is_asked_for(segmenter, photo, refinement):
+    plain, refined = (segmenter.predict(photo, refinement=word, scores=True) for word in ("none", refinement))
     assert not np.array_equal(plain.scores, refined.scores)
+    assert refined.scores.shape == plain.scores.shape
     np.testing.assert_allclose(refined.scores.sum(axis=0), 1, atol=1e-4)
+    assert np.array_equal(refined.scores.argmax(axis=0), refined.labels)
+
+
+def test_crf_is_an_older_word_for_a_refinement(segmenter, photo):
+    for old, new in ((True, "crf"), (False, "none")):
+        first, second = segmenter.predict(photo, crf=old), segmenter.predict(photo, refinement=new)
+        assert np.array_equal(first.labels, second.labels)
+    with pytest.raises(UserError, match="need refinement alone, got 'par' and crf=True; leave out crf") as raised:
+        segmenter.predict(photo, crf=True, refinement="par")
+    assert raised.value.arguments == ("crf", "refinement")
+    with pytest.raises(UserError, match="need a refinement of none, par, crf; got blur"):
+        segmenter.predict(photo, refinement="blur")
 
 
 def test_maps_stages_and_pseudo_labels_of_known_classes(segmenter, photo):
@@ -172,12 +186,17 @@ def test_checkpoints_of_the_first_version_are_read(run, tmp_path, photo):
         values.pop("_target_")
     supervision.pop("cam_scales")
     state["config"]["supervision"] = supervision | {"par": refinement}
+    state["config"]["inference"] = {
+        name: state["config"]["inference"][name] for name in ("cam_scales", "scales", "mirror")
+    }
+    state["config"]["inference"]["crf"] = True
     state["config"]["data"]["dataset"] = {"_target_": "afa_wsss.data.voc.VOCDataset", "difficult": None}
     torch.save(state, tmp_path / "old.ckpt")
     paths = (tmp_path / "old.ckpt", run.folder / "checkpoints" / "last.ckpt")
     old, new = (afa_wsss.load(path, device="cpu") for path in paths)
     assert old.label_maker == new.label_maker
-    assert np.array_equal(old.predict(photo).labels, new.predict(photo).labels)
+    assert (old.inference.refinement, new.inference.refinement) == ("crf", "none")
+    assert np.array_equal(old.predict(photo).labels, new.predict(photo, crf=True).labels)
     scores = afa_wsss.evaluate(f"checkpoint={tmp_path / 'old.ckpt'}", f"output_dir={tmp_path / 'scored'}", "pictures=0")
     assert scores.metrics["val/pseudo_label_miou"] == pytest.approx(run.metrics["val/pseudo_label_miou"], abs=1e-4)
 
@@ -186,7 +205,7 @@ def test_an_official_checkpoint_is_loaded_with_vocs_classes(tmp_path, photo):
     torch.save(reference_weights(), tmp_path / "AFA.pth")
     found = afa_wsss.load(tmp_path / "AFA.pth", device="cpu")
     assert (len(found.class_names), found.class_names[0]) == (20, "aeroplane")
-    assert found.inference.crf
+    assert found.inference.refinement == "crf"
     assert found.label_maker.refinement.steps == 10
 
 

@@ -180,7 +180,7 @@ def test_other_predictions_are_not_written_over(settings, segmenter, tmp_path):
     cases = {
         f"of the checkpoint {settings.checkpoint}": with_changes(settings, checkpoint=str(tmp_path / "other.ckpt")),
         f"of the photos in {settings.input}": with_changes(settings, input=str(tmp_path / "others")),
-        "made with another inference": with_changes(settings, inference={"crf": True}),
+        "made with another inference": with_changes(settings, inference={"refinement": "par"}),
         "made with another max_side": with_changes(settings, data={"max_side": 48}),
     }
     for why, changed in cases.items():

@@ -69,7 +69,7 @@ BOTH = {
     "inference.cam_scales": [1.0, 0.5, 1.5],
     "inference.scales": [0.5, 0.75, 1.0, 1.25, 1.5],
     "inference.mirror": True,
-    "inference.crf": True,
+    "inference.refinement": "crf",
 }
 """Of section 2 of the paper's method, by setting."""
 
@@ -150,7 +150,9 @@ def test_every_setting_of_the_method_is_among_the_constants(recipes):
         "data.num_workers",
         "data.value_range",
     }
-    others |= {name for name in here if re.match(r"data\.(name|root|dataset|\w+_split)|.*\._target_", name)}
+    others |= {
+        name for name in here if re.match(r"inference\.par\.|data\.(name|root|dataset|\w+_split)|.*\._target_", name)
+    }
     assert here - others == {name for name in {**BOTH, **OF_EACH["voc12_mit_b1"]} if name.split(".")[0] in groups}
 
 

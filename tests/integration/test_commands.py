@@ -150,18 +150,24 @@ def test_predictions_of_a_folder_of_photos(trained, root, tmp_path):
     assert (tmp_path / "out" / "overlays" / "inner" / "one.jpg").is_file()
 
 
-def test_the_crf_after_training_in_evaluation_and_prediction(root, tmp_path):
-    run, scored, out = (tmp_path / name for name in ("run", "scored", "out"))
-    assert run_command(training.main, *small_run(root), "inference.crf=true", f"output_dir={run}") == 0
+@pytest.mark.parametrize(("word", "name"), [("inference.refinement=par", "par"), ("inference.crf=true", "crf")])
+def test_the_refinement_after_training_in_evaluation_and_prediction(root, tmp_path, word, name, capfd):
+    run, scored, out = (tmp_path / folder for folder in ("run", "scored", "out"))
+    assert run_command(training.main, *small_run(root), word, "inference.par.steps=2", f"output_dir={run}") == 0
+    assert ("inference.crf=true is now called inference.refinement=crf\n" in capfd.readouterr().out) == (name == "crf")
+    assert yaml.safe_load((run / "config.yaml").read_text())["inference"]["refinement"] == name
     words = [f"checkpoint={checkpoint(run)}", f"input={root / 'JPEGImages'}", f"output_dir={out}"]
     assert run_command(evaluate.main, words[0], f"output_dir={scored}") == 0
     assert run_command(predict.main, *words) == 0
-    assert scores(run)["val/crf_miou"] == pytest.approx(scores(scored)["val/crf_miou"])
+    assert scores(run)[f"val/{name}_miou"] == pytest.approx(scores(scored)[f"val/{name}_miou"])
     for path in sorted((scored / "masks").iterdir()):
         with Image.open(path) as mask, Image.open(out / "masks" / path.name) as predicted:
             assert np.array_equal(np.array(mask), np.array(predicted))
-    assert run_command(evaluate.main, words[0], "inference.crf=false", f"output_dir={tmp_path / 'plain'}") == 0
-    assert "val/crf_miou" not in scores(tmp_path / "plain")
+    off = ["inference.crf=false", "inference.par.w1=0.5", f"output_dir={tmp_path / 'plain'}"]
+    assert run_command(evaluate.main, words[0], *off) == 0
+    assert f"val/{name}_miou" not in scores(tmp_path / "plain")
+    settings = yaml.safe_load((tmp_path / "plain" / "config.yaml").read_text())["inference"]
+    assert (settings["refinement"], settings["par"]["steps"], settings["par"]["w1"]) == ("none", 2, 0.5)
 
 
 def test_pseudo_labels_of_photos_without_masks(trained, root, tmp_path):

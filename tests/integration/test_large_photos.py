@@ -98,7 +98,7 @@ def test_predictions_are_those_of_evaluation_at_full_size(photos, checkpoint, tm
     for name in SIZES:
         (tmp_path / "photos").mkdir(exist_ok=True)
         (tmp_path / "photos" / f"{name}.png").write_bytes((photos / f"{name}.png").read_bytes())
-    words = [f"checkpoint={checkpoint}", "inference.crf=true"]
+    words = [f"checkpoint={checkpoint}", "inference.refinement=crf"]
     assert run_command(predict.main, *words, f"input={tmp_path / 'photos'}", f"output_dir={out}") == 0
     assert run_command(evaluate.main, *words, f"output_dir={scored}") == 0
     assert sizes_of(out / "masks") == sizes_of(out / "overlays") == SIZES

@@ -275,21 +275,26 @@ def test_the_losses_see_photos_and_boxes(module, batch, logged, monkeypatch):
     assert total.item() == pytest.approx(sum(parts), rel=1e-5)
 
 
-def test_the_crf_is_applied_where_it_is_asked_for(module, batch, logged):
+@pytest.mark.parametrize(("refinement", "always"), [("par", True), ("crf", False)])
+def test_the_refinement_is_a_stage_and_the_crf_that_of_the_last_validation(module, batch, logged, refinement, always):
     module.eval()
     with torch.no_grad():
         assert list(module.inspect(batch).branch) == ["segmentation"]
+        module.inference = InferenceSettings(refinement=refinement)
         module.validation_step(batch, 0)
         module.on_validation_epoch_end()
-        assert "val/crf_miou" not in logged
-        module.crf = True
+        assert (f"val/{refinement}_miou" in logged) == always
+        module.last_validation = True
         found = module.validation_step(batch, 0)[0].branch
         module.on_validation_epoch_end()
         photo = batch.images[:1]
         logits = module_file.multi_scale_logits(module.network, module_file.normalize(photo))
+    assert list(found) == ["segmentation", refinement]
     assert torch.equal(found["segmentation"].labels, module_file.labels_at(logits, logits.shape[-2:]))
-    assert torch.equal(found["crf"].labels, module_file.crf_labels(photo, logits, batch.boxes[:1]))
-    assert 0 <= logged["val/crf_miou"] <= 100
+    wanted = module_file.refined_labels(photo, logits, batch.boxes[:1], module.inference)
+    assert (found[refinement].labels == wanted).float().mean() > 0.999
+    assert 0 <= logged[f"val/{refinement}_miou"] <= 100
+    assert f"val/labels/{refinement}/class/cat" not in logged
 
 
 class Sharpness(LossTerm):

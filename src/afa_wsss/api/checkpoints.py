@@ -69,7 +69,7 @@ class Checkpoint(NamedTuple):
         return network.eval()
 
     def inference(self) -> InferenceSettings:
-        """Scales, mirror and dense CRF of the run."""
+        """Scales, mirror and refinement of the run."""
         with argument("inference"):
             return assemble(InferenceSettings, self.config["inference"])
 

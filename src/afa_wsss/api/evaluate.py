@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
             arguments=("data.val_split",),
         )
     module = _make_module(checkpoint, stored, data)
-    module.crf = stage is not None and stored.inference.crf
+    module.last_validation = stage is not None
     callbacks = [ProgressBar(), ValidationChecks(), Montages(str(folder / "montages"), photos=settings.pictures)]
     if masks is not None:
         callbacks.append(MaskWriter(str(masks), stage=stage))
@@ -102,9 +102,19 @@ def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, ob
     """The checkpoint's settings with the changes to them."""
     config: dict[str, object] = dict(checkpoint.config)
     for name, given in (("data", settings.data), ("inference", settings.inference)):
-        kept = {key: value for key, value in given.items() if value is not None}
-        config[name] = {**checkpoint.config[name], **kept}
+        config[name] = _merged(checkpoint.config[name], given)
     return config
+
+
+def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``stored`` with the values of ``given`` that are not None, and nothing of what is None in there."""
+    kept = dict(stored)
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            kept |= {name: inner} if (inner := _merged(stored.get(name) or {}, value)) else {}
+        elif value is not None:
+            kept[name] = value
+    return kept
 
 
 def _open(settings: RunSettings, checkpoint: Checkpoint, *, with_masks: bool) -> AFADataModule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from afa_wsss.api.prediction_index import CSV_FILE, FoundClass, PhotoRecord, PredictionIndex
 from afa_wsss.api.segmenter import Segmenter, load
-from afa_wsss.api.settings import PredictSettings, given
+from afa_wsss.api.settings import PredictSettings, given, with_changes
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
@@ -22,7 +22,6 @@ from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.formats.folder_labels.contents import Contents, read_contents
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
-from afa_wsss.inference import InferenceSettings
 from afa_wsss.report.montage import legend_picture
 
 
@@ -115,7 +114,7 @@ def _segmenter(settings: PredictSettings, photos: Callable[[], Iterable[Path]]) 
     with argument("checkpoint"):
         segmenter = load(settings.checkpoint, settings.device)
     with argument("inference"):
-        segmenter.inference = replace(segmenter.inference, **given(InferenceSettings, settings.inference))
+        segmenter.inference = with_changes(segmenter.inference, settings.inference)
     with argument("data"):
         stored = {"max_side": segmenter.max_side, "value_range": segmenter.range_of.setting}
         data = DataSettings(**stored | given(DataSettings, settings.data))

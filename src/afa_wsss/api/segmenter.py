@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, overload
 
@@ -19,9 +20,9 @@ from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
-from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, multi_scale_maps
+from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, multi_scale_maps, refined_scores
+from afa_wsss.inference.settings import NO_REFINEMENT
 from afa_wsss.models import AFA
-from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize, resize
 from afa_wsss.supervision import LabelMaker
@@ -70,7 +71,7 @@ class Segmenter:
             network: In evaluation mode from here on.
             class_names: Foreground classes.
             palette: (k + 1, 3).
-            inference: Scales and mirror; None for one scale without mirror.
+            inference: Scales, mirror and refinement; None for one scale without mirror or refinement.
             label_maker: Makes pseudo labels; None for the one of ``checkpoint``.
             checkpoint: Where the network is from, if it is from a file.
             max_side: Longest side in pixels that photos are shrunk to; None to shrink none.
@@ -98,39 +99,58 @@ class Segmenter:
         return self._checkpoint.label_maker()
 
     @overload
-    def predict(self, photo: Photo, *, crf: bool | None = None, scores: bool = False) -> Segmentation: ...
+    def predict(
+        self, photo: Photo, *, crf: bool | None = None, refinement: str | None = None, scores: bool = False
+    ) -> Segmentation: ...
 
     @overload
-    def predict(self, photo: list[Photo], *, crf: bool | None = None, scores: bool = False) -> list[Segmentation]: ...
+    def predict(
+        self, photo: list[Photo], *, crf: bool | None = None, refinement: str | None = None, scores: bool = False
+    ) -> list[Segmentation]: ...
 
-    def predict(self, photo: Any, *, crf: bool | None = None, scores: bool = False) -> Any:
+    def predict(
+        self, photo: Any, *, crf: bool | None = None, refinement: str | None = None, scores: bool = False
+    ) -> Any:
         """Labels every pixel by the segmentation branch, which sees the photo alone.
 
         Args:
             photo: A path, a PIL image, or uint8 values (H, W, 3); a list gives a list.
-            crf: Whether the dense CRF is applied; None for what the checkpoint says.
+            crf: True is the same as ``refinement="crf"``, False as ``refinement="none"``.
+            refinement: ``none``, ``par`` or ``crf``; None for what the checkpoint says.
             scores: Whether the result holds the probability of each class.
 
         Raises:
-            UserError: For a photo that cannot be read, is smaller than the backbone allows, or is no photo.
+            UserError: For a photo that cannot be read, is smaller than the backbone allows, or is no photo; an unknown
+                refinement, and both words for one.
         """
+        inference = self._with_refinement(crf, refinement)
         if isinstance(photo, list | tuple):
-            return [self.predict(one, crf=crf, scores=scores) for one in photo]
+            return [self.predict(one, refinement=inference.refinement, scores=scores) for one in photo]
         pixels = as_pixels(photo, self.range_of)
         with torch.inference_mode():
             images = self._tensor(pixels)
-            scales, mirror = self.inference.scales, self.inference.mirror
+            scales, mirror = inference.scales, inference.mirror
             views = Views(self.network, normalize(images), scales=scales, mirror=mirror)
             output, size = views.output(), pixels.shape[:2]
             found = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
-            crf = self.inference.crf if crf is None else crf
-            if crf:
-                found = dense_crf(images, found.softmax(dim=1))
+            if inference.refines:
+                found = refined_scores(images, found, inference)
             labels = labels_at(found, size)[0].cpu().numpy()
             full = resize(found, size) if scores else found
-            kept = (full if crf else full.softmax(dim=1))[0].cpu().numpy() if scores else None
+            kept = (full if inference.refines else full.softmax(dim=1))[0].cpu().numpy() if scores else None
             class_scores = output.class_logits[0].float().sigmoid().cpu().numpy()
         return Segmentation(pixels, labels, kept, self.class_names, self.palette, class_scores)
+
+    def _with_refinement(self, crf: bool | None, refinement: str | None) -> InferenceSettings:
+        """The settings of inference with the refinement that was asked for."""
+        if crf is not None and refinement is not None:
+            raise UserError(
+                f"need refinement alone, got {refinement!r} and crf={crf}; leave out crf",
+                arguments=("crf", "refinement"),
+            )
+        if crf is not None:
+            refinement = "crf" if crf else NO_REFINEMENT
+        return self.inference if refinement is None else replace(self.inference, refinement=refinement)
 
     def _tensor(self, pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "1 3 h w"]:
         """The photo as the network gets it."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -20,6 +20,8 @@ from afa_wsss.supervision import AFALabels, LabelMaker
 from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings
 from afa_wsss.training.trainer import DeviceSettings, TrainerSettings
 
+Settings = TypeVar("Settings")
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -31,7 +33,7 @@ class RunSettings:
         model: Backbone and branches.
         data: Photos, crops and batches.
         supervision: How image labels become targets.
-        inference: Scales, mirror and dense CRF of the segmentation branch.
+        inference: Scales, mirror and refinement of the segmentation branch.
     """
 
     name: str = "run"
@@ -115,7 +117,7 @@ class EvaluateSettings:
         checkpoint: File of a run, or of the official code.
         output_dir: Folder for scores, report and pictures.
         data: Other data than the checkpoint was trained with.
-        inference: Other scales, mirror or dense CRF than the checkpoint's.
+        inference: Other scales, mirror or refinement than the checkpoint's.
         trainer: Where to run.
         pictures: Held-out photos to draw.
     """
@@ -160,7 +162,7 @@ class PredictSettings:
         input: A photo or a folder of photos.
         output_dir: Folder for masks and overlays.
         data: Another longest side, ``max_side``, or range of values, ``value_range``, than the checkpoint's.
-        inference: Other scales, mirror or dense CRF than the checkpoint's.
+        inference: Other scales, mirror or refinement than the checkpoint's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         overwrite: Whether to begin anew in a folder that is not empty; else a run goes on where it was stopped.
     """
@@ -182,21 +184,32 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
     Raises:
         UserError: For scales of CAMs where the label maker has none.
     """
-    data, inference = given(DataSettings, data), given(InferenceSettings, inference)
-    maker = settings.supervision
-    if "cam_scales" in inference:
+    maker, cam_scales = settings.supervision, inference.get("cam_scales")
+    if cam_scales is not None:
         if not hasattr(maker, "cam_scales"):
             raise UserError(
                 f"need a label maker with cam_scales, {type(maker).__name__} has none; leave cam_scales alone",
                 arguments=("inference.cam_scales",),
             )
-        maker = replace(maker, cam_scales=inference["cam_scales"])  # type: ignore[type-var]  # a dataclass
+        maker = replace(maker, cam_scales=tuple(cam_scales))  # type: ignore[type-var]  # a dataclass
     return replace(
         settings,
-        data=replace(settings.data, **data),
-        inference=replace(settings.inference, **inference),
+        data=with_changes(settings.data, data),
+        inference=with_changes(settings.inference, inference),
         supervision=maker,
     )
+
+
+def with_changes(stored: Settings, values: Mapping[str, Any]) -> Settings:
+    """``stored``, a dataclass, with the changes that are not None; those of a dataclass inside it likewise."""
+    hints, kept = get_type_hints(type(stored)), dict[str, Any]()
+    for name, value in values.items():
+        if isinstance(value, Mapping) and is_dataclass(getattr(stored, name)):
+            with argument(name):
+                kept[name] = with_changes(getattr(stored, name), value)
+        elif value is not None:
+            kept[name] = convert(hints[name], value)
+    return replace(stored, **kept)  # type: ignore[type-var]  # a dataclass
 
 
 def given(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -265,8 +265,9 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     """Scores of the last weights; validated once more where the last step was not, or for the dense CRF."""
     trainer, module, data = prepared.trainer, prepared.module, prepared.data
     scores = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    module.crf = prepared.settings.inference.crf
-    if data.val_set is not None and (module.crf or module.validated_step != trainer.global_step):
+    module.last_validation = True
+    left_out = module.inference.refinement == "crf"
+    if data.val_set is not None and (left_out or module.validated_step != trainer.global_step):
         trainer.validate(module, datamodule=data, verbose=False)
         scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
     return scores

@@ -1,4 +1,4 @@
-"""Settings stored by version 0.1.0, in the form of today."""
+"""Settings stored by earlier versions, in the form of today."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     config["data"] = config["data"] | {"dataset": dataset | moved}
     if "_target_" not in config["supervision"]:
         config["supervision"] = _supervision(config["supervision"], config["inference"])
+    config["inference"] = upgraded_inference(config["inference"])
     return config
+
+
+def upgraded_inference(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Until version 0.2.0 the dense CRF, ``crf``, was the only refinement of predictions."""
+    values = {name: value for name, value in stored.items() if name != "crf"}
+    return {"refinement": "crf" if stored["crf"] else "none"} | values if "crf" in stored else values
 
 
 def _supervision(stored: Mapping[str, Any], inference: Mapping[str, Any]) -> dict[str, Any]:

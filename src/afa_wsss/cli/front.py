@@ -52,7 +52,7 @@ def train(*words: str) -> training.Run:
 
 
 def evaluate(*words: str) -> evaluation.Evaluation:
-    """Scores a checkpoint, as ``afa-eval`` does: ``evaluate("checkpoint=best.ckpt", "inference.crf=true")``.
+    """Scores a checkpoint, as ``afa-eval`` does: ``evaluate("checkpoint=best.ckpt", "inference.refinement=par")``.
 
     Raises:
         UserError: For what the command would print as an error.

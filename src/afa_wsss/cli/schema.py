@@ -73,10 +73,15 @@ def _field(hint: Any, source: Field[Any]) -> tuple[Any, Any]:
 def _changes(kind: type, names: Sequence[str]) -> tuple[Any, Any]:
     """Some fields of a dataclass, each None by default: what is stored elsewhere is kept."""
     hints = get_type_hints(kind)
-    twin = make_dataclass(
-        f"{kind.__name__}Changes", [(name, _optional(accepted(hints[name])), field(default=None)) for name in names]
-    )
+    twin = make_dataclass(f"{kind.__name__}Changes", [(name, *_change(hints[name])) for name in names])
     return twin, field(default_factory=twin)
+
+
+def _change(hint: Any) -> tuple[Any, Any]:
+    """Type and default of a field that may change; of a dataclass inside, each field may."""
+    if isinstance(hint, type) and is_dataclass(hint) and not _is_seam(hint):
+        return _changes(hint, tuple(one.name for one in fields(hint)))
+    return _optional(accepted(hint)), field(default=None)
 
 
 def _of_signature(kind: type) -> list[Twin]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,7 +12,11 @@ from typing import Any
 import yaml
 from hydra.core.config_store import ConfigStore
 
+from afa_wsss.api.upgrade import upgraded_inference
 from afa_wsss.errors import UserError
+
+OLD_CRF, REFINEMENT = "inference.crf", "inference.refinement"
+"""A setting of earlier versions, and that of today."""
 
 NESTED_GROUPS = ("supervision/refinement",)
 """Groups inside groups; Hydra wants a slash where people type a dot."""
@@ -41,10 +46,31 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
     """The words with group choices, settings of parts and ``config=PATH`` rewritten; words that are so already stay.
 
     Raises:
-        UserError: For a ``config`` that cannot be read.
+        UserError: For a ``config`` that cannot be read, and for two words that set one thing.
     """
-    rewritten = [_setting(_group_choice(word)) for word in words]
+    rewritten = [_setting(_group_choice(word)) for word in _without_crf(words)]
     return _with_stored_config(rewritten)
+
+
+def _without_crf(words: Sequence[str]) -> list[str]:
+    """``inference.crf=true``, as it was until version 0.2.0, as ``inference.refinement=crf``; ``false`` as ``none``."""
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    if OLD_CRF in keys and REFINEMENT in keys:
+        raise UserError(
+            f"need {REFINEMENT} alone, got {OLD_CRF} too; leave out {OLD_CRF}", arguments=(OLD_CRF, REFINEMENT)
+        )
+    return [_refinement(word) if key == OLD_CRF else word for word, key in zip(words, keys, strict=True)]
+
+
+def _refinement(word: str) -> str:
+    """The word for the refinement in place of that for the dense CRF; a note says so."""
+    values = word.partition("=")[2].split(",")
+    unknown = [value for value in values if value.strip().lower() not in ("true", "false")]
+    if unknown:
+        raise UserError(f"need true or false, got {', '.join(unknown)}; or give {REFINEMENT}", arguments=(OLD_CRF,))
+    chosen = ",".join("crf" if value.strip().lower() == "true" else "none" for value in values)
+    logging.getLogger(__name__).info("%s is now called %s=%s", word, REFINEMENT, chosen)
+    return f"{REFINEMENT}={chosen}"
 
 
 def _group_choice(word: str) -> str:
@@ -68,6 +94,8 @@ def _with_stored_config(words: list[str]) -> list[str]:
     if path is None or path in ("null", ""):
         return words
     stored = read_config(Path(path.strip("'\"")).expanduser())
+    if isinstance(stored.get("inference"), dict):
+        stored["inference"] = upgraded_inference(stored["inference"])
     chosen = {word.partition("=")[0] for word in words if "=" in word}
     if "experiment" in chosen:
         raise UserError(

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, LOGIT_SCALES, check_scales
+from afa_wsss.ops.par import PARSettings
+
+NO_REFINEMENT = "none"
+REFINEMENTS = (NO_REFINEMENT, "par", "crf")
+"""What may follow the segmentation branch; the stage after it has the name."""
+
+
+def check_refinement(name: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        UserError: For none of ``REFINEMENTS``.
+    """
+    if name not in REFINEMENTS:
+        raise UserError(f"need a refinement of {', '.join(REFINEMENTS)}; got {name}", arguments=("refinement",))
+    return name
 
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """Scales of the class activation maps; scales, mirror images and dense CRF of the segmentation branch.
+    """Scales of the class activation maps; scales, mirror images and refinement of the segmentation branch.
 
     Attributes:
         cam_scales: Scales of the class activation maps; the largest gives the affinity.
         scales: Scales of the segmentation logits, whose maximum is taken.
         mirror: Whether each scale also runs on the mirror image.
-        crf: Whether the dense CRF is applied: to the last validation of a run, in evaluation and in prediction.
+        refinement: What fits the probabilities to the photo: ``none``, ``par`` or ``crf``, the dense CRF. It is applied
+            in prediction, evaluation and validation; in training the last validation alone has the dense CRF, which
+            takes time.
+        par: Settings of PAR.
     """
 
     cam_scales: tuple[float, ...] = CAM_SCALES
     scales: tuple[float, ...] = LOGIT_SCALES
     mirror: bool = False
-    crf: bool = False
+    refinement: str = NO_REFINEMENT
+    par: PARSettings = field(default_factory=PARSettings)
 
     def __post_init__(self) -> None:
-        """Checks the scales once.
+        """Checks the settings once.
 
         Raises:
-            UserError: For no scale or one that is not above 0.
+            UserError: For no scale or one that is not above 0, and an unknown refinement.
         """
         for name in ("cam_scales", "scales"):
             object.__setattr__(self, name, check_scales(getattr(self, name), name))
+        check_refinement(self.refinement)
+
+    @property
+    def refines(self) -> bool:
+        """Whether anything follows the segmentation branch."""
+        return self.refinement != NO_REFINEMENT

@@ -52,6 +52,11 @@ def resize(
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def half_size(height: int, width: int) -> tuple[int, int]:
+    """Half of both sides, rounded down, and at least one pixel."""
+    return max(1, height // 2), max(1, width // 2)
+
+
 def source_coordinates(
     count: int, source: Int[Tensor, " b"], target: Int[Tensor, " b"], *, align_corners: bool = False
 ) -> Float[Tensor, "b {count}"]:

@@ -49,7 +49,7 @@ def share_table(metrics: Mapping[str, float], run: RunInfo) -> ShareTable:
 
 def _columns(stages: Sequence[str]) -> dict[str, str]:
     """Where shares are logged, by the title of their column."""
-    last = [name for name in stages if name not in (BRANCH, REFINED_BRANCH)][-1:]
+    last = [name for name in stages if name not in (BRANCH, *REFINED_BRANCH)][-1:]
     shown = [*last, *(name for name in stages if name == BRANCH)]
     return {"labels in training": TRAINING} | {stage_title(name): share_key(name) for name in shown}
 

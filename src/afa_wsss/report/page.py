@@ -32,7 +32,7 @@ from afa_wsss.report.stages import (
     stage_title,
 )
 
-BRANCH_COLORS = {BRANCH: "accent", REFINED_BRANCH: "accent-deep"}
+BRANCH_COLORS = {BRANCH: "accent"} | dict.fromkeys(REFINED_BRANCH, "accent-deep")
 STAGE_COLORS, LINE_COLORS = tuple(f"stage-{i}" for i in range(8)), tuple(f"line-{i}" for i in range(8))
 """Colors that ``page.html`` defines; they repeat where there are more stages or losses."""
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-BRANCH, REFINED_BRANCH = "segmentation", "crf"
-"""The segmentation branch, whose mIoU is ``val/miou``, and the same after the dense CRF."""
+BRANCH, REFINED_BRANCH = "segmentation", ("par", "crf")
+"""The segmentation branch, whose mIoU is ``val/miou``, and the same after one of the refinements."""
 
 TOTAL_LOSS, CLASS_F1, IMAGES_PER_SECOND = "train/loss", "val/class_f1", "train/images_per_second"
 
@@ -18,7 +18,8 @@ TITLES = {
     "walk": "walk",
     "pseudo_label": "pseudo label",
     BRANCH: "segmentation branch",
-    REFINED_BRANCH: "segmentation branch + CRF",
+    "par": "segmentation branch + PAR",
+    "crf": "segmentation branch + CRF",
 }
 """Titles of the stages of AFA; ``stage_title`` has a rule for others."""
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from afa_wsss.ops.image import resample, resize, source_coordinates
+from afa_wsss.ops.image import half_size, resample, resize, source_coordinates
 from afa_wsss.ops.par import PARSettings, apply_kernel, neighbor_kernel
 from afa_wsss.ops.par_forms import PARKernel
 from afa_wsss.supervision.refinement import Refinement, Refiner
@@ -59,11 +59,6 @@ class PARRefiner(Refiner):
 
     def _apply(self, kernel: PARKernel, scores: Tensor) -> Tensor:
         return apply_kernel(kernel, scores, steps=self.par.steps)
-
-
-def half_size(height: int, width: int) -> tuple[int, int]:
-    """Half of both sides, rounded down, and at least one pixel."""
-    return max(1, height // 2), max(1, width // 2)
 
 
 def _kernel(par: PARSettings, photos: Tensor, boxes: Tensor | None = None) -> PARKernel:

@@ -17,13 +17,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from afa_wsss.data.loading.frames import frames, full_boxes
 from afa_wsss.evaluation.label_shares import LabelShares
-from afa_wsss.inference import InferenceSettings, Views, crf_labels, multi_scale_logits
+from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, refined_labels
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.training.scores import BRANCH, REFINED_BRANCH, ValidationScores
+from afa_wsss.training.scores import BRANCH, ValidationScores
 from afa_wsss.training.terms import active_terms, check_made, check_targets, loss_table
 from afa_wsss.types import FROM_BATCH, AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
@@ -38,8 +38,8 @@ class Inspection(NamedTuple):
 
     Attributes:
         stages: Labels after each stage of the label maker, which knows the photo's classes; by name.
-        branch: Labels of the segmentation branch, which sees the photo alone: ``segmentation``, and ``crf`` after
-            the dense CRF where it is asked for.
+        branch: Labels of the segmentation branch, which sees the photo alone: ``segmentation``, and the same
+            after the refinement of inference, by its name.
         class_logits: Output of the class branch.
         affinity: At scale 1, on ``grid``; ``affinity_row`` gives that of one token.
         grid: Height and width of the token grid.
@@ -79,7 +79,7 @@ class AFAModule(lightning.LightningModule):
             scheduler: Makes the schedule of the optimizer, by step.
             class_names: Foreground classes.
             palette: (k + 1, 3) colors of the classes.
-            inference: Scales and mirror of the segmentation logits in validation.
+            inference: Scales, mirror and refinement of the segmentation branch in validation.
 
         Raises:
             UserError: For a term whose targets nobody makes.
@@ -91,7 +91,7 @@ class AFAModule(lightning.LightningModule):
         self.class_names, self.palette, self.inference = tuple(class_names), palette, inference
         self.scores, self.label_shares = ValidationScores(self.class_names), LabelShares(len(self.class_names))
         self.validated_step = -1
-        self.crf = False  # only the last validation applies the dense CRF, because it takes time
+        self.last_validation = False  # only the last one applies the dense CRF, because it takes time
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """L = L_cls + lambda_1 L_seg + lambda_2 L_aff + ..., each term from its own first step on."""
@@ -149,8 +149,9 @@ class AFAModule(lightning.LightningModule):
         scales, mirror = self.inference.scales, self.inference.mirror
         logits = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
         branch = {BRANCH: Labels(labels_at(logits, size))}
-        if self.crf:
-            branch[REFINED_BRANCH] = Labels(crf_labels(batch.images, logits, batch.boxes, size=size))
+        refinement = self.inference.refinement
+        if self.inference.refines and (self.last_validation or refinement != "crf"):
+            branch[refinement] = Labels(refined_labels(batch.images, logits, batch.boxes, self.inference, size=size))
         return branch
 
     def validation_step(  # type: ignore[override]  # for callbacks

@@ -14,8 +14,8 @@ from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
 
-BRANCH, REFINED_BRANCH = "segmentation", "crf"
-"""Stages that the label maker does not make: the segmentation branch, and the same after the dense CRF."""
+BRANCH, REFINED_BRANCH = "segmentation", ("par", "crf")
+"""Stages that the label maker does not make: the segmentation branch, and the same after one of the refinements."""
 
 
 class ValidationScores(nn.Module):
@@ -50,7 +50,7 @@ class ValidationScores(nn.Module):
         Raises:
             UserError: For a stage of the label maker with a name of the segmentation branch's.
         """
-        taken = stages.keys() & {BRANCH, REFINED_BRANCH}
+        taken = stages.keys() & {BRANCH, *REFINED_BRANCH}
         if taken:
             raise UserError(f"need names of stages other than those of the segmentation branch, got {', '.join(taken)}")
         self.image_labels.update(class_logits, batch.image_labels)
@@ -112,7 +112,7 @@ class ValidationScores(nn.Module):
 
     def _label_shares(self) -> dict[str, Tensor]:
         """Shares of the pixels after each stage; by class for the label maker's last stage and the branch."""
-        made = [name for name in self.stages if name not in (BRANCH, REFINED_BRANCH)]
+        made = [name for name in self.stages if name not in (BRANCH, *REFINED_BRANCH)]
         scores: dict[str, Tensor] = {}
         for name in self.stages:
             metric = dict(self.shares.items())[name]

@@ -1,0 +1,57 @@
+"""Words of earlier versions."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import yaml
+from tests.commands import composed
+
+from afa_wsss.cli.words import as_hydra_wants
+from afa_wsss.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("inference.crf=true", "inference.refinement=crf"),
+        ("inference.crf=False", "inference.refinement=none"),
+        ("++inference.crf=true", "inference.refinement=crf"),
+        ("inference.crf=true,false", "inference.refinement=crf,none"),
+    ],
+)
+def test_crf_is_a_refinement(word, wanted, caplog):
+    with caplog.at_level(logging.INFO, logger="afa_wsss"):
+        assert as_hydra_wants([word, "seed=1"]) == [wanted, "seed=1"]
+    assert [record.getMessage() for record in caplog.records] == [f"{word} is now called {wanted}"]
+
+
+def test_words_of_today_say_nothing(caplog):
+    with caplog.at_level(logging.INFO, logger="afa_wsss"):
+        as_hydra_wants(["inference.refinement=par"])
+    assert not caplog.records
+
+
+def test_the_old_word_wins_over_a_recipe():
+    assert composed("experiment=voc12_mit_b1", "inference.crf=false").settings.inference.refinement == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inference.crf=true", "inference.refinement=par"], "need inference.refinement alone, got inference.crf too"),
+        (["inference.crf=maybe"], "need true or false, got maybe; or give inference.refinement"),
+    ],
+)
+def test_words_that_say_no_refinement_are_refused(words, message):
+    with pytest.raises(UserError, match=message) as raised:
+        as_hydra_wants(words)
+    assert raised.value.arguments[0] == "inference.crf"
+
+
+def test_a_config_of_an_earlier_version_starts_again(tmp_path):
+    config = composed("experiment=demo").config
+    config["inference"] = {"scales": [1.0], "mirror": False, "cam_scales": [1.0], "crf": True}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert composed(f"config={tmp_path / 'config.yaml'}").settings.inference.refinement == "crf"
