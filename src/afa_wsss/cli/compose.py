@@ -10,10 +10,12 @@ from typing import Any, Generic, TypeVar
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from afa_wsss.api.assemble import TARGET, assemble, find_class
+from afa_wsss.cli import photo_values
+from afa_wsss.cli.leaves import leaves
 from afa_wsss.cli.messages import message_of_setting, nearest
 from afa_wsss.cli.schema import schema_of, typed_part
 from afa_wsss.errors import UserError, argument
@@ -50,6 +52,7 @@ def register(name: str, kind: type, parts: Mapping[str, type] | None = None) -> 
         group, _, option = place.rpartition("/")
         store.store(name=option, group=group, node=schema_of(part, part=True))
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    photo_values.register_resolvers()
 
 
 def _run_name(*parts: Any) -> str:
@@ -73,13 +76,15 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
     given = OmegaConf.to_container(config, resolve=False)
     schema: Any = kind
     OmegaConf.merge(OmegaConf.structured(schema_of(schema)), given)  # what a "+" added must be in the schema, too
+    _refuse_missing(config)
     with open_dict(config):
         for owner, key, name in list(_parts(config)):
             _complete(owner, key, name)
+        _refuse_missing(config)
+        photo_values.compute(config)
         linked: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]  # a dict
         if output_dir is not None:
             config.output_dir = output_dir
-    _refuse_missing(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a dict
     for values in (plain, linked):
         _absolute_root(values)
@@ -122,7 +127,7 @@ def _complete(owner: DictConfig, key: str, name: str) -> None:
 
 
 def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(name for name, value in leaves(config).items() if value == MISSING)
     if missing:
         advice = " ".join(f"{key}=..." for key in missing)
         raise UserError(f"need a value for {', '.join(missing)}, got none; add {advice} to the command")

@@ -1,0 +1,81 @@
+"""The numbers of ``experiment=photos``: how they follow from machine, crop, number of photos and steps.
+
+Each rule gives the paper's value on the paper's data: crops of 512, a grid of 32 x 32, 20,000 steps of 8 crops from the
+10,582 photos of VOC (AFA, section 4.1).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
+
+PAPER_CROP = 512
+STRIDE = 16
+"""Pixels of a token's side."""
+
+PAPER_DILATIONS = (1, 2, 4, 8, 12, 24)
+LEAST_GRID = 12
+"""Tokens along a side at the smallest scale of the class activation maps: on fewer an object is a token or two."""
+
+
+def by_machine(accelerator: str, on_cpu: Choice, on_gpu: Choice) -> Choice:
+    """``on_gpu`` where a run with ``trainer.accelerator`` would use a GPU that torch sees."""
+    import torch  # on use: it takes seconds, and most commands compose without this recipe
+
+    return on_cpu if accelerator == "cpu" or not torch.cuda.is_available() else on_gpu
+
+
+def workers() -> int:
+    """Loader processes: one core is left to the training process, and more than four bring nothing."""
+    return max(1, min(4, (os.cpu_count() or 2) - 1))
+
+
+def radius(crop_size: int) -> int:
+    """A quarter of the token grid: 8 of 32."""
+    return max(1, round(crop_size / STRIDE / 4))
+
+
+def dilations(crop_size: int) -> list[int]:
+    """PAR's in proportion to the crop, at least 1, each once: 1, 2, 4, 6, 12 for crops of 256."""
+    return sorted({max(1, round(dilation * crop_size / PAPER_CROP)) for dilation in PAPER_DILATIONS})
+
+
+def cam_scales(crop_size: int) -> list[float]:
+    """1, 1/2 and 3/2 where a crop at half its size still has ``LEAST_GRID`` tokens a side; else 1 and 5/4.
+
+    Small crops show small photos: what a larger scale resolves makes up for what the smaller one no longer does.
+    """
+    return [1.0, 0.5, 1.5] if crop_size / STRIDE / 2 >= LEAST_GRID else [1.0, 1.25]
+
+
+def max_side(crop_size: int) -> int:
+    """Longest side of the photos: 5/4 of the crop, so that most crops show what the photo's labels say."""
+    return round(crop_size * 5 / 4)
+
+
+def steps(photos: int, batch_size: int, passes: float, least: int, most: int) -> int:
+    """Training steps: ``passes`` times over the photos, between ``least`` and ``most``, in whole tens."""
+    wanted = passes * photos / batch_size
+    return round(min(max(wanted, least), most) / 10) * 10
+
+
+def first_step(photos: int, batch_size: int, max_steps: int) -> int:
+    """Step of the first pixel labels: 1.25 times over the photos, between a tenth and five eighths of all steps."""
+    return round(min(max(1.25 * photos / batch_size, max_steps / 10), max_steps * 5 / 8))
+
+
+def walk_first_step(first: int, max_steps: int) -> int:
+    """Step of the first labels from the walk: a fifth of all steps after the first labels."""
+    return first + round(max_steps / 5)
+
+
+def warmup_steps(max_steps: int) -> int:
+    """1,500 of 20,000 steps."""
+    return round(max_steps * 0.075)
+
+
+def part(whole: int, parts: int) -> int:
+    """One of so many equal parts of the steps, at least one step."""
+    return max(1, round(whole / parts))

@@ -1,0 +1,59 @@
+"""Resolvers of ``experiment=photos``: ``${photos.radius:...}`` in a recipe becomes a number of ``api.photo_recipe``."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from afa_wsss.api import photo_recipe
+from afa_wsss.api.assemble import assemble
+from afa_wsss.cli.leaves import leaves
+from afa_wsss.data.loading.settings import DataSettings
+from afa_wsss.errors import argument
+
+_PREFIX = "photos."
+
+RULES = (
+    "by_machine",
+    "cam_scales",
+    "dilations",
+    "first_step",
+    "max_side",
+    "part",
+    "radius",
+    "steps",
+    "walk_first_step",
+    "warmup_steps",
+    "workers",
+)
+"""Functions of ``api.photo_recipe`` that recipes may call."""
+
+
+def register_resolvers() -> None:
+    """Makes the rules known to OmegaConf, and ``photos.count``, the number of photos to train on."""
+    for name in RULES:
+        OmegaConf.register_new_resolver(_PREFIX + name, getattr(photo_recipe, name), replace=True)
+    OmegaConf.register_new_resolver(f"{_PREFIX}count", _count, replace=True)
+
+
+def _count(*, _root_: DictConfig) -> int:
+    """Photos of the split to train on; the data settings must not depend on it."""
+    return _photos_of(json.dumps(OmegaConf.to_container(_root_.data, resolve=True), sort_keys=True))
+
+
+@cache
+def _photos_of(data: str) -> int:
+    """The same for data settings as JSON; a recipe asks several times."""
+    with argument("data"):
+        return len(assemble(DataSettings, json.loads(data)).open_split("train", with_masks=False))
+
+
+def compute(config: DictConfig) -> None:
+    """Puts numbers in place of all rules, so that ``config.yaml`` holds what a run was done with."""
+    rules = [name for name, value in leaves(config).items() if isinstance(value, str) and f"{{{_PREFIX}" in value]
+    values = {name: OmegaConf.select(config, name) for name in rules}
+    with open_dict(config):
+        for name, value in values.items():
+            OmegaConf.update(config, name, value, merge=False)
