@@ -1,4 +1,4 @@
-"""The rules of the recipe for one's own photos give the paper's numbers on the paper's data, and sane ones elsewhere."""
+"""The recipe for one's own photos gives the paper's numbers on the paper's data, and sane ones elsewhere."""
 
 from __future__ import annotations
 
