@@ -94,7 +94,7 @@ def test_a_branch_far_below_its_labels():
 
 def test_cams_at_the_border():
     assert only(HEALTHY | {"val/cam_border/horse": 61.4}) == (
-        "CAMs lie at the border of the photos, in 36 % of the area: horse 61 % of their mass; if the pictures show "
+        "CAMs lie at the border of the photos, 36 % of the area: 61 % of the mass of horse; if the pictures show "
         "background there, add photos of it without the class, or change data.scale (now [0.5, 2]) or model.pooling "
         "(now max)"
     )

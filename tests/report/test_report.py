@@ -153,6 +153,33 @@ def test_the_page_shows_what_labels_call_the_pixels_and_warns(run_folder: Path):
     assert page.count(">labels from the CAM<") == 3
 
 
+def test_the_page_shows_where_the_class_branch_looks(run_folder: Path):
+    found = {"cam_border": 61.0, "inside_auc": 99.4, "outside_auc": 97.0, "outside_evidence": 66.4, "class_photos": 8}
+    metrics = {f"val/{what}/<cat>": value for what, value in found.items()} | {"val/cam_border/dog": 4.0}
+    metrics |= {f"val/affinity/{what}": 0.5 for what in ("mean", "spread", "below", "above")}
+    metrics |= {"val/class_f1": 90.0, "val/class_f1/<cat>": 90.0, "val/predicted_photos/<cat>": 7.0}
+    history = [
+        Curve(f"val/{name}", [(0, 30.0), (20, 40.0)]) for name in ("cam_border", "outside_auc", "affinity/above")
+    ]
+    page = page_of(run_folder, metrics, history=history)
+    for shown in ("Where the class branch looks", ">61.0 %<", ">0.99<", ">0.97<", ">66 %<", ">4.0 %<", ">\u2013<"):
+        assert shown in page
+    assert (
+        "<b>Warning:</b> CAMs lie at the border of the photos, 36 % of the area: 61 % of the mass of &lt;cat&gt;"
+        in page
+    )
+    assert "Affinity of near tokens: 0.50 on average" in page
+    assert '<td class="number">8</td><td class="number">7</td>' in page
+    assert titles_of_charts(page) == [
+        "CAM at the border, in percent of its mass",
+        "What tells a class, AUC in percent",
+        "Affinity of near tokens, in percent of the pairs",
+    ]
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+
+
 def test_classes_that_the_scores_leave_out_are_named(run_folder: Path):
     assert "mIoU leaves out dog: no held-out mask shows it." in page_of(run_folder, METRICS)
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping
 from itertools import takewhile
 
-from afa_wsss.report.image_labels import PHOTOS
+from afa_wsss.report.image_labels import PHOTOS, PREDICTED
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.stages import BRANCH, stage_key, stage_title
 from afa_wsss.report.warning import RunWarning, listed, settings_text
 
-PREDICTED, ALL_PHOTOS = "val/predicted_photos/", "val/photos"
+ALL_PHOTOS = "val/photos"
 BORDER, INSIDE, OUTSIDE, EVIDENCE = "val/cam_border", "val/inside_auc", "val/outside_auc", "val/outside_evidence"
 AFFINITY = "val/affinity"
 
@@ -123,11 +123,11 @@ def _at_the_border(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarnin
     names = [name for name, share in shares.items() if share > AT_BORDER]
     if not names:
         return []
-    counts = listed([f"{name} {shares[name]:.0f} %" for name in names])
+    counts = listed([f"{shares[name]:.0f} % of the mass of {name}" for name in names])
     advice = settings_text(run, "data.scale", "model.pooling", last="or")
     line = (
-        f"CAMs lie at the border of the photos, in 36 % of the area: {counts} of their mass; if the pictures show "
-        f"background there, add photos of it without the class, or change {advice}"
+        f"CAMs lie at the border of the photos, 36 % of the area: {counts}; if the pictures show background there, add "
+        f"photos of it without the class, or change {advice}"
     )
     return [RunWarning("CAM at the border", tuple(names), line)]
 

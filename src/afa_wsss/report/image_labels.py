@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from afa_wsss.report.stages import CLASS_F1
 
-IOU, PHOTOS = "val/iou/", "val/class_photos/"
+IOU, PHOTOS, PREDICTED = "val/iou/", "val/class_photos/", "val/predicted_photos/"
 NAMED = 10
 """How many classes a sentence names."""
 
@@ -19,6 +19,7 @@ class ImageLabelRow(NamedTuple):
     Attributes:
         name: The class.
         photos: Number of held-out photos with it.
+        predicted: Number of held-out photos that the segmentation branch finds it in; None where not counted.
         f1: At probability 0.5, as are precision and recall.
         precision: Share of the photos predicted to have it that have it.
         recall: Share of the photos with it that are predicted to have it.
@@ -28,6 +29,7 @@ class ImageLabelRow(NamedTuple):
 
     name: str
     photos: int
+    predicted: int | None
     f1: float | None
     precision: float | None
     recall: float | None
@@ -43,7 +45,9 @@ def image_label_rows(metrics: Mapping[str, float]) -> list[ImageLabelRow]:
             name = key.removeprefix(PHOTOS)
             what = ("f1", "precision", "recall", "threshold", "best_f1")
             found = (metrics.get(f"val/class_{one}/{name}", math.nan) for one in what)
-            rows.append(ImageLabelRow(name, int(photos), *(None if math.isnan(value) else value for value in found)))
+            predicted = metrics.get(PREDICTED + name)
+            counts = (int(photos), None if predicted is None else int(predicted))
+            rows.append(ImageLabelRow(name, *counts, *(None if math.isnan(value) else value for value in found)))
     return rows
 
 

@@ -16,6 +16,7 @@ from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
 from afa_wsss.report.label_shares import class_series, kind_series, share_key, share_table
+from afa_wsss.report.looks import affinity_text, look_rows, look_series
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.report.stages import (
@@ -85,6 +86,8 @@ def write_report(
         classes=_classes(known, run),
         image_labels=image_label_rows(metrics) if CLASS_F1 in known else [],
         left_out=left_out(metrics),
+        looks=look_rows(known, run.class_names),
+        affinity=affinity_text(known),
         shares=share_table(known, run),
         colors=_class_colors(run),
         charts=_charts(history, run),
@@ -148,6 +151,7 @@ def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
         charts.draw_chart("Validation mIoU in percent", stages, history, run.marks),
         charts.draw_chart("F1 of the image labels in percent", [Series(CLASS_F1, "class branch", "line-0")], history),
         *_share_charts(history, run),
+        *(charts.draw_chart(title, series, history, run.marks) for title, series in look_series().items()),
         charts.draw_chart("Images per second", [Series(IMAGES_PER_SECOND, "training", "line-0")], history),
     ]
     return [chart for chart in drawn if chart is not None]
