@@ -1,6 +1,10 @@
 """Studies of real photos: ``python -m benchmarks.real COMMAND --help``.
 
-sweep    CAM, CAM and PAR, walk, walk and PAR at every background score, from a finished checkpoint
+- ``run``: trains a recipe for several seeds, on image labels or, with ``--oracle``, on true masks
+- ``scores``: mean and spread of every prediction stage of such runs
+- ``floor``: the classes' mean masks
+- ``folds``: held-out photos dealt in folds, for training on their masks
+- ``sweep``: CAM, CAM and PAR, walk, walk and PAR at every background score, from a finished checkpoint
 """
 
 from __future__ import annotations
@@ -10,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from afa_wsss.errors import UserError
-from benchmarks.real import sweep
+from benchmarks.real import floor, folds, runs, scores, sweep
 
-COMMANDS = {"sweep": sweep}
+COMMANDS = {"run": runs, "scores": scores, "floor": floor, "folds": folds, "sweep": sweep}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -28,7 +32,10 @@ def main(words: Sequence[str] | None = None) -> None:
         command = commands.add_parser(name, help=about, description=about)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    settings = parser.parse_args(words)
+    settings, others = parser.parse_known_args(words)
+    if others and (settings.run is not runs.run or others[0].startswith("-")):
+        parser.error(f"unknown arguments: {' '.join(others)}")
+    settings.words = others
     try:
         settings.run(settings)
     except UserError as error:

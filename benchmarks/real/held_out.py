@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from afa_wsss.data import FolderDataset, PhotoFiles, VOCDataset
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.sets import EvalSet, collate
 from afa_wsss.errors import UserError
 from afa_wsss.types import Batch
+
+
+def open_photos(root: Path, split: str) -> PhotoFiles:
+    """A split with its masks, of a folder of photos or of one in the layout of PASCAL VOC, as PartShapes has.
+
+    Raises:
+        UserError: For what the data set finds wrong.
+    """
+    if (root / "ImageSets").is_dir():
+        return VOCDataset(root, split, with_masks=True)
+    return FolderDataset(root, split, with_masks=True)
 
 
 class HeldOut(NamedTuple):

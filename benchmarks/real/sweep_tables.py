@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from benchmarks.real.label_counts import curve, pair_quality
+from benchmarks.real.tables import Rows, show_figures
+
+SINGLE_COLUMNS = ("score", "high: foreground", "of it right", "low: background", "of it right")
+PAIR_COLUMNS = ("low high", "labelled", "mIoU of these", "foreground right", "background right")
 
 DISTANCES = (1, 2, 3)
 """How many places below and above the best score the two of a pair are that is shown without ``--pairs``."""
-
-WIDTH = 160
-"""Columns of a table in a file or pipe, whose width nobody knows."""
 
 
 def show(
@@ -30,40 +29,35 @@ def show(
         photos: How many photos were seen.
         pairs: Low and high scores one after the other, each the nearest of ``scores``; None for pairs around the best.
     """
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
     curves = {name: curve(counts) for name, counts in found.items()}
-    console.print(table("background", curves, scores, title=f"mIoU of {photos} photos, %"))
+    show_figures(f"mIoU of {photos} photos, %", ("background", *curves), curve_rows(curves, scores))
     for name, counts in found.items():
-        console.print(single_scores(name, counts, scores))
+        title = f"{name}: what a score labels as the high one of a pair, and as the low one, %"
+        show_figures(title, SINGLE_COLUMNS, single_rows(counts, scores))
     for name, counts in found.items():
         shown = around(scores, int(curves[name].argmax())) if pairs is None else pairs
-        console.print(pair_table(name, counts, scores, shown))
-    for name, values in curves.items():
-        console.print(f"{name}: best {values.max():.2f} at {scores[int(values.argmax())]:g}")
+        show_figures(f"{name}: pairs, %", PAIR_COLUMNS, pair_rows(counts, scores, shown))
+    best = [(name, [values.max().item(), f"{scores[int(values.argmax())]:g}"]) for name, values in curves.items()]
+    show_figures("best", ("stage", "mIoU", "background"), best)
 
 
-def table(first: str, columns: Mapping[str, Tensor], scores: Sequence[float], *, title: str) -> Table:
+def curve_rows(curves: Mapping[str, Tensor], scores: Sequence[float]) -> Rows:
     """A row for each background score; the best of each column is bold."""
-    found = Table(first, *columns, title=title, box=None, title_justify="left", padding=(0, 2))
-    for row, score in enumerate(scores):
-        cells = [
-            f"[bold]{column[row]:.1f}[/]" if row == int(column.argmax()) else f"{column[row]:.1f}"
-            for column in columns.values()
-        ]
-        found.add_row(f"{score:g}", *cells)
-    return found
+    best = {name: int(values.argmax()) for name, values in curves.items()}
+    return [
+        (f"{score:g}", [f"[bold]{v[row]:.1f}[/]" if row == best[name] else float(v[row]) for name, v in curves.items()])
+        for row, score in enumerate(scores)
+    ]
 
 
-def single_scores(name: str, counts: Tensor, scores: Sequence[float]) -> Table:
+def single_rows(counts: Tensor, scores: Sequence[float]) -> Rows:
     """What each score does as the high one of a pair, which decides the foreground, and as the low one."""
-    names = ("score", "high: foreground %", "right %", "low: background %", "right %")
-    found = Table(*names, title=f"{name}: labels of training", box=None, title_justify="left", padding=(0, 2))
+    rows = []
     for score, matrix in zip(scores, counts, strict=True):
-        quality = pair_quality(matrix, matrix)
-        cells = (quality.foreground, quality.foreground_precision, quality.background, quality.background_precision)
-        found.add_row(f"{score:g}", *(f"{cell:.1f}" for cell in cells))
-    return found
+        found = pair_quality(matrix, matrix)
+        cells = [found.foreground, found.foreground_precision, found.background, found.background_precision]
+        rows.append((f"{score:g}", cells))
+    return rows
 
 
 def around(scores: Sequence[float], best: int) -> list[float]:
@@ -73,16 +67,15 @@ def around(scores: Sequence[float], best: int) -> list[float]:
     return [scores[place] for place in places]
 
 
-def pair_table(name: str, counts: Tensor, scores: Sequence[float], pairs: Sequence[float]) -> Table:
+def pair_rows(counts: Tensor, scores: Sequence[float], pairs: Sequence[float]) -> Rows:
     """Labelled pixels, their mIoU, and how many of foreground and background are right."""
-    names = ("low", "high", "labelled %", "mIoU of these", "foreground right %", "background right %")
-    found = Table(*names, title=f"{name}: pairs", box=None, title_justify="left", padding=(0, 2))
+    rows = []
     for low, high in zip(pairs[::2], pairs[1::2], strict=True):
         first, second = nearest(scores, low), nearest(scores, high)
-        quality = pair_quality(counts[first], counts[second])
-        cells = (quality.labelled, quality.miou, quality.foreground_precision, quality.background_precision)
-        found.add_row(f"{scores[first]:g}", f"{scores[second]:g}", *(f"{cell:.1f}" for cell in cells))
-    return found
+        found = pair_quality(counts[first], counts[second])
+        cells = [found.labelled, found.miou, found.foreground_precision, found.background_precision]
+        rows.append((f"{scores[first]:g} {scores[second]:g}", cells))
+    return rows
 
 
 def nearest(scores: Sequence[float], wanted: float) -> int:
