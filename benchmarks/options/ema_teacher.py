@@ -18,6 +18,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
 from afa_wsss.supervision import AFALabels, Network
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets
+from benchmarks.options.networks import whole
 
 
 def warm_decay(decay: float, updates: int) -> float:
@@ -117,11 +118,10 @@ class EMATeacherLabels(AFALabels):
         Raises:
             UserError: For a network of another kind, which cannot be averaged.
         """
-        if not isinstance(network, AFA):
-            raise UserError(f"need a network of afa_wsss.models.AFA to average, got {type(network).__name__}")
-        if not network.training:
+        student = whole(network, purpose="to average")
+        if not student.training:
             return super().targets(self._validated(network), batch, images, output, step=step)
-        teacher = Apart(self.average.follow(network, step=step, decay=self.decay))
+        teacher = Apart(self.average.follow(student, step=step, decay=self.decay))
         return super().targets(teacher, batch, images, output, step=step)
 
     def stages(

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from afa_wsss.errors import UserError
 from benchmarks.options.table import BASELINE, OPTIONS, RECIPES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -79,11 +80,19 @@ def trials(
 
 
 def rows_of(path: Path) -> list[Row]:
-    """The finished runs; none where there is no file."""
+    """The finished runs; none where there is no file.
+
+    Raises:
+        UserError: For a file with other columns.
+    """
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            found = ", ".join(table.fieldnames or ())
+            raise UserError(f"need the columns {', '.join(COLUMNS)} in {path}, got {found}; choose another --folder")
+        return list(table)
 
 
 def is_done(trial: Trial, rows: Sequence[Row]) -> bool:
@@ -205,7 +214,7 @@ def options_of(text: str) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None, *, job: Callable[[Trial], Mapping[str, float]] = train) -> None:
-    """Runs, appends rows, prints the table; exits with 1 where a run failed."""
+    """Runs, appends rows, prints the table; exits with 1 where a run failed, or the file is another's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=RECIPES, default="partshapes", help="the recipe")
     parser.add_argument("--options", type=options_of, default=list(OPTIONS), help="names with commas between; all")
@@ -216,7 +225,10 @@ def main(words: Sequence[str] | None = None, *, job: Callable[[Trial], Mapping[s
     folder = (settings.folder or Path("outputs/options") / settings.data).absolute()
     path, console = folder / "runs.csv", Console()
     wanted = trials(settings.data, settings.options, settings.seeds, folder=folder, extra=settings.words)
-    failed = run_all(wanted, path, console=console, job=job)
+    try:
+        failed = run_all(wanted, path, console=console, job=job)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     Console(width=max(console.width, 140)).print(summary(rows_of(path)))  # wider than many terminals, but never cut
     console.print(f"rows: {path}", soft_wrap=True)
     if failed:

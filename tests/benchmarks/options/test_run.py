@@ -91,7 +91,7 @@ def test_one_seed_marks_nothing() -> None:
 def test_unknown_options_are_refused(names, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["--options", names])
-    assert "need options of baseline, ema, ptc" in capsys.readouterr().err
+    assert "need options of baseline, ema, ptc, noise" in capsys.readouterr().err
 
 
 def test_the_command_runs_in_a_process_of_its_own(tmp_path, monkeypatch) -> None:
@@ -118,4 +118,10 @@ def test_the_readme_has_the_words_of_every_option() -> None:
     shown = [shlex.split(line) for line in text.splitlines() if line.startswith("PYTHONPATH=. afa-train")]
     assert [tuple(words[3:]) for words in shown] == [words for name, words in OPTIONS.items() if name != BASELINE]
     assert all(words[:3] == ["PYTHONPATH=.", "afa-train", "experiment=demo"] for words in shown)
-    assert all(f"| `{name}` |" in text for name in OPTIONS if name != BASELINE)
+    assert all(f"`{name}`" in text for name in OPTIONS if name != BASELINE)
+
+
+def test_a_file_with_other_columns_is_refused(tmp_path) -> None:
+    (tmp_path / "runs.csv").write_text("option,seed\nptc,0\n")
+    with pytest.raises(SystemExit, match=r"error: need the columns option, .* got option, seed; choose another"):
+        main(["--folder", str(tmp_path)], job=lambda _: {})

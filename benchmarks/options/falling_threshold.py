@@ -1,0 +1,80 @@
+"""Background scores that fall while the network learns, after the dynamic threshold of DuPL (Wu et al., CVPR 2024).
+
+tau(t) = tau_T + (tau_0 - tau_T) (1 + cos(pi t / T)) / 2: few sure foreground pixels first, more as the maps improve.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from afa_wsss.errors import UserError
+from afa_wsss.supervision import AFALabels, Network
+from afa_wsss.types import AFAOutput, Batch, Targets
+
+
+def falling(start: float, share: float) -> float:
+    """From ``start`` to 1 by half a cosine; ``share`` of the way, in [0, 1] and constant beyond.
+
+    Example:
+        >>> [round(falling(3.0, share), 2) for share in (-1, 0, 0.5, 1, 2)]
+        [3.0, 3.0, 2.0, 1.0, 1.0]
+    """
+    return 1 + (start - 1) * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class FallingThresholdLabels(AFALabels):
+    """AFA's labels at background scores that fall from ``start`` times their values to these.
+
+    All of them fall, those after the walk too; validation reads labels at its own score as before.
+
+    Attributes:
+        start: Factor of the background scores at ``first_step``; at least 1.
+        falls_until: Training step at which they reach their values.
+    """
+
+    start: float = 2.0
+    falls_until: int = 20000
+
+    def __post_init__(self) -> None:
+        """Checks the settings once.
+
+        Raises:
+            UserError: For a factor below 1 or one that lifts a score above 1, a last step before ``first_step``, and
+                what AFA's labels refuse.
+        """
+        super().__post_init__()
+        highest = max(self.cam_thresholds.high, self.walk_thresholds.high)
+        if not 1 <= self.start <= 1 / highest:
+            raise UserError(
+                f"need start of at least 1 and at most 1 / {highest}, the highest background score, got {self.start}",
+                arguments=("start",),
+            )
+        if self.falls_until < self.first_step:
+            raise UserError(
+                f"need first_step <= falls_until, got {self.first_step} and {self.falls_until}",
+                arguments=("first_step", "falls_until"),
+            )
+
+    def at(self, step: int) -> FallingThresholdLabels:
+        """These labels with the background scores of a training step, which do not fall any more."""
+        factor = falling(self.start, (step - self.first_step) / max(self.falls_until - self.first_step, 1))
+        cam, walk = self.cam_thresholds, self.walk_thresholds
+        return replace(
+            self,
+            low=factor * cam.low,
+            high=factor * cam.high,
+            walk_low=factor * walk.low,
+            walk_high=factor * walk.high,
+            start=1.0,
+        )
+
+    def targets(
+        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
+    ) -> Targets:
+        """AFA's targets at the scores of ``step``."""
+        return super(FallingThresholdLabels, self.at(step)).targets(network, batch, images, output, step=step)
