@@ -6,7 +6,7 @@
 A run that has its metrics.json is not started again; one that fails is a line, and the next one starts. With --oracle
 the words are those of the recipe: true masks replace its labels, and its words of ``supervision`` are left out but for
 the radius. Where training photos have no masks, each seed trains on folds of the held-out photos (see the command
-``folds``).
+``folds``); a recipe whose steps follow the number of photos needs ``trainer.max_steps`` then, to train as long.
 """
 
 from __future__ import annotations

@@ -1,0 +1,98 @@
+"""The sweep finds at each background score what validation finds there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks.real.__main__ import main
+from benchmarks.real.held_out import chosen, held_out, open_photos
+from benchmarks.real.sweep_tables import around, nearest
+from tests.benchmarks.real.folders import write_photos
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+from afa_wsss.data.loading.sets import EvalSet
+from afa_wsss.errors import UserError
+
+STAGES = {"cam": "cam", "cam_par": "cam_par", "walk": "walk", "walk+par": "pseudo_label"}
+"""Stages of the sweep, and their names in validation."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    """A run that validates at background scores of 0.4, and 0.6 after the walk."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    words = ["supervision.background=0.4", "supervision.walk_background=0.6", "callbacks=quiet"]
+    assert run_command(training.main, *small_run(root), *words, f"output_dir={folder}") == 0
+    return folder
+
+
+def swept(trained, root, file, *words):
+    checkpoint = trained / "checkpoints" / "last.ckpt"
+    main(["sweep", "--checkpoint", str(checkpoint), "--root", str(root), "--json", str(file), *words])
+    return json.loads(file.read_text())
+
+
+def test_scores_are_those_of_validation(trained, root, tmp_path, capsys):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    found = swept(trained, root, tmp_path / "found.json", "--scores", "0.1", "0.4", "0.6")
+    assert found["photos"] == 5
+    for name, stage in STAGES.items():
+        place = 1 if stage.startswith("cam") else 2
+        assert found["stages"][name]["miou"][place] == pytest.approx(metrics[f"val/{stage}_miou"], abs=0.01), stage
+    said = capsys.readouterr().out
+    assert "mIoU of 5 photos, %" in said
+    assert "walk+par: pairs, %" in said
+    best = max(found["stages"]["cam"]["miou"])
+    assert found["stages"]["cam"]["best_miou"] == best
+    assert [(pair["low"], pair["high"]) for pair in found["stages"]["cam"]["pairs"]] == [
+        (0.1, 0.4), (0.1, 0.6), (0.4, 0.6)
+    ]  # fmt: skip
+
+
+def test_every_walk_that_is_asked_for_has_its_columns(trained, root, tmp_path):
+    words = ["--scores", "0.2", "0.5", "--limit", "2", "--scales", "1", "--stages", "walk", "walk_par"]
+    found = swept(trained, root, tmp_path / "a.json", *words, "--alpha", "2", "8", "--radius", "0", "2")
+    assert found["photos"] == 2
+    names = [f"walk alpha={alpha} radius={radius}" for alpha in (2.0, 8.0) for radius in (None, 2)]
+    assert list(found["stages"]) == [name + end for name in names for end in ("", "+par")]
+    one = swept(trained, root, tmp_path / "b.json", *words, "--alpha", "8", "--radius", "2")
+    assert one["stages"]["walk"]["miou"] == found["stages"]["walk alpha=8.0 radius=2"]["miou"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scores", "1.5"], "need background scores between 0 and 1, got 1.5"),
+        (["--pairs", "0.1"], "need --pairs low high low high ..., got 1 numbers"),
+        (["--limit", "0"], "need --limit of at least 1, got 0"),
+        (["--checkpoint", "/nope.ckpt"], "need a checkpoint, found none at /nope.ckpt"),
+    ],
+)
+def test_mistakes_are_one_line(words, message):
+    with pytest.raises(SystemExit, match=message):
+        main(["sweep", "--checkpoint", "none.ckpt", *words])
+
+
+def test_a_held_out_photo_without_a_mask_is_refused(tmp_path):
+    root = write_photos(tmp_path / "photos")
+    assert [photo.batch.names for photo in held_out(EvalSet(open_photos(root, "val")), 2)] == [("p06",), ("p12",)]
+    with pytest.raises(UserError, match="need a mask of every held-out photo, p00 has none"):
+        list(held_out(EvalSet(open_photos(root, "train"))))
+
+
+def test_photos_are_chosen_evenly():
+    assert chosen(5, None) == chosen(5, 9) == [0, 1, 2, 3, 4]
+    assert chosen(100, 3) == [0, 50, 99]
+
+
+def test_pairs_lie_around_the_best_and_stay_on_the_grid():
+    scores = (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert around(scores, 2) == [0.2, 0.4, 0.1, 0.5, 0.1, 0.5]
+    assert nearest(scores, 0.26) == 2
