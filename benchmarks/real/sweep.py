@@ -28,7 +28,7 @@ from afa_wsss.ops.full_size import enlarge_labels
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.supervision import AFALabels, Refiner
-from afa_wsss.supervision.maps import Maps, make_maps
+from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from benchmarks.real.held_out import HeldOut, held_out
 from benchmarks.real.label_counts import confusions
@@ -128,7 +128,7 @@ def sweep(network: AFA, study: Study, photos: Iterator[HeldOut]) -> dict[str, Te
     found: dict[str, Tensor] = {}
     for batch, target in photos:
         images = normalize(batch.images)
-        maps = make_maps(network, batch, images, network(images), scales=study.maker.cam_scales)
+        maps = study.maker.maps(network, batch, images, network(images))
         refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
         for name, labels in stage_labels(maps, refiner, study):
             named = enlarge_labels(maps.present.named(labels.flatten(0, 1)[None]).view_as(labels), target.shape)
