@@ -14,7 +14,7 @@ RECIPES = {
 _CONSISTENCY = (
     "loss.consistency._target_=benchmarks.options.ConsistencyLoss",
     "loss.consistency.weight=0.1",
-    "loss.consistency.first_step=${supervision.walk_first_step}",
+    "loss.consistency.first_step=${supervision.first_step}",
 )
 
 OPTIONS = {

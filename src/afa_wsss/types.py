@@ -85,6 +85,11 @@ class _Computed:
     def _stored(self, index: int) -> Any:
         return tuple.__getitem__(self, index)  # type: ignore[call-overload]  # a named tuple is one
 
+    def _replace(self, **changes: Any) -> Any:
+        """Others in place of some values; what is not named stays as it is stored, and nothing is computed."""
+        stored = {name: self._stored(index) for index, name in enumerate(self._fields)}  # type: ignore[attr-defined]
+        return type(self)(**{**stored, **changes})
+
 
 class _AFAOutput(NamedTuple):
     class_logits: Float[Tensor, "b k"]

@@ -139,6 +139,20 @@ def test_targets_know_what_was_made_without_computing_it(monkeypatch) -> None:
     ]
 
 
+def test_a_changed_tuple_keeps_the_pairs_as_they_are_stored(monkeypatch) -> None:
+    for kind in (TokenAffinity, TokenLabels):
+        monkeypatch.setattr(kind, "dense", None)
+    affinity, labels = vectors(2, 240), labels_of(2, 12, 20, 4)
+    output = outputs(affinity)._replace(class_logits=torch.ones(2, 3))
+    assert output.pairs is affinity
+    assert torch.equal(output.class_logits, torch.ones(2, 3))
+    targets = Targets(torch.ones(2, 3), affinity_label=labels)._replace(pseudo_label=torch.zeros(2, 8, 8).byte())
+    assert targets.pair_labels is labels
+    assert targets.has("pseudo_label")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'labels'"):
+        targets._replace(labels=labels)
+
+
 def test_values_keep_under_autocast() -> None:
     affinity, labels, scores = vectors(2, 400), labels_of(2, 20, 20, 4), torch.rand(2, 3, 20, 20)
     half = TokenAffinity(affinity.queries.bfloat16(), affinity.keys.bfloat16(), affinity.bias)
