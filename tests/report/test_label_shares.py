@@ -82,7 +82,7 @@ def test_each_kind_of_labels_is_judged_and_nothing_said_twice():
     assert stage == f"labels of held-out photos (pseudo label) call 97 % of the pixels inclusion: {HIGHER}"
     assert branch == (
         "labels of held-out photos (segmentation branch) call 100 % of the pixels background: if the labels it "
-        "learns from are right, train longer"
+        "learns from are right, raise trainer.max_steps"
     )
     training = shares("train/labels", 90.0, 8.0)
     assert [line[:40] for line in lines(held_out | training)] == [

@@ -25,6 +25,9 @@ PIXELS, PAIRS = "pseudo_label", "affinity_label"
 LEAST_PHOTOS = 5
 """Held-out photos with a class that a warning about it needs."""
 
+SPECKS = 0.01
+"""Labels show a class where it has more than this share of all pixels, in percent."""
+
 EVERYWHERE, SELDOM = 95.0, 50.0
 """A class is predicted nearly everywhere in more than the first share of the photos, in percent, while the image labels
 have it in less than the second. Where both are near each other, the class is just common."""
@@ -76,10 +79,10 @@ def _never_predicted(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarn
 
 
 def _labels_show(metrics: Mapping[str, float], run: RunInfo, name: str) -> bool:
-    """Whether labels of the last training steps or of held-out photos have the class, or neither are known."""
+    """Whether labels of the last training steps or of held-out photos show more than specks of it; yes if not known."""
     keys = (f"{labels}/class/{name}" for labels in ("train/labels", f"val/labels/{_last_stage(run)}"))
     shares = [metrics[key] for key in keys if key in metrics]
-    return not shares or max(shares) > 0
+    return not shares or max(shares) > SPECKS
 
 
 def _predicted_everywhere(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:

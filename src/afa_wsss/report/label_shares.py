@@ -8,7 +8,7 @@ from typing import NamedTuple
 from afa_wsss.report.charts import Curve, Series
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.stages import BRANCH, REFINED_BRANCH, stage_title
-from afa_wsss.report.warning import RunWarning
+from afa_wsss.report.warning import RunWarning, settings_text
 
 TRAINING = "train/labels"
 KINDS = ("foreground", "background", "unknown")
@@ -87,8 +87,9 @@ def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarnin
         for what, share, how in _extremes(metrics, prefix, run.class_names)[:1]:
             whose = "labels" if prefix == TRAINING else f"labels of held-out photos ({title})"
             percent = f"{share:.{0 if NEARLY_NOTHING <= share <= 100 - NEARLY_NOTHING else 1}f}".removesuffix(".0")
-            advice = "if the labels it learns from are right, train longer" if prefix == share_key(BRANCH) else None
-            line = f"{whose} call {percent} % of the pixels {what}: {advice or _change(how, run.thresholds)}"
+            longer = f"if the labels it learns from are right, raise {settings_text(run, 'trainer.max_steps')}"
+            advice = longer if prefix == share_key(BRANCH) else _change(how, run.thresholds)
+            line = f"{whose} call {percent} % of the pixels {what}: {advice}"
             found.setdefault(how, RunWarning("labels", (how,), line))
     return list(found.values())
 
