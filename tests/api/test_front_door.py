@@ -17,6 +17,7 @@ import afa_wsss
 from afa_wsss.api.segmenter import find_device
 from afa_wsss.data.files.photos import read_photo
 from afa_wsss.errors import UserError
+from afa_wsss.inference import InferenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,16 @@ def test_a_refinement_is_applied_where_it_is_asked_for(segmenter, photo, refinem
     assert refined.scores.shape == plain.scores.shape
     np.testing.assert_allclose(refined.scores.sum(axis=0), 1, atol=1e-4)
     assert np.array_equal(refined.scores.argmax(axis=0), refined.labels)
+
+
+def test_the_gate_of_a_checkpoint(run, segmenter, photo):
+    assert segmenter.gate.found == run.segmenter.gate.found
+    assert set(segmenter.gate.found) <= set(segmenter.class_names)
+    closed = afa_wsss.Segmenter(
+        segmenter.network, segmenter.class_names, segmenter.palette, inference=InferenceSettings(gate=0.999)
+    )
+    assert not closed.predict(photo).labels.any()
+    assert closed.predict(photo, scores=True).scores[0].min() == 1
 
 
 def test_crf_is_an_older_word_for_a_refinement(segmenter, photo):

@@ -70,6 +70,7 @@ BOTH = {
     "inference.scales": [0.5, 0.75, 1.0, 1.25, 1.5],
     "inference.mirror": True,
     "inference.refinement": "crf",
+    "inference.gate": None,
 }
 """Of section 2 of the paper's method, by setting."""
 

@@ -170,6 +170,35 @@ def test_the_refinement_after_training_in_evaluation_and_prediction(root, tmp_pa
     assert (settings["refinement"], settings["par"]["steps"], settings["par"]["w1"]) == ("none", 2, 0.5)
 
 
+def test_the_gate_goes_by_the_last_validation(root, tmp_path, capfd):
+    run, scored, out = (tmp_path / folder for folder in ("run", "scored", "out"))
+    words = ["inference.gate=auto", "trainer.max_steps=1", "trainer.val_check_interval=9", f"output_dir={run}"]
+    assert run_command(training.main, *small_run(root), *words) == 0
+    assert capfd.readouterr().out.count("no validation has found a threshold of any class; 0.5 stands in") == 1
+    names = (run / "classes.txt").read_text().split()
+    wanted = {name: scores(run)[f"val/class_threshold/{name}"] for name in names}
+    for kind in ("last", "best"):
+        found = torch.load(checkpoint(run, kind), weights_only=True)["class_thresholds"]
+        assert found == pytest.approx({name: value for name, value in wanted.items() if value is not None}, abs=1e-5)
+    words = [f"checkpoint={checkpoint(run)}", f"input={root / 'JPEGImages'}", f"output_dir={out}"]
+    assert run_command(evaluate.main, words[0], f"output_dir={scored}") == 0
+    assert run_command(predict.main, *words) == 0
+    told = capfd.readouterr().out
+    missing = [name for name in names if name not in found]
+    assert told.count(f"a threshold of {', '.join(missing)}; 0.5 stands in") == (2 if missing else 0)
+    for path in sorted((scored / "masks").iterdir()):
+        with Image.open(path) as mask, Image.open(out / "masks" / path.name) as predicted:
+            assert np.array_equal(np.array(mask), np.array(predicted))
+    words = [words[0], "inference.gate=0.999", f"output_dir={tmp_path / 'closed'}"]
+    assert run_command(evaluate.main, *words) == 0
+    assert scores(tmp_path / "closed")["val/labels/segmentation/foreground"] == 0
+    words = [words[0], "inference.gate=none", f"output_dir={tmp_path / 'off'}"]
+    assert run_command(evaluate.main, *words) == 0
+    assert yaml.safe_load((tmp_path / "off" / "config.yaml").read_text())["inference"]["gate"] == "none"
+    assert run_command(evaluate.main, words[0], "inference.gate=2") == 1
+    assert "inference.gate: need none, auto or a probability between 0 and 1, got 2" in capfd.readouterr().err
+
+
 def test_pseudo_labels_of_photos_without_masks(trained, root, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(root, bare)

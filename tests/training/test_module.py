@@ -297,6 +297,36 @@ def test_the_refinement_is_a_stage_and_the_crf_that_of_the_last_validation(modul
     assert f"val/labels/{refinement}/class/cat" not in logged
 
 
+def test_the_gate_leaves_out_what_the_class_branch_does_not_find(module, batch, logged):
+    module.eval()
+    with torch.no_grad():
+        module.network.classifier.weight.zero_()  # each class has probability 0.5
+        module.network.segmentation_head.classify.bias.copy_(torch.tensor([0.0, 9.0, 8.0]))
+        assert set(module.inspect(batch).branch["segmentation"].labels.unique().tolist()) == {1}
+        module.inference = InferenceSettings(gate=0.6, refinement="par")
+        assert all(not found.labels.any() for found in module.inspect(batch).branch.values())
+        module.inference, module.gate.found = InferenceSettings(gate="auto"), {"cat": 0.7, "dog": 0.3}
+        found = module.validation_step(batch, 0)
+    assert set(found[0].branch["segmentation"].labels.unique().tolist()) == {2}
+    module.on_validation_epoch_end()
+    assert logged["val/labels/segmentation/class/dog"] == 100
+
+
+def test_a_validation_finds_the_thresholds_that_checkpoints_hold(module, batch, logged):
+    module.eval()
+    with torch.no_grad():
+        module.validation_step(batch._replace(image_labels=torch.tensor([[1.0, 0.0], [1.0, 0.0]])), 0)
+    module.on_validation_epoch_end()
+    assert module.gate.found == {"cat": pytest.approx(logged["val/class_threshold/cat"])}, "no photo has a dog"
+    checkpoint = {}
+    module.on_save_checkpoint(checkpoint)
+    other = make_module()
+    other.on_load_checkpoint(checkpoint)
+    assert other.gate.found == module.gate.found
+    other.on_load_checkpoint({})
+    assert other.gate.found == {}
+
+
 class Sharpness(LossTerm):
     """A loss with a parameter and a buffer of its own."""
 

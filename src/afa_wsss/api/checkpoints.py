@@ -18,6 +18,7 @@ from afa_wsss.api.recipes import recipe_file
 from afa_wsss.api.settings import RunSettings, check_backbone
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.files.value_range import RangeSetting, check_range
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
@@ -28,6 +29,7 @@ from afa_wsss.models.reference import is_reference_checkpoint, read_reference_ch
 from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
+from afa_wsss.training.module import THRESHOLDS_KEY
 
 
 class Checkpoint(NamedTuple):
@@ -39,6 +41,8 @@ class Checkpoint(NamedTuple):
         class_names: Foreground classes.
         palette: (k + 1, 3) colors, background first.
         weights: Tensors of the network by name.
+        class_thresholds: Probability of the class branch with the best F1 in the last validation, by class; classes
+            without held-out photos have none.
     """
 
     source: str
@@ -46,6 +50,7 @@ class Checkpoint(NamedTuple):
     class_names: tuple[str, ...]
     palette: NDArray[np.uint8]
     weights: dict[str, Tensor]
+    class_thresholds: Mapping[str, float] = {}
 
     def settings(self) -> RunSettings:
         """Network, data, labels and inference of the run.
@@ -135,7 +140,18 @@ def read_checkpoint(path: str) -> Checkpoint:
         class_names=tuple(config["class_names"]),
         palette=np.asarray(config["palette"], dtype=np.uint8),
         weights=network_weights(state),
+        class_thresholds=state.get(THRESHOLDS_KEY, {}),
     )
+
+
+def store_thresholds(path: Path, thresholds: Mapping[str, float], *, step: int) -> None:
+    """Puts the thresholds of a validation into the checkpoint that it scored; one of another step stays as it is."""
+    if not path.is_file():
+        return
+    state = read_training_state(str(path))
+    if int(state["global_step"]) == step:
+        with whole_file(path) as part:
+            torch.save({**state, THRESHOLDS_KEY: dict(thresholds)}, part)
 
 
 _OFFICIAL = {

@@ -80,6 +80,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
             arguments=("data.val_split",),
         )
     module = _make_module(checkpoint, stored, data)
+    module.gate.found = dict(checkpoint.class_thresholds)
     module.last_validation = stage is not None
     callbacks = [ProgressBar(), ValidationChecks(), Montages(str(folder / "montages"), photos=settings.pictures)]
     if masks is not None:

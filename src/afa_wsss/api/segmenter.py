@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, overload
@@ -20,7 +20,7 @@ from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.errors import UserError
-from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, multi_scale_maps, refined_scores
+from afa_wsss.inference import ClassGate, InferenceSettings, Views, multi_scale_logits, multi_scale_maps, refined_scores
 from afa_wsss.inference.settings import NO_REFINEMENT
 from afa_wsss.models import AFA
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
@@ -64,6 +64,7 @@ class Segmenter:
         checkpoint: Checkpoint | None = None,
         max_side: int | None = None,
         value_range: RangeSetting = "auto",
+        class_thresholds: Mapping[str, float] | None = None,
     ) -> None:
         """Wraps a trained network.
 
@@ -77,12 +78,14 @@ class Segmenter:
             max_side: Longest side in pixels that photos are shrunk to; None to shrink none.
             value_range: The values that become black and white in photos of more than 8 bits; ``auto`` for each
                 photo's own.
+            class_thresholds: What ``inference.gate=auto`` goes by, see ``Checkpoint``.
         """
         self.network = network.eval()
         self.class_names, self.palette = tuple(class_names), palette
         self.inference = inference or InferenceSettings()
         self._label_maker, self._checkpoint = label_maker, checkpoint
         self.max_side, self.range_of = max_side, SharedRange(value_range, list)
+        self.gate = ClassGate(self.class_names, class_thresholds)
         self.device = next(network.parameters()).device
 
     @cached_property
@@ -129,10 +132,10 @@ class Segmenter:
         pixels = as_pixels(photo, self.range_of)
         with torch.inference_mode():
             images = self._tensor(pixels)
-            scales, mirror = inference.scales, inference.mirror
-            views = Views(self.network, normalize(images), scales=scales, mirror=mirror)
+            views = Views(self.network, normalize(images), scales=inference.scales, mirror=inference.mirror)
             output, size = views.output(), pixels.shape[:2]
-            found = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
+            found = multi_scale_logits(views, views.images, scales=inference.scales, mirror=inference.mirror)
+            found = self.gate.apply(inference.gate, found, output.class_logits)
             if inference.refines:
                 found = refined_scores(images, found, inference)
             labels = labels_at(found, size)[0].cpu().numpy()
@@ -144,10 +147,8 @@ class Segmenter:
     def _with_refinement(self, crf: bool | None, refinement: str | None) -> InferenceSettings:
         """The settings of inference with the refinement that was asked for."""
         if crf is not None and refinement is not None:
-            raise UserError(
-                f"need refinement alone, got {refinement!r} and crf={crf}; leave out crf",
-                arguments=("crf", "refinement"),
-            )
+            message = f"need refinement alone, got {refinement!r} and crf={crf}; leave out crf"
+            raise UserError(message, arguments=("crf", "refinement"))
         if crf is not None:
             refinement = "crf" if crf else NO_REFINEMENT
         return self.inference if refinement is None else replace(self.inference, refinement=refinement)
@@ -275,6 +276,7 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
         checkpoint=found,
         max_side=found.max_side(),
         value_range=found.value_range(),
+        class_thresholds=found.class_thresholds,
     )
 
 

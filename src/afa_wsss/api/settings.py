@@ -185,19 +185,18 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
         UserError: For scales of CAMs where the label maker has none.
     """
     maker, cam_scales = settings.supervision, inference.get("cam_scales")
-    if cam_scales is not None:
-        if not hasattr(maker, "cam_scales"):
-            raise UserError(
-                f"need a label maker with cam_scales, {type(maker).__name__} has none; leave cam_scales alone",
-                arguments=("inference.cam_scales",),
-            )
-        maker = replace(maker, cam_scales=tuple(cam_scales))  # type: ignore[type-var]  # a dataclass
-    return replace(
-        settings,
-        data=with_changes(settings.data, data),
-        inference=with_changes(settings.inference, inference),
-        supervision=maker,
-    )
+    if cam_scales is not None and not hasattr(maker, "cam_scales"):
+        raise UserError(
+            f"need a label maker with cam_scales, {type(maker).__name__} has none; leave cam_scales alone",
+            arguments=("inference.cam_scales",),
+        )
+    with argument("data"):
+        settings = replace(settings, data=with_changes(settings.data, data))
+    with argument("inference"):
+        settings = replace(settings, inference=with_changes(settings.inference, inference))
+        if cam_scales is not None:
+            maker = replace(maker, cam_scales=tuple(cam_scales))  # type: ignore[type-var]  # a dataclass
+    return replace(settings, supervision=maker)
 
 
 def with_changes(stored: Settings, values: Mapping[str, Any]) -> Settings:

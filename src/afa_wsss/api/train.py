@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from numpy.typing import NDArray
 from torch.nn import Parameter
 
-from afa_wsss.api.checkpoints import network_weights, read_training_state
+from afa_wsss.api.checkpoints import network_weights, read_training_state, store_thresholds
 from afa_wsss.api.config_file import write_config
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.segmenter import Segmenter
@@ -105,6 +105,7 @@ class Run:
             label_maker=settings.supervision,
             max_side=settings.data.max_side,
             value_range=self._prepared.data.value_range,
+            class_thresholds=module.gate.found,
         )
 
 
@@ -269,6 +270,9 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     left_out = module.inference.refinement == "crf"
     if data.val_set is not None and (left_out or module.validated_step != trainer.global_step):
         trainer.validate(module, datamodule=data, verbose=False)
+        if trainer.is_global_zero:
+            for path in (prepared.checkpoints.last, prepared.checkpoints.best):
+                store_thresholds(path, module.gate.found, step=trainer.global_step)
         scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
     return scores
 

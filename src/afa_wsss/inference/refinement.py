@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from afa_wsss.inference.gate import LEFT_OUT
 from afa_wsss.inference.settings import InferenceSettings
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.full_size import labels_at
@@ -25,6 +26,8 @@ def refined_scores(
 ) -> Float[Tensor, "b c _ _"]:
     """Probabilities of each class after ``settings.refinement``; they sum to 1 at each pixel.
 
+    Classes that a gate left out stay at 0.
+
     Args:
         photos: RGB in 0-255, without padding.
         logits: At the photos' size, see ``multi_scale_logits``.
@@ -35,7 +38,8 @@ def refined_scores(
     """
     probabilities = logits.float().softmax(dim=1)
     if settings.refinement == "crf":
-        return dense_crf(photos, probabilities)
+        refined = dense_crf(photos, probabilities) * (logits > LEFT_OUT)
+        return refined / refined.sum(dim=1, keepdim=True)
     return _par(photos, probabilities, settings.par) if settings.refinement == "par" else probabilities
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from afa_wsss.data.loading.frames import frames, full_boxes
 from afa_wsss.evaluation.label_shares import LabelShares
-from afa_wsss.inference import InferenceSettings, Views, multi_scale_logits, refined_labels
+from afa_wsss.inference import ClassGate, InferenceSettings, Views, multi_scale_logits, refined_labels
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
@@ -29,6 +29,9 @@ from afa_wsss.types import FROM_BATCH, AFAOutput, AffinityPairs, Batch, Labels, 
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+THRESHOLDS_KEY = "class_thresholds"
+"""Where a checkpoint has each class's threshold from the last validation."""
 
 
 class Inspection(NamedTuple):
@@ -91,6 +94,7 @@ class AFAModule(lightning.LightningModule):
         self.class_names, self.palette, self.inference = tuple(class_names), palette, inference
         self.scores, self.label_shares = ValidationScores(self.class_names), LabelShares(len(self.class_names))
         self.validated_step = -1
+        self.gate = ClassGate(self.class_names)
         self.last_validation = False  # only the last one applies the dense CRF, because it takes time
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -132,7 +136,8 @@ class AFAModule(lightning.LightningModule):
         views = self.views(images)
         output = views.output()
         size = images.shape[-2:] if batch.full_sizes is None else batch.full_sizes[0]
-        branch = self._branch(batch, views, size)  # before the stages, which need no segmentation logits
+        # Before the stages: segmentation logits are not in memory any more then.
+        branch = self._branch(batch, views, output.class_logits, size)
         made = self.label_maker.stages(views, batch, images, output)
         stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
         grid = self.network.grid(*images.shape[-2:])
@@ -144,10 +149,11 @@ class AFAModule(lightning.LightningModule):
         scales, mirror = self.inference.scales, self.inference.mirror
         return Views(self.network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
 
-    def _branch(self, batch: Batch, views: Views, size: Sequence[int]) -> dict[str, Labels]:
-        """Labels of the segmentation branch at full size, by stage."""
+    def _branch(self, batch: Batch, views: Views, class_logits: Tensor, size: Sequence[int]) -> dict[str, Labels]:
+        """Labels of the segmentation branch at full size, by stage; of the classes that the gate lets through."""
         scales, mirror = self.inference.scales, self.inference.mirror
         logits = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
+        logits = self.gate.apply(self.inference.gate, logits, class_logits)
         branch = {BRANCH: Labels(labels_at(logits, size))}
         refinement = self.inference.refinement
         if self.inference.refines and (self.last_validation or refinement != "crf"):
@@ -167,9 +173,19 @@ class AFAModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs every score and starts anew; torchmetrics sums over all processes, so all log the same."""
-        self.log_dict(self.scores.compute(), sync_dist=True)
+        scores = self.scores.compute()
+        self.log_dict(scores, sync_dist=True)
+        self.gate.found = self.scores.class_thresholds(scores)
         self.validated_step = self.global_step
         self.scores.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stores the thresholds of the classes beside the weights that they were found with."""
+        checkpoint[THRESHOLDS_KEY] = self.gate.found
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the thresholds of the run that is resumed; before version 0.3.0 there were none."""
+        self.gate.found = dict(checkpoint.get(THRESHOLDS_KEY, {}))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped after every batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
@@ -109,6 +110,11 @@ class ValidationScores(nn.Module):
             values = (found.photos.float() if what == "photos" else getattr(found, f"class_{what}")).view(-1)
             scores |= {f"val/class_{what}/{name}": value for name, value in zip(self.class_names, values, strict=True)}
         return scores
+
+    def class_thresholds(self, scores: Mapping[str, Tensor]) -> dict[str, float]:
+        """Of the scores of ``compute``, the threshold with the best F1 of each class that some held-out photo has."""
+        found = {name: float(scores.get(f"val/class_threshold/{name}", math.nan)) for name in self.class_names}
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def _label_shares(self) -> dict[str, Tensor]:
         """Shares of the pixels after each stage; by class for the label maker's last stage and the branch."""
