@@ -113,14 +113,15 @@ def add_row(path: Path, trial: Trial, metrics: Mapping[str, float], seconds: flo
 
 
 def train(trial: Trial) -> dict[str, float]:
-    """The scores of one run of ``afa-train``, whose output goes to ``run.log`` in its folder.
+    """The scores of one run of this repository's ``afa-train``, whose output goes to ``run.log`` in its folder.
 
     Raises:
         RuntimeError: With the last lines of the output, where the command fails.
     """
     trial.folder.mkdir(parents=True, exist_ok=True)
     log = trial.folder / "run.log"
-    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    folders = (str(REPOSITORY), str(REPOSITORY / "src"), os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(filter(None, folders))
     command = [sys.executable, "-m", "afa_wsss.cli.train", *trial.words]
     with log.open("w", encoding="utf-8") as output:
         code = subprocess.run(

@@ -107,7 +107,7 @@ def test_the_command_runs_in_a_process_of_its_own(tmp_path, monkeypatch) -> None
     trial = Trial("ptc", 0, ("experiment=demo",), tmp_path / "run")
     assert train(trial) == {"val/miou": 1.5}
     assert called["command"][1:] == ["-m", "afa_wsss.cli.train", "experiment=demo"]
-    assert called["path"].split(":")[0] == str(run.REPOSITORY)
+    assert called["path"].split(":")[:2] == [str(run.REPOSITORY), str(run.REPOSITORY / "src")]
     called["code"] = 2
     with pytest.raises(RuntimeError, match=r"ended with 2; .*run.log ends:\none\ntwo"):
         train(trial)
