@@ -68,7 +68,8 @@ class LabelMaker(ABC):
         """Pixel labels after each prediction stage, by name, in the order of the method; scored in validation.
 
         The last one is what ``afa-pseudo-label`` writes. Arguments are those of ``targets``; the network is in
-        evaluation mode.
+        evaluation mode, or ``afa_wsss.inference.Views`` stand for it, which remember its passes over ``images``. They
+        are planned by the label maker's field ``cam_scales``, where it has one.
         """
 
     def marks(self) -> dict[str, int]:

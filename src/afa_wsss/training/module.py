@@ -145,7 +145,7 @@ class AFAModule(lightning.LightningModule):
 
     def views(self, images: Float[Tensor, "b 3 H W"]) -> Views:
         """The network on normalized photos, each scale and mirror image once, for prediction and label maker alike."""
-        cam_scales = getattr(self.label_maker, "cam_scales", self.inference.cam_scales)
+        cam_scales = getattr(self.label_maker, "cam_scales", ())
         scales, mirror = self.inference.scales, self.inference.mirror
         return Views(self.network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
 
