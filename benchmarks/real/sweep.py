@@ -24,9 +24,10 @@ from afa_wsss.api.settings import changed
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
+from afa_wsss.ops.cam import zero_absent
 from afa_wsss.ops.full_size import enlarge_labels
 from afa_wsss.ops.image import normalize
-from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
+from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.supervision import AFALabels, Refiner
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Checkpoint, photos, and what to vary."""
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--root", help="the data; without it that of the checkpoint")
-    parser.add_argument("--split", help="without it the validation split of the checkpoint")
+    parser.add_argument("--split", help="without it the validation split of the checkpoint, or val")
     parser.add_argument("--limit", type=int, help="so many held-out photos, evenly spread")
     parser.add_argument("--scores", type=float, nargs="+", default=SCORES, help="background scores to try")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
@@ -118,30 +119,44 @@ def study_of(settings: argparse.Namespace, checkpoint: Checkpoint) -> Study:
 
 def held_out_set(settings: argparse.Namespace, checkpoint: Checkpoint) -> EvalSet:
     """The validation split of the checkpoint, or what is given instead."""
-    data = changed(checkpoint.settings(), data={"root": settings.root, "val_split": settings.split}, inference={}).data
+    stored = checkpoint.settings()
+    split = settings.split or stored.data.val_split or "val"
+    data = changed(stored, data={"root": settings.root, "val_split": split}, inference={}).data
     return EvalSet(data.open_split("val", with_masks=True), max_side=data.max_side)
 
 
 @torch.inference_mode()
 def sweep(network: AFA, study: Study, photos: Iterator[HeldOut]) -> dict[str, Tensor]:
     """Confusion matrices (t, c, c) of each stage, summed over the photos."""
-    found: dict[str, Tensor] = {}
+    classes = network.num_classes + 1
+    found = {name: torch.zeros(len(study.scores), classes, classes, dtype=torch.long) for name in stage_names(study)}
     for batch, target in photos:
+        if not batch.image_labels.any():  # background at every stage, whatever the network says
+            for counts in found.values():
+                counts += confusions(torch.zeros_like(target)[None], target, classes=classes)
+            continue
         images = normalize(batch.images)
         maps = study.maker.maps(network, batch, images, network(images))
         refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
         for name, labels in stage_labels(maps, refiner, study):
             named = enlarge_labels(maps.present.named(labels.flatten(0, 1)[None]).view_as(labels), target.shape)
-            counts = confusions(named, target, classes=network.num_classes + 1)
-            found[name] = found.get(name, 0) + counts
+            found[name] += confusions(named, target, classes=classes)
     return found
+
+
+def stage_names(study: Study) -> list[str]:
+    """What ``stage_labels`` yields, in its order."""
+    walks = [(stage, title + end) for title in study.walks for stage, end in (("walk", ""), ("walk_par", "+par"))]
+    return [name for stage, name in (("cam", "cam"), ("cam_par", "cam_par"), *walks) if stage in study.stages]
 
 
 def stage_labels(maps: Maps, refiner: Refiner, study: Study) -> Iterator[tuple[str, Tensor]]:
     """(t, H, W) labels of the slots of one photo at every background score, by stage."""
     cam, present = maps.cam, maps.present.labels
     if "cam" in study.stages:
-        yield "cam", torch.cat([cam_labels(cam, present, score) for score in study.scores])
+        value, best = zero_absent(cam, present)[0].max(dim=0)
+        above = value > torch.tensor(study.scores).view(-1, 1, 1)
+        yield "cam", torch.where(above, best + 1, 0).to(torch.uint8)
     if "cam_par" in study.stages:
         yield "cam_par", _argmax(cam_scores(cam, present, study.scores, refiner=refiner))
     for title, maker in study.walks.items() if {"walk", "walk_par"} & set(study.stages) else ():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from benchmarks.real.__main__ import main
 from benchmarks.real.held_out import chosen, held_out, open_photos
+from benchmarks.real.sweep import Study, sweep
 from benchmarks.real.sweep_tables import around, nearest
 from tests.benchmarks.real.folders import write_photos
 from tests.commands import run_command, small_run, write_small_set
@@ -14,6 +16,7 @@ from tests.commands import run_command, small_run, write_small_set
 from afa_wsss.cli import train as training
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
+from afa_wsss.supervision import AFALabels
 
 STAGES = {"cam": "cam", "cam_par": "cam_par", "walk": "walk", "walk+par": "pseudo_label"}
 """Stages of the sweep, and their names in validation."""
@@ -78,6 +81,19 @@ def test_every_walk_that_is_asked_for_has_its_columns(trained, root, tmp_path):
 def test_mistakes_are_one_line(words, message):
     with pytest.raises(SystemExit, match=message):
         main(["sweep", "--checkpoint", "none.ckpt", *words])
+
+
+def test_photos_without_any_class_need_no_network(tmp_path):
+    """They are background at every score; counted beside the mask, which is background but for its unknown row."""
+    root = write_photos(tmp_path / "photos", train=0, val=5)
+    (negative,) = [photo for photo in held_out(EvalSet(open_photos(root, "val"))) if not photo.batch.image_labels.any()]
+    study = Study(AFALabels(), {"walk": AFALabels()}, (0.2, 0.5), ("cam", "walk", "walk_par"))
+    found = sweep(SimpleNamespace(num_classes=2), study, iter([negative]))
+    assert list(found) == ["cam", "walk", "walk+par"]
+    pixels = int((negative.target != 255).sum())
+    for counts in found.values():
+        assert counts.sum(dim=(1, 2)).tolist() == [pixels, pixels]
+        assert counts[:, 0, 0].tolist() == [pixels, pixels]
 
 
 def test_a_held_out_photo_without_a_mask_is_refused(tmp_path):
