@@ -35,7 +35,7 @@ def test_it_trains_and_the_branch_is_scored(trained):
     metrics = json.loads((trained / "metrics.json").read_text())
     assert 0 <= metrics["val/miou"] <= 100
     assert metrics["train/affinity_loss"] > 0
-    assert not any("cam" in name or "walk" in name or "pseudo_label" in name for name in metrics)
+    assert not any(name.endswith("_miou") for name in metrics)  # no stage of a label maker is scored
     assert "true masks" in (trained / "report.html").read_text()
 
 
