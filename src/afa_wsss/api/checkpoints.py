@@ -43,6 +43,7 @@ class Checkpoint(NamedTuple):
         weights: Tensors of the network by name.
         class_thresholds: Probability of the class branch with the best F1 in the last validation, by class; classes
             without held-out photos have none.
+        label_memory: Tensors by name of what the label maker learned in training; empty where it learns nothing.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Checkpoint(NamedTuple):
     palette: NDArray[np.uint8]
     weights: dict[str, Tensor]
     class_thresholds: Mapping[str, float] = {}
+    label_memory: Mapping[str, Tensor] = {}
 
     def settings(self) -> RunSettings:
         """Network, data, labels and inference of the run.
@@ -89,14 +91,24 @@ class Checkpoint(NamedTuple):
             return check_range(self.config["data"].get("value_range", "auto"))
 
     def label_maker(self) -> LabelMaker:
-        """The label maker of the run.
+        """The label maker of the run, with what it learned.
 
         Raises:
             UserError: For a class that cannot be imported or is none.
         """
         with argument("supervision"):
             maker: LabelMaker = convert(LabelMaker, self.config["supervision"])
+            self.recall(maker)
             return maker
+
+    def recall(self, maker: LabelMaker) -> None:
+        """Gives a label maker with the run's settings what that of the run learned.
+
+        Raises:
+            UserError: Where it learned something else.
+        """
+        if maker.memory is not None:
+            load_strictly(maker.memory, dict(self.label_memory), source=f"the label maker of {self.source}")
 
 
 def read_training_state(path: str) -> dict[str, Any]:
@@ -118,9 +130,8 @@ def read_training_state(path: str) -> dict[str, Any]:
     return content
 
 
-def network_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The network's part of the module's weights."""
-    prefix = "network."
+def network_weights(state: Mapping[str, Any], prefix: str = "network.") -> dict[str, Tensor]:
+    """The network's part of the module's weights, or that of another part."""
     return {key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)}
 
 
@@ -141,6 +152,7 @@ def read_checkpoint(path: str) -> Checkpoint:
         palette=np.asarray(config["palette"], dtype=np.uint8),
         weights=network_weights(state),
         class_thresholds=state.get(THRESHOLDS_KEY, {}),
+        label_memory=network_weights(state, "label_memory."),
     )
 
 

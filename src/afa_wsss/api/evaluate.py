@@ -153,6 +153,7 @@ def _check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) -
 
 def _make_module(checkpoint: Checkpoint, settings: RunSettings, data: AFADataModule) -> AFAModule:
     """The module for validation alone: no loss, no optimizer of the run is needed."""
+    checkpoint.recall(settings.supervision)
     return AFAModule(
         checkpoint.network(),
         settings.supervision,

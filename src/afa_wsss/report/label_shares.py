@@ -13,6 +13,9 @@ from afa_wsss.report.warning import RunWarning, settings_text
 TRAINING = "train/labels"
 KINDS = ("foreground", "background", "unknown")
 KIND_COLORS = {"foreground": "accent", "background": "line-0", "unknown": "stage-0"}
+FOUND = "train/thresholds"
+"""Where background scores are logged that the label maker finds itself."""
+
 NEARLY_ALL, NEARLY_NOTHING = 95.0, 1.0
 """Shares in percent beyond which labels are worth a warning."""
 
@@ -62,6 +65,13 @@ def share_key(stage: str) -> str:
 def kind_series() -> list[Series]:
     """Foreground, background and unknown of the labels in training."""
     return [Series(f"{TRAINING}/{kind}", kind, KIND_COLORS[kind]) for kind in KINDS]
+
+
+def threshold_series(history: Sequence[Curve], colors: Sequence[str]) -> list[Series]:
+    """The background scores that the label maker found, as far as there are any, by their names."""
+    keys = [curve.name for curve in history if curve.name.startswith(f"{FOUND}/")]
+    titles = [key.removeprefix(f"{FOUND}/").replace("_", " ") for key in keys]
+    return [Series(key, title, color) for key, title, color in zip(keys, titles, colors, strict=False)]
 
 
 def class_series(history: Sequence[Curve], class_names: Sequence[str], colors: Sequence[str]) -> list[Series]:

@@ -15,7 +15,7 @@ import jinja2
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
-from afa_wsss.report.label_shares import class_series, kind_series, share_key, share_table
+from afa_wsss.report.label_shares import class_series, kind_series, share_key, share_table, threshold_series
 from afa_wsss.report.looks import affinity_text, look_rows, look_series
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.run_warnings import run_warnings
@@ -158,7 +158,7 @@ def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
 
 
 def _share_charts(history: Sequence[Curve], run: RunInfo) -> list[Chart | None]:
-    """What labels call the pixels: in training, by kind and by class, and on held-out photos after each stage."""
+    """What labels call the pixels, in training and on held-out photos, and the background scores that were found."""
     colors = stage_colors(run.stages)
     stages = [Series(f"{share_key(name)}/foreground", stage_title(name), colors[name]) for name in run.stages]
     classes = class_series(history, run.class_names, LINE_COLORS) if len(run.class_names) > 1 else []
@@ -166,6 +166,7 @@ def _share_charts(history: Sequence[Curve], run: RunInfo) -> list[Chart | None]:
         "Labels in training, in percent of the pixels": kind_series(),
         "Labels in training by class, in percent of the pixels": classes,
         "Foreground of held-out photos, in percent of the pixels": stages,
+        "Background scores that were found": threshold_series(history, LINE_COLORS),
     }
     whole = (0.0, 100.0)
     return [

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
@@ -15,7 +14,18 @@ from afa_wsss.ops.affinity import token_labels
 from afa_wsss.ops.image import truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
-from afa_wsss.supervision.label_maker import LabelMaker, Network
+from afa_wsss.supervision.candidate_splits import candidate_splits
+from afa_wsss.supervision.found_thresholds import (
+    AUTO,
+    PAPER,
+    FoundThresholds,
+    Threshold,
+    Thresholds,
+    check_pair,
+    check_scores,
+    resolved,
+)
+from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.maps import Maps, make_maps
 from afa_wsss.supervision.par import PAR
@@ -24,20 +34,13 @@ from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.types import AFAOutput, Batch, Labels, Targets
 
 
-class Thresholds(NamedTuple):
-    """Background scores: beta_l, beta_h, and the one that validation uses."""
-
-    low: float
-    high: float
-    background: float
-
-
 @dataclass(frozen=True)
 class AFALabels(LabelMaker):
     """Thresholds, walk, refinement, and the steps from which each kind of label is made (AFA, section 4.1).
 
     Attributes:
-        low: Background score beta_l.
+        low: Background score beta_l. ``auto`` for one that is found while training, from the scores of the photos: see
+            ``FoundThresholds``. So for ``high``, ``background`` and their siblings of the walk.
         high: Background score beta_h.
         background: The one background score at which validation reads labels.
         walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
@@ -59,12 +62,12 @@ class AFALabels(LabelMaker):
 
     makes = ("pseudo_label", "affinity_label")
 
-    low: float = 0.35
-    high: float = 0.55
-    background: float = 0.45
-    walk_low: float | None = None
-    walk_high: float | None = None
-    walk_background: float | None = None
+    low: Threshold = PAPER.low
+    high: Threshold = PAPER.high
+    background: Threshold = PAPER.background
+    walk_low: Threshold | None = None
+    walk_high: Threshold | None = None
+    walk_background: Threshold | None = None
     radius: int | None = 8
     alpha: float = ALPHA
     walk_steps: int = STEPS
@@ -74,6 +77,7 @@ class AFALabels(LabelMaker):
     truncate_photos: bool = False
     cam_scales: tuple[float, ...] = CAM_SCALES
     refinement: Refinement = field(default_factory=PAR)
+    memory: nn.ModuleDict | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the settings once.
@@ -82,25 +86,19 @@ class AFALabels(LabelMaker):
             UserError: For thresholds that are not 0 <= low < high <= 1, and for what is out of its range.
         """
         object.__setattr__(self, "cam_scales", check_scales(self.cam_scales, "cam_scales"))
-        for low, high in (("low", "high"), ("walk_low", "walk_high")):
-            values = (self.cam_thresholds if low == "low" else self.walk_thresholds)[:2]
-            if not 0 <= values[0] < values[1] <= 1:
-                raise UserError(
-                    f"need 0 <= {low} < {high} <= 1, got {low}={values[0]}, {high}={values[1]}", arguments=(low, high)
-                )
+        check_pair("low", self.low, "high", self.high)
+        check_pair("walk_low", self._of_walk("low"), "walk_high", self._of_walk("high"))
         self._check_ranges()
         if self.walk_first_step is not None and self.walk_first_step < self.first_step:
             raise UserError(
                 f"need first_step <= walk_first_step, got {self.first_step} and {self.walk_first_step}",
                 arguments=("first_step", "walk_first_step"),
             )
+        if AUTO in (*self._given(), *self._given(of_walk=True)):
+            object.__setattr__(self, "memory", nn.ModuleDict({"cam": FoundThresholds(), "walk": FoundThresholds()}))
 
     def _check_ranges(self) -> None:
-        scores = {"background": self.background, "walk_background": self.walk_background}
-        wrong = [name for name, score in scores.items() if score is not None and not 0 <= score <= 1]
-        if wrong:
-            got = ", ".join(f"{name}={scores[name]}" for name in wrong)
-            raise UserError(f"need a background score between 0 and 1, got {got}", arguments=wrong)
+        check_scores({"background": self.background, "walk_background": self.walk_background})
         least = {"radius": 1 if self.radius is None else self.radius, "walk_steps": self.walk_steps}
         wrong = [name for name, value in least.items() if value < 1]
         wrong += [] if self.alpha > 0 else ["alpha"]
@@ -112,16 +110,28 @@ class AFALabels(LabelMaker):
                 arguments=wrong,
             )
 
+    def _of_walk(self, name: str) -> Threshold:
+        """A background score of the walk: its own, or that of the CAM."""
+        own: Threshold | None = getattr(self, f"walk_{name}")
+        of_cam: Threshold = getattr(self, name)
+        return of_cam if own is None else own
+
+    def _given(self, *, of_walk: bool = False) -> tuple[Threshold, ...]:
+        """Background scores as they were set, in the order of ``Thresholds``."""
+        return tuple(self._of_walk(name) if of_walk else getattr(self, name) for name in Thresholds._fields)
+
     @property
     def cam_thresholds(self) -> Thresholds:
-        """For labels from the CAM."""
-        return Thresholds(self.low, self.high, self.background)
+        """For labels from the CAM, with what was found in place of ``auto``."""
+        return resolved(self._given(), self.memory, "cam")
 
     @property
     def walk_thresholds(self) -> Thresholds:
-        """For labels after the walk."""
-        pairs = ((self.walk_low, self.low), (self.walk_high, self.high), (self.walk_background, self.background))
-        return Thresholds(*(same if own is None else own for own, same in pairs))
+        """For labels after the walk; ``auto`` goes by the scores after the walk."""
+        return resolved(self._given(of_walk=True), self.memory, "walk")
+
+    def _walks(self, step: int) -> bool:
+        return self.walk_first_step is not None and step >= self.walk_first_step
 
     def walk_on(self, grid: tuple[int, int]) -> Walk:
         """The random walk on a token grid."""
@@ -134,10 +144,14 @@ class AFALabels(LabelMaker):
 
     def thresholds(self, *, step: int) -> dict[str, float]:
         """The two background scores of training, and that of validation; those of the walk where it has its own."""
-        walks = self.walk_first_step is not None and step >= self.walk_first_step
-        own = [name for name in ("low", "high", "background") if walks and getattr(self, f"walk_{name}") is not None]
-        names = [f"walk_{name}" if name in own else name for name in ("low", "high", "background")]
-        return {name: getattr(self, name) for name in names}
+        walks = self._walks(step)
+        found = self.walk_thresholds if walks else self.cam_thresholds
+        own = [name for name in Thresholds._fields if walks and self._is_of_walk(name)]
+        return {f"walk_{name}" if name in own else name: getattr(found, name) for name in Thresholds._fields}
+
+    def _is_of_walk(self, name: str) -> bool:
+        """Whether a background score of the walk may differ from that of the CAM."""
+        return getattr(self, f"walk_{name}") is not None or getattr(self, name) == AUTO
 
     @torch.no_grad()
     def targets(
@@ -145,8 +159,18 @@ class AFALabels(LabelMaker):
     ) -> Targets:
         """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
         maps = self.maps(network, batch, images, output)
+        if self.memory is not None and is_training(network):
+            self.learn(maps, batch, step=step)
         height, width = network.grid(*images.shape[-2:])
         return self.targets_from(maps, batch, grid=(height, width), step=step)
+
+    def learn(self, maps: Maps, batch: Batch, *, step: int) -> None:
+        """Looks at the labels that each candidate for ``auto`` would give, of the kinds that this step uses."""
+        kinds = ("cam", "walk") if self._walks(step) else ("cam",)
+        for name, found in () if self.memory is None else self.memory.items():
+            if name in kinds and isinstance(found, FoundThresholds) and found.wants_look(step):
+                walk = self.walk_on(maps.grid) if name == "walk" else None
+                found.update(*candidate_splits(maps, batch, refinement=self.refinement, walk=walk))
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""
@@ -170,7 +194,7 @@ class AFALabels(LabelMaker):
         photos = truncated(photos) if self.truncate_photos else photos
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
         present, boxes = maps.present.labels, batch.boxes
-        walks = self.walk_first_step is not None and step >= self.walk_first_step
+        walks = self._walks(step)
         labels = []
         if not (walks and self.affinity_from_walk):
             low, high, _ = self.cam_thresholds

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets
 
@@ -39,10 +39,13 @@ class LabelMaker(ABC):
             every batch holds. A loss term that needs another one is an error before training starts.
         needs_masks: Whether ``targets`` reads the masks of training photos; they are loaded only then, and a photo
             without one is an error before training starts. False for weak supervision.
+        memory: What it learns from the batches of training, as buffers of a module: moved, saved and resumed with the
+            network. None where every batch stands for itself.
     """
 
     makes: ClassVar[tuple[str, ...]] = ("pseudo_label",)
     needs_masks: ClassVar[bool] = False
+    memory: nn.Module | None = None
 
     @abstractmethod
     def targets(
@@ -82,3 +85,8 @@ class LabelMaker(ABC):
         The report names them where labels call nearly all pixels the same; {} where there are none.
         """
         return {}
+
+
+def is_training(network: Network) -> bool:
+    """Whether labels are made for a training step; else for validation or prediction, from which nothing is learned."""
+    return isinstance(network, nn.Module) and network.training

@@ -90,6 +90,7 @@ class AFAModule(lightning.LightningModule):
         super().__init__()
         check_targets(losses, label_maker)
         self.network, self.label_maker, self.losses = network, label_maker, loss_table(losses)
+        self.label_memory = label_maker.memory
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.class_names, self.palette, self.inference = tuple(class_names), palette, inference
         self.scores, self.label_shares = ValidationScores(self.class_names), LabelShares(len(self.class_names))

@@ -15,8 +15,9 @@ from afa_wsss.types import Batch
 class LabelCurves(Callback):
     """Logs ``train/labels/foreground``, ``background``, ``unknown`` and ``class/<class>``, in percent of the pixels.
 
-    At every step at which Lightning logs: the shares of all labels made since the last one. Between those steps the
-    counts stay on the device, and where no labels were made nothing is logged.
+    Where the label maker finds its background scores itself, those too: ``train/thresholds/low`` and so on. At every
+    step at which Lightning logs: the shares of all labels made since the last one. Between those steps the counts stay
+    on the device, and where no labels were made nothing is logged.
     """
 
     def on_train_batch_end(
@@ -34,3 +35,6 @@ class LabelCurves(Callback):
         shares = pl_module.label_shares.compute()  # of all processes, which have all made labels or none
         pl_module.log_dict(named_shares("train/labels", shares, pl_module.class_names))
         pl_module.label_shares.reset()
+        if pl_module.label_memory is not None:
+            found = pl_module.label_maker.thresholds(step=trainer.global_step - 1)
+            pl_module.log_dict({f"train/thresholds/{name}": value for name, value in found.items()})

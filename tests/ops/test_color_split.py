@@ -1,0 +1,57 @@
+"""``color_split`` against pixel loops, and its ends: 0 for no split, 1 for two plain colors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.oracles import color_split as oracle
+
+from afa_wsss.ops.color_split import color_split
+
+
+@pytest.fixture
+def case():
+    draw = torch.Generator().manual_seed(0)
+    photos = torch.rand(3, 3, 7, 9, generator=draw)
+    foreground = torch.rand(3, 4, 7, 9, generator=draw) < torch.tensor([0.1, 0.4, 0.7, 0.95]).view(1, 4, 1, 1)
+    inside = torch.ones(3, 7, 9, dtype=torch.bool)
+    inside[1, :, 5:] = False
+    inside[2] = False
+    return photos, foreground, inside
+
+
+def test_equals_the_loops(case):
+    photos, foreground, inside = case
+    found = color_split(photos, foreground, inside)
+    for image in range(3):
+        for split in range(4):
+            expected = oracle.color_split(photos[image].numpy(), foreground[image, split], inside[image])
+            assert found[image, split].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_padding_does_not_count(case):
+    photos, foreground, inside = case
+    painted = torch.where(inside[:, None], photos, torch.tensor(1.0))
+    torch.testing.assert_close(color_split(painted, foreground, inside), color_split(photos, foreground, inside))
+
+
+def test_two_plain_colors_are_split_wholly_and_one_part_alone_not_at_all():
+    photo, square = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    square[:, 1, 2:6, 2:6] = True
+    square[:, 2] = True
+    photo[:, :, 2:6, 2:6] = torch.tensor([0.9, 0.2, 0.4]).view(1, 3, 1, 1)
+    found = color_split(photo, square, torch.ones(1, 8, 8, dtype=torch.bool))
+    assert found[0].tolist() == pytest.approx([0, 1, 0], abs=1e-4)
+
+
+def test_a_photo_of_one_color_has_no_split():
+    photo = torch.full((1, 3, 8, 8), 0.7)
+    foreground = torch.rand(1, 2, 8, 8) > 0.5
+    assert color_split(photo, foreground, torch.ones(1, 8, 8, dtype=torch.bool)).tolist() == [[0, 0]]
+
+
+def test_the_split_does_not_depend_on_brightness_and_contrast(case):
+    photos, foreground, inside = case
+    torch.testing.assert_close(
+        color_split(0.2 + 0.5 * photos, foreground, inside), color_split(photos, foreground, inside)
+    )

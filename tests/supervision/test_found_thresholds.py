@@ -1,0 +1,183 @@
+"""Background scores that find themselves: from the splits, into the labels, through checkpoints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tests.commands import run_command, write_small_set
+
+from afa_wsss.api.segmenter import load
+from afa_wsss.cli import evaluate
+from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
+from afa_wsss.ops.color_split import color_split
+from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
+from afa_wsss.supervision import AFALabels, NoRefinement
+from afa_wsss.supervision.candidate_splits import candidate_splits
+from afa_wsss.supervision.found_thresholds import CANDIDATES, INTERVAL, PAPER, FoundThresholds, best_thresholds
+from afa_wsss.supervision.maps import Maps
+from afa_wsss.supervision.scores import cam_scores
+from afa_wsss.types import Batch
+
+AUTO = {"low": "auto", "high": "auto", "background": "auto"}
+
+
+def peaked(best, *, width=4):
+    """Splits that fall off on both sides of the candidate ``best``."""
+    distance = (torch.arange(len(CANDIDATES)) - CANDIDATES.index(best)).abs().float()
+    return 0.3 * torch.exp(-((distance / width) ** 2))
+
+
+@pytest.mark.parametrize("best", CANDIDATES)
+def test_the_best_candidate_lies_between_low_and_high(best):
+    low, high, background = best_thresholds(peaked(best)).tolist()
+    assert background == pytest.approx(best)
+    assert 0 <= low <= background <= high <= 1
+    assert low < high
+
+
+def test_low_and_high_are_where_the_split_is_nearly_as_good():
+    splits = torch.zeros(len(CANDIDATES))
+    at = CANDIDATES.index(0.45)
+    splits[at - 2 : at + 3] = torch.tensor([0.90, 0.98, 1.0, 0.96, 0.5])
+    low, high, background = best_thresholds(splits).tolist()
+    assert background == pytest.approx(0.45)
+    assert low == pytest.approx(0.40 - 0.05 / 8)  # 0.97 lies one eighth of the way from 0.98 to 0.90
+    assert high == pytest.approx(0.45 + 0.05 * 3 / 4)
+
+
+def test_a_flat_end_is_taken_whole():
+    low, high, _ = best_thresholds(torch.ones(len(CANDIDATES))).tolist()
+    assert (low, high) == pytest.approx((CANDIDATES[0], CANDIDATES[-1]))
+
+
+def test_recent_photos_weigh_more_and_photos_without_a_class_nothing():
+    found = FoundThresholds()
+    assert found.values == PAPER
+    found.update(peaked(0.2).expand(4, -1), torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert found.values.background == pytest.approx(0.2)
+    for _ in range(30):
+        found.update(torch.stack([peaked(0.8), peaked(0.2)]), torch.tensor([1.0, 0.0]))
+    assert found.values.background == pytest.approx(0.8)
+    nothing = FoundThresholds()
+    nothing.update(peaked(0.2)[None], torch.zeros(1))
+    assert nothing.values == pytest.approx(PAPER)
+
+
+def test_the_first_looks_are_close_together():
+    found = FoundThresholds()
+    looks = []
+    for step in range(41, 60):
+        if found.wants_look(step):
+            looks.append(step)
+            found.update(peaked(0.5)[None], torch.ones(1))
+    assert looks == [41, 42, 43, 44, 45, 50, 55]
+    assert INTERVAL == 5
+
+
+def test_the_state_is_all_there_is():
+    found, other = FoundThresholds(), FoundThresholds()
+    found.update(peaked(0.7)[None], torch.ones(1))
+    other.load_state_dict(found.state_dict())
+    assert other.values == found.values
+    assert [other.wants_look(step) for step in range(9)] == [found.wants_look(step) for step in range(9)]
+
+
+def batch_of_squares():
+    """A bright square whose middle is active, on dark photos; the third photo has no class."""
+    images = torch.full((3, 3, 64, 64), 40, dtype=torch.uint8)
+    images[:, :, 16:48, 16:48] = 200
+    rows = (torch.arange(64) - 31.5).abs()
+    cam = torch.clamp(1 - torch.maximum(rows[:, None], rows[None, :]) / 32, min=0).expand(3, 1, 64, 64).clone()
+    labels = torch.tensor([[1.0], [1.0], [0.0]])
+    batch = Batch(images, labels, torch.tensor([[0, 64, 0, 64]] * 3), ("a", "b", "c"), None, 1, full_frames=True)
+    return batch, Maps(present_classes(labels, 1), cam, torch.rand(3, 16, 16), (4, 4))
+
+
+def test_candidates_are_judged_by_their_labels():
+    batch, maps = batch_of_squares()
+    found = candidate_splits(maps, batch, refinement=NoRefinement(), walk=None)
+    assert found.counted.tolist() == [1, 1, 0]
+    refiner = NoRefinement().prepare(batch.images / 255, batch.boxes, full_frames=True)
+    inside = box_mask(batch.boxes, 64, 64)
+    for index, threshold in enumerate(CANDIDATES):
+        (scores,) = cam_scores(maps.cam, maps.present.labels, (threshold,), refiner=refiner)
+        alone = color_split(batch.images / 255, argmax_labels(scores)[:, None] > 0, inside)
+        torch.testing.assert_close(found.splits[:, index], alone[:, 0])
+
+
+def test_the_threshold_of_a_square_is_where_the_square_ends():
+    """Activation falls from 1 in the middle to 0.5 at the square's border."""
+    batch, maps = batch_of_squares()
+    memory = FoundThresholds()
+    memory.update(*candidate_splits(maps, batch, refinement=NoRefinement(), walk=None))
+    assert memory.values.background == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"low": "auto"}, "need two numbers or auto for both low and high, got low=auto, high=0.55"),
+        ({"low": "otsu", "high": "auto"}, "need a background score between 0 and 1, or auto, got low=otsu"),
+        ({"background": 1.2}, "need a background score between 0 and 1, or auto, got background=1.2"),
+        ({"walk_high": "auto"}, "need two numbers or auto for both walk_low and walk_high"),
+        ({"background": True}, "need a background score between 0 and 1, or auto, got background=True"),
+    ],
+)
+def test_what_is_no_score_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        AFALabels(**settings)
+
+
+def test_only_what_is_auto_is_found():
+    assert AFALabels().memory is None
+    labels = AFALabels(**AUTO, walk_low=0.1, walk_high=0.2)
+    labels.memory["cam"].update(peaked(0.8)[None], torch.ones(1))
+    assert labels.cam_thresholds.background == pytest.approx(0.8)
+    assert labels.walk_thresholds[:2] == (0.1, 0.2)
+    assert labels.walk_thresholds.background == pytest.approx(0.8)  # that of the CAM, until the walk was looked at
+    labels.memory["walk"].update(peaked(0.3)[None], torch.ones(1))
+    assert labels.walk_thresholds.background == pytest.approx(0.3)
+    assert list(labels.thresholds(step=10**6)) == ["walk_low", "walk_high", "walk_background"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run of the real command that looks at the CAM, then at the walk."""
+    folder = tmp_path_factory.mktemp("auto")
+    root = write_small_set(folder / "partshapes")
+    words = ["experiment=demo", f"data.root={root}", "data.crop_size=48", "data.batch_size=2", "data.num_workers=0"]
+    words += ["model.pretrained=null", "supervision.first_step=1", "supervision.walk_first_step=3"]
+    words += [f"supervision.{name}=auto" for name in ("low", "high", "background")]
+    words += [f"supervision.walk_{name}=null" for name in ("low", "high", "background")]
+    words += ["trainer.max_steps=6", "trainer.val_check_interval=6", "trainer.log_every_n_steps=1"]
+    words += ["trainer.accelerator=cpu", "callbacks=none", f"output_dir={folder / 'run'}"]
+    assert run_command(training.main, *words) == 0
+    return folder / "run"
+
+
+def test_the_scores_are_logged_and_drawn(run):
+    header = (run / "logs" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"train/thresholds/low", "train/thresholds/walk_background"} <= set(header)
+    assert "Background scores that were found" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_keeps_what_was_found(run, tmp_path):
+    labels = load(run / "checkpoints" / "last.ckpt", device="cpu").label_maker
+    assert labels.memory["walk"].looked
+    assert labels.walk_thresholds != PAPER
+    words = [f"checkpoint={run / 'checkpoints' / 'last.ckpt'}", "trainer.accelerator=cpu", f"output_dir={tmp_path}"]
+    assert run_command(evaluate.main, *words) == 0
+    trained, scored = (json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path))
+    for stage in ("cam", "cam_par", "walk", "pseudo_label"):
+        assert scored[f"val/{stage}_miou"] == pytest.approx(trained[f"val/{stage}_miou"], abs=1e-4)
+
+
+def test_a_resumed_run_goes_on_with_what_was_found(run, tmp_path):
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    words = ["config=" + str(run / "config.yaml"), f"resume={run / 'checkpoints' / 'last.ckpt'}", "callbacks=none"]
+    assert run_command(training.main, *words, "trainer.max_steps=7", f"output_dir={tmp_path / 'run'}") == 0
+    again = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert int(again["label_memory.cam.looks"]) >= int(state["label_memory.cam.looks"]) > 1
