@@ -27,9 +27,10 @@ def test_the_papers_data_gives_the_papers_numbers():
 def test_numbers_of_crops_of_256():
     assert rules.radius(256) == 4
     assert rules.dilations(256) == [1, 2, 4, 6, 12]
-    assert rules.cam_scales(256) == [1.0, 1.25]
+    assert rules.cam_scales(256) == [1.25]
     assert rules.max_side(256) == 320
     assert rules.first_step(3_129, 16, 400) == 244
+    assert rules.first_step(100, 16, 400) == 160
 
 
 @given(st.integers(1, 10**7), st.integers(1, 256), st.integers(32, 2048))

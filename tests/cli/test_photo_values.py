@@ -50,9 +50,9 @@ def test_what_a_user_sets_moves_what_follows_from_it(no_gpu, words):
 
 
 def test_phases_follow_the_number_of_photos(no_gpu, words):
-    large = composed(*words, "trainer.max_steps=50").settings.supervision
-    small = composed(*words, "trainer.max_steps=50", "data.batch_size=1").settings.supervision
-    assert (large.first_step, small.first_step) == (5, 10)
+    large = composed(*words, "trainer.max_steps=20").settings.supervision
+    small = composed(*words, "trainer.max_steps=20", "data.batch_size=1").settings.supervision
+    assert (large.first_step, small.first_step) == (8, 10)
 
 
 def test_the_numbers_stand_in_config_yaml(no_gpu, words, tmp_path):

@@ -15,8 +15,16 @@ from afa_wsss.errors import UserError
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
 from afa_wsss.supervision import AFALabels, NoRefinement
-from afa_wsss.supervision.candidate_splits import candidate_splits
-from afa_wsss.supervision.found_thresholds import CANDIDATES, INTERVAL, PAPER, FoundThresholds, best_thresholds
+from afa_wsss.supervision.candidates import look_at_candidates
+from afa_wsss.supervision.found_thresholds import (
+    CANDIDATES,
+    KINDS,
+    PAPER,
+    FoundThresholds,
+    Look,
+    best_thresholds,
+    same_share,
+)
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.scores import cam_scores
 from afa_wsss.types import Batch
@@ -53,36 +61,70 @@ def test_a_flat_end_is_taken_whole():
     assert (low, high) == pytest.approx((CANDIDATES[0], CANDIDATES[-1]))
 
 
+def look(best, *, photos=1, counted=1.0, share=0.3):
+    """Of photos whose labels are best at ``best``; their foreground falls evenly from ``share``."""
+    shares = share * (1 - torch.tensor(CANDIDATES))
+    return Look(peaked(best).expand(photos, -1), shares.expand(photos, -1), torch.full((photos,), counted))
+
+
 def test_recent_photos_weigh_more_and_photos_without_a_class_nothing():
     found = FoundThresholds()
-    assert found.values == PAPER
-    found.update(peaked(0.2).expand(4, -1), torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    assert found.values.background == pytest.approx(0.2)
+    assert found.values("cam") == pytest.approx(PAPER)
+    found.update(look(0.2, photos=4), None)
+    assert found.values("cam").background == pytest.approx(0.2)
     for _ in range(30):
-        found.update(torch.stack([peaked(0.8), peaked(0.2)]), torch.tensor([1.0, 0.0]))
-    assert found.values.background == pytest.approx(0.8)
+        mixed = Look(*(torch.cat(parts) for parts in zip(look(0.8), look(0.2, counted=0.0), strict=True)))
+        found.update(mixed, None)
+    assert found.values("cam").background == pytest.approx(0.8)
     nothing = FoundThresholds()
-    nothing.update(peaked(0.2)[None], torch.zeros(1))
-    assert nothing.values == pytest.approx(PAPER)
+    nothing.update(look(0.2, counted=0.0), None)
+    assert nothing.values("cam") == pytest.approx(PAPER)
 
 
 def test_the_first_looks_are_close_together():
     found = FoundThresholds()
     looks = []
     for step in range(41, 60):
-        if found.wants_look(step):
+        if found.wants_look(step, walks=False):
             looks.append(step)
-            found.update(peaked(0.5)[None], torch.ones(1))
+            found.update(look(0.5), None)
     assert looks == [41, 42, 43, 44, 45, 50, 55]
-    assert INTERVAL == 5
+    assert found.wants_look(61, walks=True)
+
+
+def test_the_walks_scores_leave_as_much_foreground_as_those_of_the_cam():
+    """The walk halves all scores: what was above 0.6 is above 0.3."""
+    found, scores = FoundThresholds(), torch.tensor(CANDIDATES)
+    before, after = 1 - scores, 1 - (2 * scores).clamp(max=1)
+    cam, walk = look(0.6), look(0.95)
+    found.update(cam._replace(shares=before[None]), walk._replace(shares=after[None]))
+    low, high, background = found.values("cam")
+    assert background == pytest.approx(0.6)
+    assert found.values("walk") == pytest.approx((low / 2, high / 2, background / 2), abs=1e-3)
+
+
+def test_scores_that_are_set_stay_and_the_walk_follows_them():
+    found, scores = FoundThresholds(), torch.tensor(CANDIDATES)
+    shares = (1 - scores)[None]
+    cam, walk = (look(0.2)._replace(shares=shares) for _ in range(2))
+    found.update(cam, walk, given=(0.35, 0.55, 0.45))
+    assert found.values("cam") == pytest.approx((0.35, 0.55, 0.45))
+    assert found.values("walk") == pytest.approx((0.35, 0.55, 0.45), abs=1e-3)
+
+
+def test_shares_that_no_score_after_the_walk_reaches_end_at_the_last_one():
+    before, after = torch.linspace(1, 0.5, len(CANDIDATES)), torch.linspace(0.2, 0, len(CANDIDATES))
+    found = same_share(before, after, torch.tensor([0.1, 0.5, 0.3]))
+    assert found.tolist() == pytest.approx([CANDIDATES[0]] * 3)
 
 
 def test_the_state_is_all_there_is():
     found, other = FoundThresholds(), FoundThresholds()
-    found.update(peaked(0.7)[None], torch.ones(1))
+    found.update(look(0.7), look(0.4))
     other.load_state_dict(found.state_dict())
-    assert other.values == found.values
-    assert [other.wants_look(step) for step in range(9)] == [found.wants_look(step) for step in range(9)]
+    assert [other.values(kind) for kind in KINDS] == [found.values(kind) for kind in KINDS]
+    wanted = [found.wants_look(step, walks=walks) for step in range(9) for walks in (False, True)]
+    assert [other.wants_look(step, walks=walks) for step in range(9) for walks in (False, True)] == wanted
 
 
 def batch_of_squares():
@@ -98,7 +140,7 @@ def batch_of_squares():
 
 def test_candidates_are_judged_by_their_labels():
     batch, maps = batch_of_squares()
-    found = candidate_splits(maps, batch, refinement=NoRefinement(), walk=None)
+    found = look_at_candidates(maps, batch, refinement=NoRefinement(), walk=None)
     assert found.counted.tolist() == [1, 1, 0]
     refiner = NoRefinement().prepare(batch.images / 255, batch.boxes, full_frames=True)
     inside = box_mask(batch.boxes, 64, 64)
@@ -112,8 +154,15 @@ def test_the_threshold_of_a_square_is_where_the_square_ends():
     """Activation falls from 1 in the middle to 0.5 at the square's border."""
     batch, maps = batch_of_squares()
     memory = FoundThresholds()
-    memory.update(*candidate_splits(maps, batch, refinement=NoRefinement(), walk=None))
-    assert memory.values.background == pytest.approx(0.5)
+    memory.update(look_at_candidates(maps, batch, refinement=NoRefinement(), walk=None), None)
+    assert memory.values("cam").background == pytest.approx(0.5)
+
+
+def test_shares_are_those_of_the_photo_alone():
+    batch, maps = batch_of_squares()
+    halved = batch._replace(boxes=torch.tensor([[0, 64, 0, 32]] * 3), full_frames=False)
+    whole, half = (look_at_candidates(maps, each, refinement=NoRefinement(), walk=None) for each in (batch, halved))
+    torch.testing.assert_close(half.shares, whole.shares)  # the square and its activation are symmetric
 
 
 @pytest.mark.parametrize(
@@ -134,12 +183,12 @@ def test_what_is_no_score_is_refused(settings, message):
 def test_only_what_is_auto_is_found():
     assert AFALabels().memory is None
     labels = AFALabels(**AUTO, walk_low=0.1, walk_high=0.2)
-    labels.memory["cam"].update(peaked(0.8)[None], torch.ones(1))
+    labels.memory.update(look(0.8), None)
     assert labels.cam_thresholds.background == pytest.approx(0.8)
     assert labels.walk_thresholds[:2] == (0.1, 0.2)
     assert labels.walk_thresholds.background == pytest.approx(0.8)  # that of the CAM, until the walk was looked at
-    labels.memory["walk"].update(peaked(0.3)[None], torch.ones(1))
-    assert labels.walk_thresholds.background == pytest.approx(0.3)
+    labels.memory.update(look(0.8), look(0.3, share=0.1))
+    assert labels.walk_thresholds.background < 0.8
     assert list(labels.thresholds(step=10**6)) == ["walk_low", "walk_high", "walk_background"]
 
 
@@ -166,7 +215,7 @@ def test_the_scores_are_logged_and_drawn(run):
 
 def test_a_checkpoint_keeps_what_was_found(run, tmp_path):
     labels = load(run / "checkpoints" / "last.ckpt", device="cpu").label_maker
-    assert labels.memory["walk"].looked
+    assert labels.memory.looks[1] > 0
     assert labels.walk_thresholds != PAPER
     words = [f"checkpoint={run / 'checkpoints' / 'last.ckpt'}", "trainer.accelerator=cpu", f"output_dir={tmp_path}"]
     assert run_command(evaluate.main, *words) == 0
@@ -180,4 +229,4 @@ def test_a_resumed_run_goes_on_with_what_was_found(run, tmp_path):
     words = ["config=" + str(run / "config.yaml"), f"resume={run / 'checkpoints' / 'last.ckpt'}", "callbacks=none"]
     assert run_command(training.main, *words, "trainer.max_steps=7", f"output_dir={tmp_path / 'run'}") == 0
     again = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert int(again["label_memory.cam.looks"]) >= int(state["label_memory.cam.looks"]) > 1
+    assert again["label_memory.looks"][0] >= state["label_memory.looks"][0] > 1

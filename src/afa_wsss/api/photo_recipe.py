@@ -16,6 +16,9 @@ STRIDE = 16
 """Pixels of a token's side."""
 
 PAPER_DILATIONS = (1, 2, 4, 8, 12, 24)
+LEAST_CLASS_STEPS = 160
+"""Steps that the class branch needs on ImageNet's features before its maps are worth learning from."""
+
 LEAST_GRID = 12
 """Tokens along a side at the smallest scale of the class activation maps: on fewer an object is a token or two."""
 
@@ -43,11 +46,11 @@ def dilations(crop_size: int) -> list[int]:
 
 
 def cam_scales(crop_size: int) -> list[float]:
-    """1, 1/2 and 3/2 where a crop at half its size still has ``LEAST_GRID`` tokens a side; else 1 and 5/4.
+    """1, 1/2 and 3/2 where a crop at half its size still has ``LEAST_GRID`` tokens a side; else 5/4 alone.
 
-    Small crops show small photos: what a larger scale resolves makes up for what the smaller one no longer does.
+    The maps of small photos are better at 5/4 than at 1, at 1 and 5/4, or at 1 and 3/2 together (docs/real.md).
     """
-    return [1.0, 0.5, 1.5] if crop_size / STRIDE / 2 >= LEAST_GRID else [1.0, 1.25]
+    return [1.0, 0.5, 1.5] if crop_size / STRIDE / 2 >= LEAST_GRID else [1.25]
 
 
 def max_side(crop_size: int) -> int:
@@ -62,8 +65,12 @@ def steps(photos: int, batch_size: int, passes: float, least: int, most: int) ->
 
 
 def first_step(photos: int, batch_size: int, max_steps: int) -> int:
-    """Step of the first pixel labels: 1.25 times over the photos, between a tenth and five eighths of all steps."""
-    return round(min(max(1.25 * photos / batch_size, max_steps / 10), max_steps * 5 / 8))
+    """Step of the first pixel labels: 1.25 times over the photos, between a tenth and five eighths of all steps.
+
+    However few photos there are, it is not before ``LEAST_CLASS_STEPS`` or four tenths of all steps.
+    """
+    least = max(max_steps / 10, min(LEAST_CLASS_STEPS, max_steps * 4 / 10))
+    return round(min(max(1.25 * photos / batch_size, least), max_steps * 5 / 8))
 
 
 def walk_first_step(first: int, max_steps: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
@@ -14,7 +14,7 @@ from afa_wsss.ops.affinity import token_labels
 from afa_wsss.ops.image import truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
-from afa_wsss.supervision.candidate_splits import candidate_splits
+from afa_wsss.supervision.candidates import look_at_candidates
 from afa_wsss.supervision.found_thresholds import (
     AUTO,
     PAPER,
@@ -77,7 +77,7 @@ class AFALabels(LabelMaker):
     truncate_photos: bool = False
     cam_scales: tuple[float, ...] = CAM_SCALES
     refinement: Refinement = field(default_factory=PAR)
-    memory: nn.ModuleDict | None = field(default=None, init=False, repr=False, compare=False)
+    memory: FoundThresholds | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the settings once.
@@ -95,7 +95,7 @@ class AFALabels(LabelMaker):
                 arguments=("first_step", "walk_first_step"),
             )
         if AUTO in (*self._given(), *self._given(of_walk=True)):
-            object.__setattr__(self, "memory", nn.ModuleDict({"cam": FoundThresholds(), "walk": FoundThresholds()}))
+            object.__setattr__(self, "memory", FoundThresholds())
 
     def _check_ranges(self) -> None:
         check_scores({"background": self.background, "walk_background": self.walk_background})
@@ -166,11 +166,13 @@ class AFALabels(LabelMaker):
 
     def learn(self, maps: Maps, batch: Batch, *, step: int) -> None:
         """Looks at the labels that each candidate for ``auto`` would give, of the kinds that this step uses."""
-        kinds = ("cam", "walk") if self._walks(step) else ("cam",)
-        for name, found in () if self.memory is None else self.memory.items():
-            if name in kinds and isinstance(found, FoundThresholds) and found.wants_look(step):
-                walk = self.walk_on(maps.grid) if name == "walk" else None
-                found.update(*candidate_splits(maps, batch, refinement=self.refinement, walk=walk))
+        walks = self._walks(step)
+        if self.memory is None or not self.memory.wants_look(step, walks=walks):
+            return
+        cam = look_at_candidates(maps, batch, refinement=self.refinement, walk=None)
+        after_walk = self.walk_on(maps.grid) if walks else None
+        walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=after_walk) if walks else None
+        self.memory.update(cam, walk, given=self._given())
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""

@@ -22,12 +22,12 @@ CANDIDATES = (
 """Background scores that are tried: closer together where they are low, since activations fall off quickly."""
 
 DECAY = 0.9
-"""Weight of what was seen before at each look: about ten looks are remembered, forty photos."""
+"""Weight of what was seen before at each look: about ten looks are remembered, 160 photos."""
 
 FIRST_LOOKS, INTERVAL = 4, 5
 """The first looks are at every step, later ones at every fifth."""
 
-LOOKED_AT = 4
+LOOKED_AT = 16
 """Photos of a batch that are looked at: each is refined once for every candidate."""
 
 NEARLY = 0.97
@@ -49,16 +49,37 @@ PAPER = Thresholds(0.35, 0.55, 0.45)
 """The paper's on VOC; ``auto`` begins with them."""
 
 
+class Look(NamedTuple):
+    """What the labels at each of ``CANDIDATES`` are like in the photos of a batch.
+
+    Attributes:
+        splits: As ``ops.color_split`` gives them.
+        shares: Of the pixels that are foreground.
+        counted: 1 for photos that have any class, else 0.
+    """
+
+    splits: Float[Tensor, "b t"]
+    shares: Float[Tensor, "b t"]
+    counted: Float[Tensor, " b"]
+
+
+KINDS = ("cam", "walk")
+"""Labels from the CAM and those after the walk have background scores of their own."""
+
+
 class FoundThresholds(nn.Module):
     """Background scores at which labels split the photos' colors best, over recent training crops.
 
     Labels at a background score split a photo into foreground and background. Where they follow an object, much of the
     variance of the photo's colors lies between the two parts (``ops.color_split``); labels that are too small or too
-    large mix colors of both. ``background`` is the candidate with the best mean split; between ``low`` and ``high``
-    the split is at least ``NEARLY`` as good, so pixels that change sides there are unknown. No mask is read.
+    large mix colors of both. For labels from the CAM ``background`` is the candidate with the best mean split; between
+    ``low`` and ``high`` the split is at least ``NEARLY`` as good, so pixels that change sides there are unknown. The
+    walk moves labels and makes no more of them: its scores are those at which as many pixels are foreground as at the
+    scores of the CAM. No mask is read.
 
     Attributes:
-        splits: Mean split at each of ``CANDIDATES``, recent photos with more weight.
+        sums: Splits and shares at each of ``CANDIDATES``, for both of ``KINDS``; recent photos have more weight.
+        weights: Of the photos in ``sums``.
         looks: How often photos were looked at.
         found: ``low``, ``high`` and ``background``.
     """
@@ -66,48 +87,61 @@ class FoundThresholds(nn.Module):
     def __init__(self) -> None:
         """Begins with the paper's values."""
         super().__init__()
-        self.splits: Tensor
+        self.sums: Tensor
+        self.weights: Tensor
         self.looks: Tensor
         self.found: Tensor
-        self.register_buffer("splits", torch.zeros(len(CANDIDATES), 2))
-        self.register_buffer("looks", torch.zeros((), dtype=torch.long))
-        self.register_buffer("found", torch.tensor(PAPER))
-        self._read: tuple[Thresholds, int] | None = (PAPER, 0)
+        self.register_buffer("sums", torch.zeros(len(KINDS), 2, len(CANDIDATES)))
+        self.register_buffer("weights", torch.zeros(len(KINDS)))
+        self.register_buffer("looks", torch.zeros(len(KINDS), dtype=torch.long))
+        self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
+        self._read: tuple[list[Thresholds], list[int]] | None = None
         self.register_load_state_dict_post_hook(_read_again)  # type: ignore[no-untyped-call]  # of torch
 
-    def wants_look(self, step: int) -> bool:
+    def wants_look(self, step: int, *, walks: bool) -> bool:
         """Whether to look at the photos of a training step; the same in all processes."""
-        return self._state()[1] < FIRST_LOOKS or step % INTERVAL == 0
+        return self._state()[1][KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS or step % INTERVAL == 0
 
     @torch.no_grad()
-    def update(self, splits: Float[Tensor, "b t"], counted: Float[Tensor, " b"]) -> None:
+    def update(self, cam: Look, walk: Look | None, *, given: Sequence[Threshold] = (AUTO, AUTO, AUTO)) -> None:
         """Adds a look at a batch, and finds the scores again.
 
         Args:
-            splits: Of each photo at each of ``CANDIDATES``, as ``ops.color_split`` gives them.
-            counted: 1 for photos that have any class, else 0.
+            cam: Labels from the CAM.
+            walk: Those of the same photos after the walk; None where it makes no labels yet.
+            given: Background scores of the CAM as they were set; those of the walk follow them.
         """
-        seen = torch.stack([(splits * counted[:, None]).sum(0), counted.sum().expand(len(CANDIDATES))], dim=1)
-        self.splits.mul_(DECAY).add_(_over_processes(seen.to(self.splits)))
-        self.looks.add_(1)
-        if self.splits[0, 1] > 0:
-            self.found.copy_(best_thresholds(self.splits[:, 0] / self.splits[:, 1]))
+        for kind, look in enumerate((cam, walk)):
+            if look is not None:
+                self._add(kind, look)
+        if self.weights[0] > 0:
+            fixed = self.found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
+            of_cam = best_thresholds(self.sums[0, 0] / self.weights[0])
+            self.found[0] = torch.where(fixed < 0, of_cam, fixed)
+        if self.weights[1] > 0:
+            before, after = self.sums[:, 1] / self.weights[:, None]
+            self.found[1] = same_share(before, after, self.found[0])
         self._read = None
 
-    @property
-    def values(self) -> Thresholds:
-        """The background scores."""
-        return self._state()[0]
+    def _add(self, kind: int, look: Look) -> None:
+        counted = look.counted[:, None]
+        seen = torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0)])
+        seen = torch.cat([seen, look.counted.sum().expand(1, len(CANDIDATES))]).to(self.sums)
+        seen = _over_processes(seen)
+        self.sums[kind] = self.sums[kind] * DECAY + seen[:2]
+        self.weights[kind] = self.weights[kind] * DECAY + seen[2, 0]
+        self.looks[kind] += 1
 
-    @property
-    def looked(self) -> bool:
-        """Whether the scores were found, and are not the paper's any more."""
-        return self._state()[1] > 0
+    def values(self, kind: str) -> Thresholds:
+        """Background scores of one of ``KINDS``; those of the CAM until the walk's labels were looked at."""
+        found, looks = self._state()
+        index = KINDS.index(kind)
+        return found[index if looks[index] else 0]
 
-    def _state(self) -> tuple[Thresholds, int]:
+    def _state(self) -> tuple[list[Thresholds], list[int]]:
         """Scores and number of looks; read from the device after a look alone, so that no other step waits for it."""
         if self._read is None:
-            self._read = Thresholds(*self.found.tolist()), int(self.looks)
+            self._read = [Thresholds(*scores) for scores in self.found.tolist()], self.looks.tolist()
         return self._read
 
 
@@ -146,19 +180,43 @@ def _crossing(scores: Tensor, splits: Tensor, limit: Tensor) -> Tensor:
     return torch.lerp(scores[before], scores[after], part)
 
 
-def resolved(given: Sequence[Threshold], memory: nn.ModuleDict | None, scores: str) -> Thresholds:
+def same_share(
+    before: Float[Tensor, " t"], after: Float[Tensor, " t"], thresholds: Float[Tensor, "3"]
+) -> Float[Tensor, "3"]:
+    """Background scores after the walk at which as much is foreground as at ``thresholds`` before it.
+
+    Args:
+        before: Share of the pixels that are foreground at each of ``CANDIDATES`` before the walk; falling.
+        after: The same after it.
+        thresholds: Background scores before the walk.
+    """
+    scores = before.new_tensor(CANDIDATES)
+    wanted = _interpolated(thresholds, scores, before)
+    return _interpolated(-wanted, -falling(after), scores)
+
+
+def falling(shares: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    """``shares`` made strictly falling: a higher background score leaves less foreground."""
+    steps = torch.arange(len(shares), device=shares.device, dtype=shares.dtype)
+    return shares.cummin(0).values - 1e-6 * steps
+
+
+def _interpolated(places: Tensor, known: Tensor, values: Tensor) -> Tensor:
+    """Values at ``places`` on the lines between ``values`` at ``known``, which rises; the end values beyond."""
+    right = torch.searchsorted(known.contiguous(), places.contiguous()).clamp(1, len(known) - 1)
+    part = (places - known[right - 1]) / (known[right] - known[right - 1])
+    return torch.lerp(values[right - 1], values[right], part.clamp(0, 1))
+
+
+def resolved(given: Sequence[Threshold], memory: FoundThresholds | None, kind: str) -> Thresholds:
     """Background scores with what was found in place of ``auto``.
 
     Args:
         given: As they were set, in the order of ``Thresholds``.
-        memory: A ``FoundThresholds`` for each kind of scores; None where nothing is ``auto``.
-        scores: Which kind counts: ``cam`` or ``walk``.
+        memory: What was found; None where nothing is ``auto``.
+        kind: Which of ``KINDS`` counts.
     """
-    values = PAPER
-    for name in ("cam", scores):  # until the walk's labels are looked at, those of the CAM stand in
-        found = None if memory is None else memory[name]
-        if isinstance(found, FoundThresholds) and found.looked:
-            values = found.values
+    values = PAPER if memory is None else memory.values(kind)
     return Thresholds(
         *(own if isinstance(own, int | float) else value for own, value in zip(given, values, strict=True))
     )

@@ -1,8 +1,6 @@
-"""How well the labels at each candidate for a background score would split the colors of a batch's photos."""
+"""What the labels at each candidate for a background score would be like in a batch of photos."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,7 +9,7 @@ from torch import Tensor
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
-from afa_wsss.supervision.found_thresholds import CANDIDATES, LOOKED_AT
+from afa_wsss.supervision.found_thresholds import CANDIDATES, LOOKED_AT, Look
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.refinement import Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walked
@@ -21,21 +19,9 @@ _AT_ONCE = 7
 """Candidates whose refined scores are in memory at a time."""
 
 
-class Splits(NamedTuple):
-    """What ``FoundThresholds.update`` takes.
-
-    Attributes:
-        splits: Of each photo at each of ``CANDIDATES``, in [0, 1].
-        counted: 1 for photos that have any class, else 0.
-    """
-
-    splits: Float[Tensor, "b t"]
-    counted: Float[Tensor, " b"]
-
-
 @torch.no_grad()
-def candidate_splits(maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None) -> Splits:
-    """Splits of the first ``LOOKED_AT`` photos of a batch by their labels after refinement.
+def look_at_candidates(maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None) -> Look:
+    """A look at the first ``LOOKED_AT`` photos of a batch by their labels after refinement.
 
     Args:
         maps: Of the whole batch.
@@ -46,7 +32,7 @@ def candidate_splits(maps: Maps, batch: Batch, *, refinement: Refinement, walk: 
     photos, boxes = batch.images[:LOOKED_AT].float() / 255, batch.boxes[:LOOKED_AT]
     present, inside = maps.present.labels[:LOOKED_AT], box_mask(boxes, *photos.shape[-2:])
     refiner = refinement.prepare(photos, boxes, full_frames=batch.full_frames)
-    splits = []
+    splits, shares = [], []
     for start in range(0, len(CANDIDATES), _AT_ONCE):
         thresholds = CANDIDATES[start : start + _AT_ONCE]
         scores = (
@@ -56,7 +42,9 @@ def candidate_splits(maps: Maps, batch: Batch, *, refinement: Refinement, walk: 
         )
         foreground = torch.stack([argmax_labels(each) > 0 for each in scores], dim=1)
         splits.append(color_split(photos, foreground, inside))
-    return Splits(torch.cat(splits, dim=1), (present.sum(dim=1) > 0).to(photos.dtype))
+        pixels = inside.sum(dim=(1, 2)).clamp(min=1)[:, None]
+        shares.append((foreground & inside[:, None]).sum(dim=(2, 3)) / pixels)
+    return Look(torch.cat(splits, dim=1), torch.cat(shares, dim=1), (present.sum(dim=1) > 0).to(photos.dtype))
 
 
 def _walk_scores(
