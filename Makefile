@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+WEIGHTS := $(VENV)/.weights-installed
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format train eval pretrain-nano notebooks bench clean
+.PHONY: help demo demo-photos test check format train eval pretrain-nano notebooks bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,11 @@ help: ## list the targets
 demo: $(RUNTIME) ## draw the synthetic data set, train on its image labels, evaluate, report
 	$(BIN)/afa-data partshapes
 	$(BIN)/afa-train experiment=demo $(ARGS)
+
+demo-photos: $(WEIGHTS) ## train on photos of your own: make demo-photos root=FOLDER
+	@test -n "$(root)" || { echo "need a folder of photos and labels, got none; run: make demo-photos root=FOLDER (docs/data.md)"; exit 1; }
+	$(BIN)/afa-data folder root="$(root)"
+	$(BIN)/afa-train experiment=photos data.root="$(root)" $(ARGS)
 
 test: $(DEV) ## run the tests and the notebook
 	$(PYTEST) --numprocesses auto --dist worksteal $(ARGS)
@@ -66,6 +72,10 @@ $(BIN)/python:
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(WEIGHTS): $(RUNTIME)
+	$(PIP_INSTALL) --editable '.[sample-weights]'
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
