@@ -5,6 +5,7 @@
 - ``floor``: the classes' mean masks
 - ``folds``: held-out photos dealt in folds, for training on their masks
 - ``sweep``: CAM, CAM and PAR, walk, walk and PAR at every background score, from a finished checkpoint
+- ``thresholds``: what ``auto`` finds without masks beside the best background scores, from a finished checkpoint
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from afa_wsss.errors import UserError
-from benchmarks.real import floor, folds, runs, scores, sweep
+from benchmarks.real import floor, folds, runs, scores, sweep, thresholds
 
-COMMANDS = {"run": runs, "scores": scores, "floor": floor, "folds": folds, "sweep": sweep}
+COMMANDS = {"run": runs, "scores": scores, "floor": floor, "folds": folds, "sweep": sweep, "thresholds": thresholds}
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -1,0 +1,52 @@
+"""What ``auto`` finds beside the best background scores: the curves are those of the sweep."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from benchmarks.real.__main__ import main
+from benchmarks.real.thresholds import Found, loss_of
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresholds, Look
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert run_command(training.main, *small_run(root), "callbacks=quiet", f"output_dir={folder}") == 0
+    return str(folder / "checkpoints" / "last.ckpt")
+
+
+def test_the_command_prints_and_draws_the_curves(checkpoint, root, tmp_path, capsys):
+    words = ["--checkpoint", checkpoint, "--root", str(root)]
+    main(["thresholds", *words, "--chart", str(tmp_path / "chart.png")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "CAM + PAR: auto takes" in said
+    assert "walk + PAR: auto takes" in said
+    assert (tmp_path / "chart.png").stat().st_size > 5_000
+    main(["sweep", *words, "--scores", "0.1", "0.5", "--json", str(tmp_path / "found.json"), "--stages", "cam_par"])
+    swept = json.loads((tmp_path / "found.json").read_text())["stages"]["cam_par"]["miou"]
+    assert all(f"{miou:.1f}" in said for miou in swept)
+
+
+def test_what_is_lost_is_read_from_the_curve_between_candidates():
+    miou, memory = torch.tensor(CANDIDATES) * 100, FoundThresholds()
+    shares = (1 - torch.tensor(CANDIDATES))[None]
+    splits = torch.zeros(1, len(CANDIDATES))
+    splits[0, CANDIDATES.index(0.5)] = 1
+    look = Look(splits, shares, torch.ones(1))
+    memory.update(look, look._replace(shares=shares * 0.9))
+    found = Found(dict.fromkeys(KINDS, miou), dict.fromkeys(KINDS, splits[0]), memory)
+    assert loss_of(found, "cam") == pytest.approx((0.5, 50, 95))
+    score, taken, _ = loss_of(found, "walk")
+    assert score == pytest.approx(1 - 0.5 / 0.9, abs=1e-3)
+    assert taken == pytest.approx(100 * score, abs=0.1)
