@@ -24,8 +24,8 @@ CANDIDATES = (
 DECAY = 0.9
 """Weight of what was seen before at each look: about ten looks are remembered, 160 photos."""
 
-FIRST_LOOKS, INTERVAL = 4, 5
-"""The first looks are at every step, later ones at every fifth."""
+FIRST_LOOKS, INTERVAL = 4, 10
+"""The first looks are at every step, later ones at every tenth."""
 
 LOOKED_AT = 16
 """Photos of a batch that are looked at: each is refined once for every candidate."""
