@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -18,6 +19,17 @@ DISTANCES = (1, 2, 3)
 """How many places below and above the best score the two of a pair are that is shown without ``--pairs``."""
 
 
+STAGES_SIDE_BY_SIDE = 6
+"""Stages in one table; more walks go into tables of their own."""
+
+
+def batched(stages: Iterable[tuple[str, Tensor]], most: int) -> Iterator[list[tuple[str, Tensor]]]:
+    """Up to ``most`` stages at a time, in their order."""
+    rest = iter(stages)
+    while group := list(islice(rest, most)):
+        yield group
+
+
 def show(
     found: Mapping[str, Tensor], scores: Sequence[float], *, photos: int, pairs: Sequence[float] | None = None
 ) -> None:
@@ -30,7 +42,9 @@ def show(
         pairs: Low and high scores one after the other, each the nearest of ``scores``; None for pairs around the best.
     """
     curves = {name: curve(counts) for name, counts in found.items()}
-    show_figures(f"mIoU of {photos} photos, %", ("background", *curves), curve_rows(curves, scores))
+    for group in batched(curves.items(), STAGES_SIDE_BY_SIDE):
+        columns = dict(group)
+        show_figures(f"mIoU of {photos} photos, %", ("background", *columns), curve_rows(columns, scores))
     for name, counts in found.items():
         title = f"{name}: what a score labels as the high one of a pair, and as the low one, %"
         show_figures(title, SINGLE_COLUMNS, single_rows(counts, scores))

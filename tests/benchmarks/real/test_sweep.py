@@ -6,10 +6,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from benchmarks.real.__main__ import main
 from benchmarks.real.held_out import chosen, held_out, open_photos
 from benchmarks.real.sweep import Study, sweep
-from benchmarks.real.sweep_tables import around, nearest
+from benchmarks.real.sweep_tables import around, batched, nearest
 from tests.benchmarks.real.folders import write_photos
 from tests.commands import run_command, small_run, write_small_set
 
@@ -112,3 +113,10 @@ def test_pairs_lie_around_the_best_and_stay_on_the_grid():
     scores = (0.1, 0.2, 0.3, 0.4, 0.5)
     assert around(scores, 2) == [0.2, 0.4, 0.1, 0.5, 0.1, 0.5]
     assert nearest(scores, 0.26) == 2
+
+
+def test_many_stages_are_shown_in_tables_that_fit():
+    stages = [(f"walk {index}", torch.zeros(1)) for index in range(8)]
+    assert [[name for name, _ in group] for group in batched(stages, 6)] == [
+        [f"walk {index}" for index in range(6)], ["walk 6", "walk 7"]
+    ]  # fmt: skip
