@@ -127,7 +127,7 @@ class AFALabels(LabelMaker):
 
     @property
     def walk_thresholds(self) -> Thresholds:
-        """For labels after the walk; ``auto`` goes by the scores after the walk."""
+        """For labels after the walk; ``auto`` leaves as much foreground as there is before it."""
         return resolved(self._given(of_walk=True), self.memory, "walk")
 
     def _walks(self, step: int) -> bool:
