@@ -206,7 +206,7 @@ def test_checkpoints_of_the_first_version_are_read(run, tmp_path, photo):
     paths = (tmp_path / "old.ckpt", run.folder / "checkpoints" / "last.ckpt")
     old, new = (afa_wsss.load(path, device="cpu") for path in paths)
     assert old.label_maker == new.label_maker
-    assert (old.inference.refinement, new.inference.refinement) == ("crf", "none")
+    assert (old.inference.refinement, new.inference.refinement) == ("crf", "par")
     assert np.array_equal(old.predict(photo).labels, new.predict(photo, crf=True).labels)
     scores = afa_wsss.evaluate(f"checkpoint={tmp_path / 'old.ckpt'}", f"output_dir={tmp_path / 'scored'}", "pictures=0")
     assert scores.metrics["val/pseudo_label_miou"] == pytest.approx(run.metrics["val/pseudo_label_miou"], abs=1e-4)
@@ -224,7 +224,7 @@ def test_the_commands_from_python(run, root, photo, tmp_path):
     checkpoint = f"checkpoint={run.folder / 'checkpoints' / 'last.ckpt'}"
     scored = afa_wsss.evaluate(checkpoint, f"output_dir={tmp_path / 'scored'}", "pictures=1")
     assert scored.metrics["val/miou"] == pytest.approx(run.metrics["val/miou"], abs=1e-4)
-    assert scored.stages == ("cam", "cam_par", "walk", "pseudo_label", "segmentation")
+    assert scored.stages == ("cam", "cam_par", "walk", "pseudo_label", "segmentation", "par")
     assert len(list((scored.folder / "masks").iterdir())) == 5
     labeled = afa_wsss.pseudo_label(checkpoint, f"output_dir={tmp_path / 'labels'}", "pictures=0")
     assert len(list((labeled.folder / "pseudo_labels").iterdir())) == 5

@@ -45,7 +45,8 @@ def passed(network):
 def test_answers_are_those_of_the_network(network, images, scales, cam_scales, mirror):
     classes = torch.tensor([[3, 1], [0, 2]])
     views = Views(network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
-    for found, wanted in zip(views.output(), network(images), strict=True):
+    expected = network(images)._replace(features=None)  # which no validation reads
+    for found, wanted in zip(views.output(), expected, strict=True):
         torch.testing.assert_close(found, wanted, **CLOSE)
     logits = multi_scale_logits(network, images, scales=scales, mirror=mirror)
     torch.testing.assert_close(multi_scale_logits(views, images, scales=scales, mirror=mirror), logits, **CLOSE)

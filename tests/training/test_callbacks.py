@@ -201,7 +201,7 @@ def test_montages_of_photos_without_masks(tmp_path, trainer, batch, found):
 
 def test_shares_of_labels_are_those_since_the_last_logged_step(trainer, batch, monkeypatch):
     logged, module, curves = {}, Module(), LabelCurves()
-    module.label_shares = LabelShares(2)
+    module.label_shares, module.label_memory = LabelShares(2), None
     monkeypatch.setattr(Module, "log_dict", lambda _, values: logged.update(values), raising=False)
     trainer.log_every_n_steps = 2
     for step, label in ((7, 1), (8, 255), (9, 0), (10, 0)):

@@ -83,7 +83,8 @@ def walked(scores: Float[Tensor, "b c h w"], affinity: AffinityPairs | Tensor, w
 
     A ``TokenAffinity`` within a radius is walked on without its n x n values; an ``OwnWalk`` says how itself.
     """
-    if isinstance(affinity, OwnWalk):
+    # The network's own affinity first: torch.compile cannot trace the question whether a class fits a protocol.
+    if not isinstance(affinity, Tensor | TokenAffinity) and isinstance(affinity, OwnWalk):
         return affinity.walked(scores, walk)
     if walk.radius is None:
         return propagate(scores, transition_matrix(dense(affinity), alpha=walk.alpha), steps=walk.steps)
