@@ -147,7 +147,7 @@ def test_a_mask_is_cropped_like_its_photo(scale: float, mirror: float, crop_size
     wrong = np.abs(expected - colors).max(axis=-1) > 1
     # A rim is as wide as a pixel of the photo, or of the crop where that is coarser, on both sides of each edge.
     assert wrong.mean() <= 1 - (1 - 2 * max(1, 1 / scale) / 12) ** 2
-    assert (labels[~wrong] == (colors[~wrong][:, 2] - 255) * -1).mean() > 0.99
+    assert (labels[~wrong] == (colors[~wrong][:, 2] - 255) * -1).mean() > 0.95
 
 
 def test_a_mask_at_another_size_is_cropped_alike() -> None:
