@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from torch import nn
-
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
 from afa_wsss.supervision import Network
@@ -21,15 +16,3 @@ def whole(network: Network, *, purpose: str) -> AFA:
     if not isinstance(network, AFA):
         raise UserError(f"need a network of afa_wsss.models.AFA {purpose}, got {type(network).__name__}")
     return network
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the context; afterwards each part is in the mode that it had before."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

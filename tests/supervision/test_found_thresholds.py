@@ -230,3 +230,12 @@ def test_a_resumed_run_goes_on_with_what_was_found(run, tmp_path):
     assert run_command(training.main, *words, "trainer.max_steps=7", f"output_dir={tmp_path / 'run'}") == 0
     again = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert again["label_memory.looks"][0] >= state["label_memory.looks"][0] > 1
+
+
+def test_a_run_is_not_resumed_with_numbers_in_place_of_auto(run, tmp_path, capfd):
+    words = ["config=" + str(run / "config.yaml"), f"resume={run / 'checkpoints' / 'last.ckpt'}", "callbacks=none"]
+    words += [f"supervision.{name}={value}" for name, value in (("low", 0.3), ("high", 0.5), ("background", 0.4))]
+    assert run_command(training.main, *words, "trainer.max_steps=7", f"output_dir={tmp_path / 'run'}") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: resume: need background scores as those of ")
+    assert "which are auto, got numbers" in line

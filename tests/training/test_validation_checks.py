@@ -134,7 +134,7 @@ def test_a_class_that_the_background_tells():
     batch, found = healthy()
     cam = found.cam.clone()
     cam[:, 1] = 2 * batch.image_labels[:, 1, None, None] + 0.5 * torch.rand(PHOTOS, GRID, GRID)
-    assert kinds(batch, found._replace(cam=cam)) == [("told by the background", ("dog",))]
+    assert kinds(batch, found._replace(cam=cam)) == [("recognized by the background", ("dog",))]
 
 
 @pytest.mark.parametrize(("value", "end"), [(0.004, "0"), (0.998, "1")])

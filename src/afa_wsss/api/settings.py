@@ -200,7 +200,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
 
 
 def with_changes(stored: Settings, values: Mapping[str, Any]) -> Settings:
-    """``stored``, a dataclass, with the changes that are not None; those of a dataclass inside it likewise."""
+    """``stored``, a dataclass, with the changes that are not None; the same for a dataclass inside it."""
     hints, kept = get_type_hints(type(stored)), dict[str, Any]()
     for name, value in values.items():
         if isinstance(value, Mapping) and is_dataclass(getattr(stored, name)):

@@ -248,6 +248,12 @@ def _done_steps(settings: TrainSettings, network: AFA) -> int:
         return 0
     state = read_training_state(settings.resume)
     load_strictly(network, network_weights(state), source=settings.resume)
+    if (settings.supervision.memory is None) == bool(network_weights(state, "label_memory.")):
+        now, before = ("numbers", "auto") if settings.supervision.memory is None else ("auto", "numbers")
+        raise UserError(
+            f"need background scores as those of {settings.resume}, which are {before}, got {now}; set low, high and "
+            "background of supervision as there, or start a run of its own",
+        )
     step, max_steps = int(state["global_step"]), settings.trainer.max_steps
     if step >= max_steps:
         raise UserError(f"need trainer.max_steps above the {step} steps of {settings.resume}, got {max_steps}")

@@ -1,4 +1,4 @@
-"""Whether a class is told by what lies outside of the region that its class activation map marks."""
+"""Whether a class is recognized by what lies outside of the region that its class activation map marks."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ClassEvidence(Metric):
     For a photo and a class, the region is the fifth of the tokens with the highest scores of the class. With I and O
     the mean of ReLU(score) inside and outside of it, P the photos with the class and N those without:
 
-        inside  = 100 * P(I of a photo in P > I of a photo in N), of equals one half; outside likewise with O
+        inside  = 100 * P(I of a photo in P > I of a photo in N), of equals one half; outside the same with O
         share   = 100 * (mean of O over P - mean of O over N) / (mean of I over P - mean of I over N)
 
-    A class that is told by its object has high scores in the region alone: the mean outside rises by a small part of
-    what the mean inside does, because of a large object's other tokens and of tokens that have seen it. A class that is
-    told by the background has high scores all over the photo: both rise alike, and both tell the photos apart. ReLU, as
-    in the activation map, leaves out the evidence against a class that other objects are.
+    A class that is recognized by its object has high scores in the region alone: the mean outside rises by a small part
+    of what the mean inside does, because of a large object's other tokens and of tokens that have seen it. A class that
+    is recognized by the background has high scores all over the photo: both rise alike, and both separate the photos.
+    ReLU, as in the activation map, leaves out the evidence against a class that other objects are.
 
     Memory does not grow with the data; ``update`` reads no value.
     """

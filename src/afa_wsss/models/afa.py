@@ -103,7 +103,7 @@ class AFA(nn.Module):
             features, attention = self.encoder(views, attention=affinity)
             self.segmentation_head(features)  # only to update the running statistics of its batch norm
         else:
-            with _evaluating(self.encoder):
+            with evaluating(self.encoder):
                 features, attention = encode_in_parts(self.encoder, views, attention=affinity)
         cam = class_activation_map(features[-1], self.classifier.weight)
         if attention is None:
@@ -154,7 +154,7 @@ class AFA(nn.Module):
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside the context; afterwards each part is in the mode it had before."""
     training = [part for part in module.modules() if part.training]
     module.eval()

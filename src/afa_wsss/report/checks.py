@@ -145,7 +145,7 @@ def _told_by_the_background(metrics: Mapping[str, float], run: RunInfo) -> list[
         f"what lies outside of their CAMs tells classes as well as what lies inside: {listed(counts)}: add photos of "
         f"the same background without the class, or change {advice}"
     )
-    return [RunWarning("told by the background", tuple(names), line)]
+    return [RunWarning("recognized by the background", tuple(names), line)]
 
 
 def _background_tells(metrics: Mapping[str, float], name: str) -> bool:
