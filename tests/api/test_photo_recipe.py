@@ -25,7 +25,8 @@ def test_the_papers_data_gives_the_papers_numbers():
 
 
 def test_numbers_of_crops_of_256():
-    assert rules.radius(256) == 4
+    assert rules.radius(256) == 8
+    assert rules.radius(128) == 4
     assert rules.dilations(256) == [1, 2, 4, 6, 12]
     assert rules.cam_scales(256) == [1.25]
     assert rules.max_side(256) == 320

@@ -15,6 +15,9 @@ PAPER_CROP = 512
 STRIDE = 16
 """Pixels of a token's side."""
 
+PAPER_RADIUS = 8
+"""Tokens."""
+
 PAPER_DILATIONS = (1, 2, 4, 8, 12, 24)
 LEAST_CLASS_STEPS = 160
 """Steps that the class branch needs on ImageNet's features before its maps are worth learning from."""
@@ -36,8 +39,11 @@ def workers() -> int:
 
 
 def radius(crop_size: int) -> int:
-    """A quarter of the token grid: 8 of 32."""
-    return max(1, round(crop_size / STRIDE / 4))
+    """The paper's, at most half of the token grid.
+
+    A walk of a quarter of a small grid leaves parts of an object without scores (docs/real.md).
+    """
+    return max(1, min(PAPER_RADIUS, round(crop_size / STRIDE / 2)))
 
 
 def dilations(crop_size: int) -> list[int]:

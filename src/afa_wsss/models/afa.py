@@ -50,7 +50,7 @@ class AFA(nn.Module):
         self.sharpness = settings.sharpness
         self.cam_in_training_mode = settings.cam_in_training_mode
         self.classifier = nn.Conv2d(encoder.widths[-1], num_classes, 1, bias=False)
-        self.affinity_head = AffinityHead(encoder.attention_channels)
+        self.affinity_head = AffinityHead(encoder.attention_channels, start=encoder.affinity_start)
         self.segmentation_head = SegFormerHead(
             encoder.widths, num_classes + 1, width=settings.decoder_width, dropout=settings.dropout
         )

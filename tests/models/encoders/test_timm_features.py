@@ -7,14 +7,17 @@ import math
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.models.encoders.timm_body import has_feature_maps
+from afa_wsss.models.encoders.attention_block import Context
+from afa_wsss.models.encoders.encoder import Grid
+from afa_wsss.models.encoders.timm_body import feature_maps, has_feature_maps
 from afa_wsss.models.encoders.timm_features import TimmFeatureEncoder, create_timm_features
 from afa_wsss.models.encoders.vision_transformer import VisionTransformerEncoder
-from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
+from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD, resize
 
 SWIN = "swin_tiny_patch4_window7_224"
 KINDS = {
@@ -116,7 +119,8 @@ def test_the_affinity_gives_gradient_to_queries_and_keys_from_the_first_step():
     encoder = create_timm_features("test_convnext")
     encoder(torch.randn(1, 3, 48, 64)).attention.logits().square().mean().backward()
     inputs = encoder.attention_inputs()
-    assert [tuple(parameter.shape) for parameter in inputs] == [(512, 256), (512,)] * 2
+    assert [tuple(parameter.shape) for parameter in inputs[2:]] == [(512, 256), (512,)] * 2
+    assert [len(parameter) for parameter in inputs[:2]] == [256] * 2
     assert all(parameter.grad.abs().max() > 0 for parameter in inputs)
     assert all(
         block.value.weight.grad is None or block.value.weight.grad.abs().max() == 0
@@ -125,12 +129,39 @@ def test_the_affinity_gives_gradient_to_queries_and_keys_from_the_first_step():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", SWIN])
+def test_the_affinity_starts_as_the_similarity_of_the_last_two_maps(name):
+    network = create_model(name, 3).eval()
+    encoder, images = network.encoder, torch.randn(1, 3, 64, 64)
+    maps = feature_maps(encoder.body, encoder.taken, encoder._prepared(images))[-2:]
+    normed = [F.layer_norm(each.flatten(2).mT, each.shape[1:2]).mT.unflatten(2, each.shape[2:]) for each in maps]
+    whole = torch.cat([mix.weight for mix in encoder.context.mixes], dim=1)
+    torch.testing.assert_close(whole @ whole.T, torch.eye(256), atol=1e-5, rtol=0)
+    context = torch.einsum("dc,bchw->bdhw", whole, torch.cat([resize(each, (4, 4)) for each in normed], dim=1))
+    apart = (context - context.mean(dim=(2, 3), keepdim=True))[0].flatten(1)
+    similarity = (8 / 256) * torch.tensor([[float((one * other).sum()) for one in apart.T] for other in apart.T])
+    torch.testing.assert_close(network(images).affinity[0], similarity.sigmoid(), atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_contexts_of_equal_cells_are_equal_and_their_mean_is_zero():
+    context = Context((6, 10), 8)
+    fine, coarse = torch.randn(2, 6, 4, 4), torch.randn(2, 10, 2, 2)
+    fine[..., 0, 1] = fine[..., 0, 0] = 3 * fine[..., 2, 2]  # what a cell is, not how strong
+    found = context((fine, coarse[..., :1, :1].expand(2, 10, 2, 2)), Grid(3, 4))
+    assert found.shape == (2, 12, 8)
+    torch.testing.assert_close(found.mean(dim=1), torch.zeros(2, 8), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[:, 0], found[:, 1])
+    torch.testing.assert_close(found[:, 0], found[:, 10], atol=1e-4, rtol=1e-4)  # row 2, column 2
+
+
+@torch.no_grad()
 def test_logits_are_those_of_the_attention_that_runs():
     encoder = create_timm_features("test_convnext").eval()
     block = encoder.attention_blocks[0]
-    tokens = torch.randn(2, 12, 256)
+    tokens, context = torch.randn(2, 2, 12, 256)
     nn.init.eye_(block.output.weight)
-    found, attention = block(tokens)
+    found, attention = block(tokens, context)
     weights = (attention.logits() / math.sqrt(32)).softmax(dim=-1)
     value = block.value(block.attention_norm(tokens)).unflatten(2, (8, 32)).transpose(1, 2)
     torch.testing.assert_close(found - tokens, (weights @ value).transpose(1, 2).flatten(2), atol=1e-5, rtol=1e-4)

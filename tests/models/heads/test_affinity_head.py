@@ -26,3 +26,11 @@ def test_affinity_near_1_has_gradient_under_bf16() -> None:
     (1 - affinity).sum().backward()
     assert affinity.max() < 1
     assert queries.grad.abs().min() > 0
+
+
+@torch.no_grad()
+def test_a_given_start_is_the_weight_of_every_head():
+    attention = Attention(*torch.randn(2, 1, 4, 6, 5))
+    logits = attention.logits()
+    wanted = 0.25 * (logits + logits.transpose(2, 3)).sum(dim=1)
+    torch.testing.assert_close(AffinityHead(4, start=0.25)(attention), wanted.sigmoid())

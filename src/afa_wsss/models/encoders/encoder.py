@@ -169,6 +169,14 @@ class Encoder(nn.Module, ABC):
         return None
 
     @property
+    def affinity_start(self) -> float | None:
+        """First weight of every head's logits in the affinity; None, the default, for random weights.
+
+        For attention that is a similarity from the start: a weight above 0 makes the affinity one, too.
+        """
+        return None
+
+    @property
     def smallest_side(self) -> int:
         """Pixels that the shorter side of an image needs at least."""
         return 1

@@ -2,7 +2,7 @@
 
 Such a model has stages, but no attention over its whole last grid that AFA could read. So two transformer blocks are
 put on top. They add nothing at first: the features of the pretrained model pass through them unchanged, and training
-decides what attention contributes.
+decides what attention contributes. Their attention starts as the similarity of the model's own features.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.encoders.attention_block import AttentionBlock
+from afa_wsss.models.encoders.attention_block import AttentionBlock, Context
 from afa_wsss.models.encoders.encoder import (
     READ_BLOCKS,
     Attention,
@@ -34,6 +34,9 @@ from afa_wsss.ops.image import resize
 WIDTH, HEADS = 256, 8
 """Channels and attention heads of the two blocks on top."""
 
+AFFINITY_LOGIT = 8.0
+"""Logit of the affinity of two tokens with the same context, at first; that of unlike ones is 0 on average."""
+
 _BODY = "body."
 """Prefix of timm's tensors."""
 
@@ -44,7 +47,8 @@ class TimmFeatureEncoder(TimmEncoder):
     The deepest map has stride 16 where timm can dilate the last stage; otherwise it is resized from stride 32. A 1x1
     convolution and ReLU bring it to 256 channels, so attention costs the same for all models, and class activation maps
     sum values of at least 0. No norm follows: a map that is normalized cell by cell loses the magnitude by which an
-    object stands out from the background.
+    object stands out from the background. Attention compares tokens by the model's last two maps, which are normalized
+    for it alone.
 
     Images are padded at the right and the bottom, with the mean color, to sides that are multiples of ``multiple``, and
     the maps are cropped to the image again. Crops of whole multiples cost nothing extra; that matters for models with
@@ -63,12 +67,15 @@ class TimmFeatureEncoder(TimmEncoder):
         self.widths = (*body.channels[:-1], WIDTH)
         self.attention_channels = READ_BLOCKS * HEADS
         self.projection = nn.Conv2d(body.channels[-1], WIDTH, 1)
+        self.context = Context(body.channels[-2:], WIDTH)
         self.attention_blocks = nn.ModuleList(AttentionBlock(WIDTH, HEADS) for _ in range(READ_BLOCKS))
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Feature maps at strides 4, 8, 16 and 16; a map has ceil(side / stride) cells."""
         height, width = images.shape[-2:]
         maps = feature_maps(self.body, self.taken, self._prepared(images))
+        grid = self.grid(height, width)
+        context = self.context(maps[-2:], grid)
         # A projection of each cell commutes with resizing, and before it there are a quarter of the cells.
         maps[-1] = F.relu(resize(self.projection(maps[-1]), maps[-2].shape[-2:]))
         *finer, deepest = (
@@ -77,9 +84,9 @@ class TimmFeatureEncoder(TimmEncoder):
         )
         tokens, read = to_tokens(deepest), []
         for block in self.attention_blocks:
-            tokens, seen = block(tokens)
+            tokens, seen = block(tokens, context)
             read.append(seen)
-        features = (*finer, to_map(tokens, self.grid(height, width)))
+        features = (*finer, to_map(tokens, grid))
         joined = Attention(*(torch.cat(parts, dim=1) for parts in zip(*read, strict=True))) if attention else None
         return EncoderOutput(features, joined)
 
@@ -98,11 +105,17 @@ class TimmFeatureEncoder(TimmEncoder):
     def attention_inputs(self) -> list[nn.Parameter]:
         """Weights and biases of the layers that make the queries and keys of the two blocks."""
         layers = (block.query_key for block in self.attention_blocks if isinstance(block, AttentionBlock))
-        return [parameter for layer in layers for parameter in layer.parameters()]
+        return [parameter for layer in (*self.context.mixes, *layers) for parameter in layer.parameters()]
 
     def new_parameters(self) -> list[nn.Parameter]:
-        """The 1x1 convolution and the two blocks on top."""
-        return [*self.projection.parameters(), *self.attention_blocks.parameters()]
+        """The 1x1 convolution, the contexts and the two blocks on top."""
+        parts = (self.projection, self.context, self.attention_blocks)
+        return [parameter for part in parts for parameter in part.parameters()]
+
+    @property
+    def affinity_start(self) -> float:
+        """The sum of q k^T over all heads and its transpose, so weighted, is ``AFFINITY_LOGIT`` for one context."""
+        return AFFINITY_LOGIT / (2 * READ_BLOCKS * WIDTH)
 
     @property
     def smallest_side(self) -> int:

@@ -13,11 +13,17 @@ from afa_wsss.ops.affinity import TokenAffinity
 class AffinityHead(nn.Module):
     """A = sigmoid(MLP(S + S^T)), the MLP being one 1x1 convolution from all heads' logits to one channel."""
 
-    def __init__(self, channels: int) -> None:
-        """``channels`` is the number of heads of all blocks that are read."""
+    def __init__(self, channels: int, *, start: float | None = None) -> None:
+        """Weights at the start.
+
+        Args:
+            channels: Number of heads of all blocks that are read.
+            start: Weight of every head; None for random weights.
+        """
         super().__init__()
-        start = nn.Conv2d(channels, 1, 1)
-        self.weight, self.bias = start.weight, nn.Parameter(torch.zeros(1))
+        self.weight, self.bias = nn.Conv2d(channels, 1, 1).weight, nn.Parameter(torch.zeros(1))
+        if start is not None:
+            nn.init.constant_(self.weight, start)
 
     def forward(self, attention: Attention) -> Float[Tensor, "b n n"]:
         """Symmetric affinity in (0, 1), float32."""
