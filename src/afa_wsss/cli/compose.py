@@ -14,7 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from afa_wsss.api.assemble import TARGET, assemble, find_class
-from afa_wsss.cli import photo_values
+from afa_wsss.cli import photo_values, sweep
 from afa_wsss.cli.leaves import leaves
 from afa_wsss.cli.messages import message_of_setting, nearest
 from afa_wsss.cli.schema import schema_of, typed_part
@@ -55,6 +55,7 @@ def register(name: str, kind: type, parts: Mapping[str, type] | None = None) -> 
     photo_values.register_resolvers()
 
 
+    sweep.register_resolvers()
 def _run_name(*parts: Any) -> str:
     """Words joined by ``_``; a class of one's own by its name."""
     words = [str(part[TARGET]).rpartition(".")[2] if isinstance(part, DictConfig) else str(part) for part in parts]

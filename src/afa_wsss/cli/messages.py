@@ -24,6 +24,10 @@ SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
 NO_GROUP = "Config group override must be a string or a list"
 """Hydra's plain ValueError for ``loss=null`` and its kind."""
 
+PLUGINS = ("hydra/launcher", "hydra/sweeper")
+EXTRAS = {"joblib": "joblib", "optuna": "optuna", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""Options of ``PLUGINS`` that come with an extra of the package."""
+
 
 def user_message(error: BaseException) -> str | None:
     """The one line for a mistake of the user, or None where the error is not one."""
@@ -40,7 +44,8 @@ def user_message(error: BaseException) -> str | None:
         return message_of_setting(setting)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"need {group} to be one of {', '.join(error.options)}; got {option}"
+        extra = f'; pip install "afa-wsss[{EXTRAS[option]}]"' if group in PLUGINS and option in EXTRAS else ""
+        return f"need {group} to be one of {', '.join(error.options)}; got {option}{extra}"
     if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
         return _message_of_word(error) or f"{_first_lines(error, 2)}; see --help and --cfg job"
     return str(error) if isinstance(error, OSError) else None

@@ -27,7 +27,7 @@ def one_job() -> Iterator[None]:
     words, surroundings = sys.argv, {name: os.environ.get(name) for name in RENDEZVOUS}
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:
-        sys.argv = [words[0], *job.overrides.task]
+        sys.argv = [words[0], *job.overrides.task, "hydra.mode=RUN"]  # a sweep=... among the words must not start one
         with read_write(cast(DictConfig, job)):
             job.run.dir = job.runtime.output_dir
     try:

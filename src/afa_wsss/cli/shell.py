@@ -20,6 +20,7 @@ from afa_wsss.api.recipes import recipe_folder
 from afa_wsss.cli.compose import Composed, register, settings_of
 from afa_wsss.cli.messages import DEBUG_VARIABLE, user_message
 from afa_wsss.cli.processes import one_job
+from afa_wsss.cli.sweep import counted_jobs, is_sweep, swept
 from afa_wsss.cli.words import as_hydra_wants
 
 Settings = TypeVar("Settings")
@@ -49,13 +50,12 @@ class Command(Generic[Settings]):
         # Whether the user asked for tracebacks; kept for the processes that inherit it before the next line changes it.
         os.environ.setdefault(DEBUG_VARIABLE, os.environ.get("HYDRA_FULL_ERROR", ""))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-        register(self.name, self.settings, self.parts)
-        quiet_libraries()
-        show_notes()
+        self._prepare()
         try:
             sys.argv[1:] = as_hydra_wants(sys.argv[1:])
             config_path = str(recipe_folder())
-            hydra.main(version_base="1.3", config_path=config_path, config_name=self.name)(self._guarded)()
+            with counted_jobs():
+                hydra.main(version_base="1.3", config_path=config_path, config_name=self.name)(self._guarded)()
         except KeyboardInterrupt:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
@@ -64,12 +64,27 @@ class Command(Generic[Settings]):
         except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
             fail(error)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Prepares a process that a launcher started for jobs of a sweep, as ``run`` prepares the first one."""
+        self.__dict__.update(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        register(self.name, self.settings, self.parts)
+        quiet_libraries()
+        show_notes()
+
     def _guarded(self, config: DictConfig) -> Any:
+        if is_sweep():
+            return swept(lambda: self._run_job(config))
         try:
-            with one_job():
-                return self.job(settings_of(config, self.settings, output_dir=_job_folder()))
+            return self._run_job(config)
         except Exception as error:  # noqa: BLE001  fail() raises what is not a mistake of the user
             fail(error)
+
+    def _run_job(self, config: DictConfig) -> Any:
+        with one_job():
+            return self.job(settings_of(config, self.settings, output_dir=_job_folder()))
 
 
 def _job_folder() -> str | None:

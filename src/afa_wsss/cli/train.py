@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 from rich.table import Table
@@ -54,14 +55,18 @@ def run_training(composed: Composed[TrainWords]) -> float | None:
         ``val/miou`` in percent, the objective of a sweep; None without validation masks.
     """
     linked = {name: value for name, value in composed.linked.items() if name != "config"}
-    run = train(
-        composed.settings,
-        composed.config,
-        linked=linked,
-        announce=announce,
-        warn=say_warning,
-        stopped=say_how_to_go_on,
-    )
+    try:
+        run = train(
+            composed.settings,
+            composed.config,
+            linked=linked,
+            announce=announce,
+            warn=say_warning,
+            stopped=say_how_to_go_on,
+        )
+    except BaseException:
+        leave_wandb()
+        raise
     if run.written:
         say_scores(run.metrics, run.stages, run.warnings)
         say_files(run.written)
@@ -113,6 +118,12 @@ def say_how_to_go_on(prepared: Prepared) -> None:
 
 def close_loggers(run: Run) -> None:
     """Ends the wandb run, so that the next job of a sweep has one of its own, and prints where it is."""
+def leave_wandb() -> None:
+    """Ends the wandb run of a job that failed, marked as failed: the next job of a sweep would go on in it."""
+    if wandb.run is not None:
+        wandb.run.finish(exit_code=1)
+
+
     for logger in run.loggers:
         if isinstance(logger, WandbLogger) and run.written:
             experiment = logger.experiment

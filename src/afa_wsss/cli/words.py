@@ -38,6 +38,19 @@ GROUPS = (
 )
 """Groups of ``afa-train`` whose whole content a ``config.yaml`` holds."""
 
+RECIPES = {
+    "partshapes": "demo_regularized",
+    "voc12": "voc12_mit_b1",
+    "coco14": "coco14_mit_b1",
+    "coco17": "coco14_mit_b1",
+    "folder": "photos",
+}
+"""Experiments that ``sweep=ablation`` takes apart, by the data."""
+
+OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hydra.sweeper.max_failure_rate=1.0")
+"""What ``hydra/sweeper=optuna`` means here: the highest score, trial by trial, and no end at one that fails. The plugin
+would look for the lowest, and end."""
+
 STORED = "stored_config"
 """Group, and option, under which Hydra finds the ``config.yaml`` of ``config=PATH``."""
 
@@ -49,7 +62,24 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
         UserError: For a ``config`` that cannot be read, and for two words that set one thing.
     """
     rewritten = [_setting(_group_choice(word)) for word in _without_crf(words)]
-    return _with_stored_config(rewritten)
+    return _with_stored_config(_with_recipe(_with_optuna(rewritten)))
+
+
+def _with_optuna(words: list[str]) -> list[str]:
+    """``hydra/sweeper=optuna`` with the settings of ``OPTUNA`` that are not given."""
+    if "hydra/sweeper=optuna" not in words:
+        return words
+    given = {word.partition("=")[0] for word in words}
+    return [*words, *(word for word in OPTUNA if word.partition("=")[0] not in given)]
+
+
+def _with_recipe(words: list[str]) -> list[str]:
+    """``sweep=ablation`` with the recipe for its data, PartShapes if none are named, unless a recipe is named."""
+    given = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if given.get("sweep") != "ablation" or {"experiment", "config"} & given.keys():
+        return words
+    recipe = RECIPES.get(given.get("data", "partshapes"))
+    return words if recipe is None else [*words, f"experiment={recipe}"]
 
 
 def _without_crf(words: Sequence[str]) -> list[str]:

@@ -1,0 +1,145 @@
+"""Sweeps: a job that fails is reported and counted, the others run, and the exit code says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from afa_wsss.cli.messages import DEBUG_VARIABLE, user_message
+from afa_wsss.cli.output import say
+from afa_wsss.errors import UserError
+from afa_wsss.report.sweep_jobs import DONE, FAILED, STOPPED, SweepJob, finite, sweep_jobs, varied_words, write_job
+
+GRID = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Hydra's own sweeper. It asks for no score, and ends at the first job that raises an error."""
+
+
+class JobFailedError(UserError):
+    """A job of a sweep has failed, and has said why; a sweeper that counts failures is told by it."""
+
+
+class SweepFolder(Callback):
+    """Hydra calls it when a sweep begins; ``counted_jobs`` then knows where its jobs are.
+
+    Attributes:
+        begun: Folder and time of the sweep of this command; None where there is none.
+    """
+
+    begun: tuple[Path, float] | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Keeps the folder and the time."""
+        SweepFolder.begun = (Path(str(config.hydra.sweep.dir)), time.time())
+
+
+def register_resolvers() -> None:
+    """Makes ``${by_sweeper:GRID,SPACE}`` of conf/sweep known: values for a grid, and a space for other sweepers."""
+    OmegaConf.register_new_resolver("by_sweeper", _by_sweeper, replace=True)
+
+
+def _by_sweeper(grid: str, space: str, *, _root_: DictConfig) -> str:
+    return str(grid if _root_.hydra.sweeper._target_ == GRID else space)
+
+
+def is_sweep() -> bool:
+    """Whether the job that runs is one of a sweep."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def swept(run: Callable[[], Any]) -> Any:
+    """Runs a job of a sweep, and keeps in ``job.json`` what became of it.
+
+    Returns:
+        What the job returns; NaN for a job that failed, where Hydra's own sweeper runs.
+
+    Raises:
+        JobFailedError: For other sweepers, which count failures themselves.
+    """
+    place = HydraConfig.get()
+    folder, grid = Path(place.runtime.output_dir), place.sweeper._target_ == GRID
+    words = tuple(word.lstrip("+") for word in place.overrides.task)
+    job = SweepJob(int(place.job.num), words, time.time())
+    write_job(folder, job)
+    try:
+        result = run()
+        if finite(result) is None and not grid:
+            raise UserError(
+                "need a score for the sweeper, got none; give a validation split with masks"
+            )
+    except Exception as error:  # noqa: BLE001  reported and counted: the other jobs run
+        line = told(error, job)
+        write_job(folder, _ended(job, FAILED, error=line))
+        if not grid:
+            raise JobFailedError(f"job {job.number}: {line}") from None
+        return float("nan")
+    except BaseException:
+        write_job(folder, _ended(job, STOPPED))
+        raise
+    write_job(folder, _ended(job, DONE, score=finite(result)))
+    return result
+
+
+def _ended(job: SweepJob, status: str, **found: Any) -> SweepJob:
+    return replace(job, status=status, seconds=round(time.time() - job.started, 1), **found)
+
+
+def told(error: Exception, job: SweepJob) -> str:
+    """The one line for a failed job, which is printed; after the traceback where the mistake is not the user's."""
+    message = user_message(error)
+    if message is None or os.environ.get(DEBUG_VARIABLE):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    line = message or " ".join(f"{type(error).__name__}: {error}".split())
+    sys.stderr.write(f"error: job {job.number}: {line}\n")
+    return line
+
+
+@contextmanager
+def counted_jobs() -> Iterator[None]:
+    """Ends a sweep with the number of its jobs, and with exit code 1 if one failed; other commands pass unchanged.
+
+    A sweeper that ends the sweep because of failed jobs, as Optuna's beyond its failure rate, has nothing to add to
+    what they said.
+    """
+    SweepFolder.begun = None
+    try:
+        yield
+    except Exception as error:
+        if not say_sweep():
+            raise
+        if not isinstance(error, JobFailedError):
+            sys.stderr.write(f"error: the sweeper ended the sweep: {user_message(error) or error}\n")
+        raise SystemExit(1) from None
+    if say_sweep():
+        raise SystemExit(1)
+
+
+def say_sweep() -> int:
+    """Prints how many jobs of this sweep were done and why others were not; the number of those.
+
+    Jobs of earlier sweeps in the same folder are left out.
+    """
+    if SweepFolder.begun is None:
+        return 0
+    folder, since = SweepFolder.begun
+    jobs = list(sweep_jobs(folder, since=since).values())
+    failed = [job for job in jobs if job.status != DONE]
+    if not jobs:
+        return 0
+    say(f"sweep: {len(jobs) - len(failed)} of {len(jobs)} jobs done{f', {len(failed)} failed' if failed else ''}")
+    varied = varied_words(jobs)
+    for job in failed:
+        say(f"  job {job.number} ({' '.join(varied[job.number])}): {job.reason}", style="yellow")
+    say(f"compare them: afa-sweep-report {folder}")
+    return len(failed)
