@@ -46,13 +46,17 @@ class OptimizerSettings:
             raise UserError(f"need two betas of at least 0 and below 1, got {list(self.betas)}", arguments=("betas",))
 
 
-def afa_optimizer(network: AFA, settings: OptimizerSettings, *, others: Iterable[Parameter] = ()) -> AdamW:
+def afa_optimizer(
+    network: AFA, settings: OptimizerSettings, *, others: Iterable[Parameter] = (), fused: bool = False
+) -> AdamW:
     """AdamW of the groups of ``OptimizerSettings``.
 
     Args:
         network: Its parameters make four groups; what the encoder puts on a pretrained backbone is among the heads.
         settings: Learning rates and decay.
         others: Parameters of the losses, a fifth group; there is none without them.
+        fused: Whether parameters on a GPU may be updated by one kernel, which can leave a step out without the host
+            knowing. Lightning clips no gradients of such an optimizer together with a gradient scaler.
     """
     encoder = network.encoder
     logits = encoder.attention_inputs()
@@ -70,7 +74,11 @@ def afa_optimizer(network: AFA, settings: OptimizerSettings, *, others: Iterable
     ]
     if own:
         groups.append({"params": own, "lr": lr * settings.head_lr_factor, "weight_decay": 0.0, "name": "losses"})
-    return AdamW(groups, lr=lr, weight_decay=settings.weight_decay, betas=(settings.betas[0], settings.betas[1]))
+    on_gpu = all(parameter.device.type == "cuda" for parameter in (*network.parameters(), *own))
+    betas = (settings.betas[0], settings.betas[1])
+    return AdamW(
+        groups, lr=lr, weight_decay=settings.weight_decay, betas=betas, fused=True if fused and on_gpu else None
+    )
 
 
 def _without(parameters: Iterable[Parameter], taken: set[int]) -> list[Parameter]:
