@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from numpy.typing import NDArray
 from torch.nn import Parameter
 
@@ -40,6 +40,7 @@ from afa_wsss.training.callbacks import (
     ValidationChecks,
     Warnings,
 )
+from afa_wsss.training.callbacks.held_out_looks import held_out_looks
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import afa_optimizer, warmup_poly
@@ -178,9 +179,10 @@ def prepare(
     stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
     if data.value_range != "auto":
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
+    looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
     with argument("trainer"):
         warnings = Warnings(partial(_judged_after, settings, module, config), warn)
-        trainer = _make_trainer(settings, stored, warnings, validate=data.val_set is not None)
+        trainer = _make_trainer(settings, stored, [*looks, warnings], validate=data.val_set is not None)
     return Prepared(settings, data, module, trainer, done, _data_warnings(data, settings.data))
 
 
@@ -219,7 +221,7 @@ def make_module(
 
 
 def _make_trainer(
-    settings: TrainSettings, stored: Mapping[str, Any], warnings: Warnings, *, validate: bool
+    settings: TrainSettings, stored: Mapping[str, Any], others: Sequence[Callback], *, validate: bool
 ) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
     folder, loggers = Path(settings.output_dir), list(settings.logger.values())
@@ -230,7 +232,7 @@ def _make_trainer(
         ClassTable(),
         LabelCurves(),
         ValidationChecks(),
-        warnings,
+        *others,
         *([LearningRateMonitor("step")] if loggers else []),
         *([Compilation()] if settings.trainer.compile else []),
         *settings.callbacks.values(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -10,19 +11,22 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
+from afa_wsss.inference.views import Viewed, Views
 from afa_wsss.ops.affinity import token_labels
-from afa_wsss.ops.image import truncated
+from afa_wsss.ops.image import normalize, truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
-from afa_wsss.supervision.candidates import look_at_candidates
+from afa_wsss.supervision.candidates import compare_candidates, look_at_candidates
 from afa_wsss.supervision.found_thresholds import (
     AUTO,
+    CANDIDATES,
     PAPER,
     FoundThresholds,
     Threshold,
     Thresholds,
     check_pair,
     check_scores,
+    check_source,
     resolved,
 )
 from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
@@ -43,6 +47,8 @@ class AFALabels(LabelMaker):
             ``FoundThresholds``. So for ``high``, ``background`` and their siblings of the walk.
         high: Background score beta_h.
         background: The one background score at which validation reads labels.
+        auto_from: What ``auto`` is found from: ``photos``, the colors of training photos and no mask; or ``masks`` of a
+            few held-out photos, at most ``found_thresholds.LOOKED_AT``.
         walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
         walk_high: beta_h for labels after the walk; None for ``high``.
         walk_background: The one background score after the walk; None for ``background``.
@@ -65,6 +71,7 @@ class AFALabels(LabelMaker):
     low: Threshold = PAPER.low
     high: Threshold = PAPER.high
     background: Threshold = PAPER.background
+    auto_from: str = "photos"
     walk_low: Threshold | None = None
     walk_high: Threshold | None = None
     walk_background: Threshold | None = None
@@ -94,7 +101,9 @@ class AFALabels(LabelMaker):
                 f"need first_step <= walk_first_step, got {self.first_step} and {self.walk_first_step}",
                 arguments=("first_step", "walk_first_step"),
             )
-        if AUTO in (*self._given(), *self._given(of_walk=True)):
+        finds = AUTO in (*self._given(), *self._given(of_walk=True))
+        check_source(self.auto_from, finds=finds)
+        if finds:
             object.__setattr__(self, "memory", FoundThresholds())
 
     def _check_ranges(self) -> None:
@@ -127,7 +136,7 @@ class AFALabels(LabelMaker):
 
     @property
     def walk_thresholds(self) -> Thresholds:
-        """For labels after the walk; ``auto`` leaves as much foreground as there is before it."""
+        """For labels after the walk, with what was found for them in place of ``auto``."""
         return resolved(self._given(of_walk=True), self.memory, "walk")
 
     def _walks(self, step: int) -> bool:
@@ -136,6 +145,30 @@ class AFALabels(LabelMaker):
     def walk_on(self, grid: tuple[int, int]) -> Walk:
         """The random walk on a token grid."""
         return Walk(grid, radius=self.radius, alpha=self.alpha, steps=self.walk_steps)
+
+    @property
+    def learns_from_masks(self) -> bool:
+        """Whether ``auto`` reads the masks of held-out photos."""
+        return self.auto_from == "masks"
+
+    def wants_look(self, *, step: int) -> bool:
+        """At the first steps and then at every tenth, from photos and from masks alike."""
+        return self.memory is not None and self.memory.wants_look(step, walks=self._walks(step))
+
+    @torch.no_grad()
+    def look(self, network: Viewed, batches: Iterable[Batch], *, step: int) -> None:
+        """Compares with masks the labels that each candidate for ``auto`` would give, of the kinds of this step."""
+        if self.memory is None:
+            return
+        classes = network.num_classes + 1
+        found = self.memory.looks.new_zeros(1 + self._walks(step), len(CANDIDATES), classes, classes)
+        for batch in batches:
+            images = normalize(batch.images)
+            views = Views(network, images, cam_scales=self.cam_scales)
+            maps = self.maps(views, batch, images, views.output())
+            for counts, walk in zip(found, (None, self.walk_on(maps.grid)), strict=False):
+                counts += compare_candidates(maps, batch, classes=classes, refinement=self.refinement, walk=walk)
+        self.memory.score(found)
 
     def marks(self) -> dict[str, int]:
         """Where labels from the CAM begin, and those from the walk."""
@@ -159,16 +192,16 @@ class AFALabels(LabelMaker):
     ) -> Targets:
         """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
         maps = self.maps(network, batch, images, output)
-        if self.memory is not None and is_training(network):
+        if self.auto_from == "photos" and is_training(network):
             self.learn(maps, batch, step=step)
         height, width = network.grid(*images.shape[-2:])
         return self.targets_from(maps, batch, grid=(height, width), step=step)
 
     def learn(self, maps: Maps, batch: Batch, *, step: int) -> None:
         """Looks at the labels that each candidate for ``auto`` would give, of the kinds that this step uses."""
-        walks = self._walks(step)
-        if self.memory is None or not self.memory.wants_look(step, walks=walks):
+        if self.memory is None or not self.wants_look(step=step):
             return
+        walks = self._walks(step)
         cam = look_at_candidates(maps, batch, refinement=self.refinement, walk=None)
         after_walk = self.walk_on(maps.grid) if walks else None
         walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=after_walk) if walks else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
@@ -13,7 +16,7 @@ from afa_wsss.supervision.found_thresholds import CANDIDATES, LOOKED_AT, Look
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.refinement import Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walked
-from afa_wsss.types import Batch
+from afa_wsss.types import IGNORE_INDEX, Batch
 
 _AT_ONCE = 7
 """Candidates whose refined scores are in memory at a time."""
@@ -29,29 +32,77 @@ def look_at_candidates(maps: Maps, batch: Batch, *, refinement: Refinement, walk
         refinement: What labels of training are refined with.
         walk: For labels after the walk; None for labels from the CAM.
     """
-    photos, boxes = batch.images[:LOOKED_AT].float() / 255, batch.boxes[:LOOKED_AT]
-    present, inside = maps.present.labels[:LOOKED_AT], box_mask(boxes, *photos.shape[-2:])
-    refiner = refinement.prepare(photos, boxes, full_frames=batch.full_frames)
+    photos, inside = batch.images[:LOOKED_AT].float() / 255, _inside(batch)[:LOOKED_AT]
+    pixels = inside.sum(dim=(1, 2)).clamp(min=1)[:, None]
     splits, shares = [], []
+    for labels in candidate_labels(maps, batch, refinement=refinement, walk=walk, most=LOOKED_AT):
+        foreground = labels > 0
+        splits.append(color_split(photos, foreground, inside))
+        shares.append((foreground & inside[:, None]).sum(dim=(2, 3)) / pixels)
+    counted = maps.present.labels[:LOOKED_AT].sum(dim=1) > 0
+    return Look(torch.cat(splits, dim=1), torch.cat(shares, dim=1), counted.to(photos.dtype))
+
+
+@torch.no_grad()
+def compare_candidates(
+    maps: Maps, batch: Batch, *, classes: int, refinement: Refinement, walk: Walk | None
+) -> Int[Tensor, "t {classes} {classes}"]:
+    """Pixels by class at each of ``CANDIDATES``: rows are the masks' classes, columns those of labels after refinement.
+
+    Args:
+        maps: Of the batch.
+        batch: Photos with masks of their size; 255 and what lies outside the boxes is not counted.
+        classes: Of masks and labels, the background among them.
+        refinement: What labels are refined with.
+        walk: For labels after the walk; None for labels from the CAM.
+
+    Raises:
+        UserError: For photos without masks.
+    """
+    if batch.masks is None:
+        raise UserError("need masks to compare labels with, the photos have none")
+    target = batch.masks.masked_fill(~_inside(batch), IGNORE_INDEX)
+    counts = [
+        _counts(maps.present.named(labels.flatten(1, 2)).view_as(labels), target, classes)
+        for labels in candidate_labels(maps, batch, refinement=refinement, walk=walk)
+    ]
+    return torch.cat(counts)
+
+
+def _counts(labels: UInt8[Tensor, "b t H W"], target: UInt8[Tensor, "b H W"], classes: int) -> Int[Tensor, "t c c"]:
+    """Pixels by target and label for each of ``t`` labels; targets of 255 are counted in rows that are dropped."""
+    count, rows = labels.shape[1], IGNORE_INDEX + 1
+    pairs = target[:, None].int() * classes + labels.int()
+    pairs += torch.arange(count, device=labels.device, dtype=torch.int32).view(-1, 1, 1) * rows * classes
+    found = torch.bincount(pairs.flatten(), minlength=count * rows * classes)
+    return found.view(count, rows, classes)[:, :classes]
+
+
+def _inside(batch: Batch) -> Bool[Tensor, "b H W"]:
+    return box_mask(batch.boxes, *batch.images.shape[-2:])
+
+
+def candidate_labels(
+    maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None, most: int | None = None
+) -> Iterator[UInt8[Tensor, "b t H W"]]:
+    """Labels of the slots of ``maps`` at all ``CANDIDATES``, a few at a time, of the first ``most`` photos."""
+    photos, boxes, present = batch.images[:most].float() / 255, batch.boxes[:most], maps.present.labels[:most]
+    refiner = refinement.prepare(photos, boxes, full_frames=batch.full_frames)
     for start in range(0, len(CANDIDATES), _AT_ONCE):
         thresholds = CANDIDATES[start : start + _AT_ONCE]
         scores = (
-            cam_scores(maps.cam[:LOOKED_AT], present, thresholds, refiner=refiner)
+            cam_scores(maps.cam[:most], present, thresholds, refiner=refiner)
             if walk is None
-            else _walk_scores(maps, thresholds, walk, refiner)
+            else _walk_scores(maps, thresholds, walk, refiner, most=most)
         )
-        foreground = torch.stack([argmax_labels(each) > 0 for each in scores], dim=1)
-        splits.append(color_split(photos, foreground, inside))
-        pixels = inside.sum(dim=(1, 2)).clamp(min=1)[:, None]
-        shares.append((foreground & inside[:, None]).sum(dim=(2, 3)) / pixels)
-    return Look(torch.cat(splits, dim=1), torch.cat(shares, dim=1), (present.sum(dim=1) > 0).to(photos.dtype))
+        yield torch.stack([argmax_labels(each) for each in scores], dim=1)
 
 
 def _walk_scores(
-    maps: Maps, thresholds: tuple[float, ...], walk: Walk, refiner: Refiner
+    maps: Maps, thresholds: tuple[float, ...], walk: Walk, refiner: Refiner, *, most: int | None
 ) -> tuple[Float[Tensor, "b c H W"], ...]:
     """Refined scores after the walk; all photos walk, since the affinity is that of the whole batch."""
     tokens = resize(maps.cam, walk.grid)
     scores = [background_scores(tokens, maps.present.labels, threshold) for threshold in thresholds]
-    moved = walked(torch.cat(scores, dim=1), maps.affinity, walk)[:LOOKED_AT]
+    moved = walked(torch.cat(scores, dim=1), maps.affinity, walk)[:most]
     return refiner.refine_each(resize(moved, maps.cam.shape[-2:]).chunk(len(thresholds), dim=1), in_boxes=True)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
+from afa_wsss.evaluation.metrics import iou_of
 
 AUTO = "auto"
 """Value of a background score that is found."""
@@ -28,10 +29,13 @@ FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth."""
 
 LOOKED_AT = 16
-"""Photos of a batch that are looked at: each is refined once for every candidate."""
+"""Photos that are looked at, of a batch or of those with masks: each is refined once for every candidate."""
 
 NEARLY = 0.97
-"""``low`` and ``high`` are where the split is this much of the best one."""
+"""``low`` and ``high`` are where the split, or with masks the mIoU, is this much of the best one."""
+
+SOURCES = ("photos", "masks")
+"""What background scores are found from: the colors of training photos, or the masks of held-out photos."""
 
 
 class Thresholds(NamedTuple):
@@ -68,18 +72,22 @@ KINDS = ("cam", "walk")
 
 
 class FoundThresholds(nn.Module):
-    """Background scores at which labels split the photos' colors best, over recent training crops.
+    """Background scores at which labels split the photos' colors best, or fit the masks of held-out photos best.
 
-    Labels at a background score split a photo into foreground and background. Where they follow an object, much of the
-    variance of the photo's colors lies between the two parts (``ops.color_split``); labels that are too small or too
-    large mix colors of both. For labels from the CAM ``background`` is the candidate with the best mean split; between
-    ``low`` and ``high`` the split is at least ``NEARLY`` as good, so pixels that change sides there are unknown. The
-    walk moves labels and makes no more of them: its scores are those at which as many pixels are foreground as at the
-    scores of the CAM. No mask is read.
+    From photos, over recent training crops (``update``): labels at a background score split a photo into foreground and
+    background. Where they follow an object, much of the variance of the photo's colors lies between the two parts
+    (``ops.color_split``); labels that are too small or too large mix colors of both. For labels from the CAM
+    ``background`` is the candidate with the best mean split; between ``low`` and ``high`` the split is at least
+    ``NEARLY`` as good, so pixels that change sides there are unknown. The walk moves labels and makes no more of them:
+    its scores are those at which as many pixels are foreground as at the scores of the CAM. No mask is read.
+
+    From masks of held-out photos (``score``): ``background`` is the candidate whose labels have the best mIoU, and
+    between ``low`` and ``high`` the mIoU is at least ``NEARLY`` as good. Masks say which labels are right, so the walk
+    has a search of its own. Each look is at the same photos, so nothing is remembered of earlier ones.
 
     Attributes:
         sums: Splits and shares at each of ``CANDIDATES``, for both of ``KINDS``; recent photos have more weight.
-        weights: Of the photos in ``sums``.
+        weights: Of the photos in ``sums``; both stay 0 where scores are found from masks.
         looks: How often photos were looked at.
         found: ``low``, ``high`` and ``background``.
     """
@@ -123,6 +131,20 @@ class FoundThresholds(nn.Module):
             self.found[1] = same_share(before, after, self.found[0])
         self._read = None
 
+    @torch.no_grad()
+    def score(self, counts: Int[Tensor, "kinds t c c"]) -> None:
+        """Finds the scores again from how labels of held-out photos compare with masks.
+
+        Args:
+            counts: Pixels of this process by class, of labels at each of ``CANDIDATES``; rows are targets. Of labels
+                from the CAM alone, or of both ``KINDS``.
+        """
+        for kind, miou in enumerate(iou_of(_over_processes(counts)).nanmean(dim=-1)):
+            if not miou.isnan().any():  # else no pixel of any mask counts
+                self.found[kind] = best_thresholds(miou)
+            self.looks[kind] += 1
+        self._read = None
+
     def _add(self, kind: int, look: Look) -> None:
         counted = look.counted[:, None]
         seen = torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0)])
@@ -156,27 +178,28 @@ def _over_processes(seen: Tensor) -> Tensor:
     return seen
 
 
-def best_thresholds(splits: Float[Tensor, " t"]) -> Float[Tensor, "3"]:
-    """``low``, ``high`` and ``background`` from the mean split at each of ``CANDIDATES``; see ``FoundThresholds``.
+def best_thresholds(quality: Float[Tensor, " t"]) -> Float[Tensor, "3"]:
+    """``low``, ``high`` and ``background`` from the mean split, or the mIoU, at each of ``CANDIDATES``.
 
-    Between two candidates splits lie on a line. Where the split stays nearly as good to the end, the end is taken.
+    See ``FoundThresholds``. Between two candidates the quality lies on a line. Where it stays nearly as good to the
+    end, the end is taken.
     """
-    scores = splits.new_tensor(CANDIDATES)
-    best = int(splits.argmax())
-    limit = splits[best] * NEARLY
-    low = _crossing(scores[: best + 1].flip(0), splits[: best + 1].flip(0), limit)
-    high = _crossing(scores[best:], splits[best:], limit)
+    scores = quality.new_tensor(CANDIDATES)
+    best = int(quality.argmax())
+    limit = quality[best] * NEARLY
+    low = _crossing(scores[: best + 1].flip(0), quality[: best + 1].flip(0), limit)
+    high = _crossing(scores[best:], quality[best:], limit)
     return torch.stack([low, high, scores[best]])
 
 
-def _crossing(scores: Tensor, splits: Tensor, limit: Tensor) -> Tensor:
-    """Where the split, which begins at or above ``limit``, first falls below it."""
-    below = (splits < limit).nonzero()
+def _crossing(scores: Tensor, quality: Tensor, limit: Tensor) -> Tensor:
+    """Where the quality, which begins at or above ``limit``, first falls below it."""
+    below = (quality < limit).nonzero()
     if len(below) == 0:
         return scores[-1]
     after = int(below[0])
     before = after - 1
-    part = (splits[before] - limit) / (splits[before] - splits[after]).clamp(min=1e-12)
+    part = (quality[before] - limit) / (quality[before] - quality[after]).clamp(min=1e-12)
     return torch.lerp(scores[before], scores[after], part)
 
 
@@ -246,6 +269,26 @@ def check_scores(scores: Mapping[str, Threshold | None]) -> None:
     if wrong:
         got = ", ".join(f"{name}={scores[name]}" for name in wrong)
         raise UserError(f"need a background score between 0 and 1, or auto, got {got}", arguments=wrong)
+
+
+def check_source(source: str, *, finds: bool) -> None:
+    """Checks what background scores are found from.
+
+    Args:
+        source: One of ``SOURCES``.
+        finds: Whether any background score is ``auto``.
+
+    Raises:
+        UserError: For another source, and for masks where nothing is found.
+    """
+    if source not in SOURCES:
+        raise UserError(f"need auto_from to be photos or masks, got {source}", arguments=("auto_from",))
+    if source == "masks" and not finds:
+        raise UserError(
+            "need a background score that is auto for auto_from=masks, got numbers alone; set low and high or "
+            "background to auto, or leave auto_from at photos",
+            arguments=("auto_from",),
+        )
 
 
 def _is_score(value: Threshold) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from afa_wsss.inference.views import Viewed
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets
 
 
@@ -74,6 +76,25 @@ class LabelMaker(ABC):
         evaluation mode, or ``afa_wsss.inference.Views`` stand for it, which remember its passes over ``images``. They
         are planned by the label maker's field ``cam_scales``, where it has one.
         """
+
+    @property
+    def learns_from_masks(self) -> bool:
+        """Whether masks of held-out photos come to ``look`` in training; else none is read, as in weak supervision."""
+        return False
+
+    def wants_look(self, *, step: int) -> bool:
+        """Whether to look at held-out photos before a training step that needs labels; the same in all processes."""
+        return False
+
+    def look(self, network: Viewed, batches: Iterable[Batch], *, step: int) -> None:
+        """Learns from held-out photos with masks. Called only where ``learns_from_masks``, in every process.
+
+        Args:
+            network: In evaluation mode.
+            batches: The photos of this process, perhaps none, each batch of one size; masks are of their photos' size.
+            step: The training step that follows, from 0.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says that it learns from masks: define look()")
 
     def marks(self) -> dict[str, int]:
         """Training steps at which a phase begins, by a short title; the charts of the report show them."""

@@ -24,8 +24,8 @@ from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.scores import BRANCH, ValidationScores
-from afa_wsss.training.terms import active_terms, check_made, check_targets, loss_table
-from afa_wsss.types import FROM_BATCH, AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
+from afa_wsss.training.terms import active_terms, asks_label_maker, check_made, check_targets, loss_table
+from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -118,10 +118,10 @@ class AFAModule(lightning.LightningModule):
         Raises:
             UserError: Where it does not make what it said it would.
         """
-        needed = {need: name for name, term in terms.items() for need in term.needs}
-        if needed.keys() <= set(FROM_BATCH):
+        if not asks_label_maker(terms):
             return Targets.of(batch)
         targets = self.label_maker.targets(self.network, batch, images, output, step=self.global_step)
+        needed = {need: name for name, term in terms.items() for need in term.needs}
         check_made(targets, needed, self.label_maker)
         return targets
 

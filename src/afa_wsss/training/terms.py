@@ -32,6 +32,11 @@ def active_terms(losses: nn.ModuleDict, step: int) -> dict[str, LossTerm]:
     return {name: term for name, term in losses.items() if isinstance(term, LossTerm) and term.is_active(step)}
 
 
+def asks_label_maker(terms: Mapping[str, LossTerm]) -> bool:
+    """Whether one of the terms needs more than the batch holds."""
+    return any(need not in FROM_BATCH for term in terms.values() for need in term.needs)
+
+
 def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> None:
     """Checks before training that somebody makes what each term with a weight needs.
 

@@ -19,8 +19,7 @@ class UnevenValidation(Callback):
         """Broadcasts the buffers of process 0 (running moments of batch norm) once, and not before each batch."""
         wrapped = trainer.strategy.model
         if isinstance(wrapped, DistributedDataParallel):
-            for buffer in pl_module.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            equal_buffers(trainer, pl_module)
             wrapped.broadcast_buffers = False
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -28,3 +27,10 @@ class UnevenValidation(Callback):
         wrapped = trainer.strategy.model
         if isinstance(wrapped, DistributedDataParallel):
             wrapped.broadcast_buffers = True
+
+
+def equal_buffers(trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    """Broadcasts the buffers of process 0, as DDP does before each batch of training; nothing without DDP."""
+    if isinstance(trainer.strategy.model, DistributedDataParallel):
+        for buffer in pl_module.buffers():
+            torch.distributed.broadcast(buffer, src=0)

@@ -1,0 +1,132 @@
+"""Hands held-out photos with masks to a label maker that learns from them, between training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from afa_wsss.data.base import Mask
+from afa_wsss.data.loading.frames import frames
+from afa_wsss.data.loading.sets import EvalSet, Item, collate
+from afa_wsss.errors import UserError
+from afa_wsss.models.afa import evaluating
+from afa_wsss.supervision import LabelMaker
+from afa_wsss.supervision.found_thresholds import LOOKED_AT
+from afa_wsss.training.callbacks.compilation import Compilation
+from afa_wsss.training.callbacks.uneven_validation import equal_buffers
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.terms import active_terms, asks_label_maker
+from afa_wsss.types import Batch
+
+
+class HeldOutLooks(Callback):
+    """Calls ``LabelMaker.look`` before the training steps at which it wants to, with the network in evaluation mode.
+
+    The photos, at most ``LOOKED_AT`` of those with masks and spread over the split, are read once, kept in memory, and
+    dealt to the processes. Random numbers, modes and gradients of training are what they would be without it.
+
+    Attributes:
+        items: The photos of all processes, with masks of the photos' size.
+        looked_step: Step of the last look: a step that is repeated, because gradients are accumulated or because the
+            run was stopped within it, has had its look.
+    """
+
+    def __init__(self, photos: EvalSet, *, batch_size: int) -> None:
+        """Reads the photos; ``batch_size`` of them pass the network at a time.
+
+        Raises:
+            UserError: Where no photo has a mask.
+        """
+        self.items, self.batch_size, self.looked_step = masked_items(photos, LOOKED_AT), batch_size, -1
+        self.batches: list[Batch] = []
+        if not self.items:
+            got = f"none of the {len(photos)} photos to validate on has one"
+            raise UserError(f"need held-out photos with masks, {got}{ADVICE}", arguments=ARGUMENTS)
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Makes the batches of this process."""
+        own = self.items[trainer.global_rank :: trainer.world_size]
+        cut = [own[start : start + self.batch_size] for start in range(0, len(own), self.batch_size)]
+        self.batches = [frame for items in cut for frame in frames(collate(items))]
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Looks if the label maker wants to, and is asked for labels at this step."""
+        step = trainer.global_step
+        if step == self.looked_step or not isinstance(pl_module, AFAModule):
+            return
+        if asks_label_maker(active_terms(pl_module.losses, step)) and pl_module.label_maker.wants_look(step=step):
+            self.looked_step = step
+            equal_buffers(trainer, pl_module)
+            with isolate_rng(), torch.no_grad(), evaluating(pl_module.network), _eagerly(trainer):
+                moved = (trainer.strategy.batch_to_device(batch) for batch in self.batches)
+                with trainer.strategy.precision_plugin.val_step_context():
+                    pl_module.label_maker.look(pl_module.network, moved, step=step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stored in the checkpoint."""
+        return {"looked_step": self.looked_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning."""
+        self.looked_step = state_dict["looked_step"]
+
+
+ADVICE, ARGUMENTS = "; add masks, or leave supervision.auto_from at photos", ("supervision.auto_from", "data.val_split")
+
+
+def held_out_looks(label_maker: LabelMaker, photos: EvalSet | None, *, batch_size: int) -> list[HeldOutLooks]:
+    """The callback for a label maker that learns from masks of held-out photos; none for others.
+
+    Raises:
+        UserError: Where there are no such photos.
+    """
+    if not label_maker.learns_from_masks:
+        return []
+    if photos is None:
+        raise UserError(f"need held-out photos with masks, got no validation split{ADVICE}", arguments=ARGUMENTS)
+    return [HeldOutLooks(photos, batch_size=batch_size)]
+
+
+def masked_items(photos: EvalSet, most: int) -> list[Item]:
+    """At most ``most`` photos with masks, spread over the split, with masks at the size of their photos."""
+    found: list[Item] = []
+    if not getattr(photos.dataset, "has_masks", True):
+        return found
+    for index in spread(len(photos)):
+        item = photos[index]
+        if item.mask is not None:
+            mask = sampled_mask(item.mask, (item.image.shape[0], item.image.shape[1]))
+            found.append(item._replace(mask=mask, full_size=None))
+        if len(found) == most:
+            break
+    return found
+
+
+def spread(count: int) -> Iterator[int]:
+    """All of ``range(count)``, in an order of which every beginning is spread over it: halves first, then quarters."""
+    bits = (count - 1).bit_length()
+    places = (int(f"{place:0{bits}b}"[::-1], 2) for place in range(2**bits))
+    return iter(dict.fromkeys(place * count // 2**bits for place in places))
+
+
+def sampled_mask(mask: Mask, size: Sequence[int]) -> Mask:
+    """The classes at the centers of the pixels of a photo of another size."""
+    rows, columns = (
+        (2 * torch.arange(count) + 1) * length // (2 * count) for count, length in zip(size, mask.shape, strict=True)
+    )
+    sampled: Mask = mask[rows.numpy()][:, columns.numpy()]
+    return sampled
+
+
+def _eagerly(trainer: lightning.Trainer) -> AbstractContextManager[Any]:
+    """Without compilation, where there is any: held-out photos have a size each."""
+    compiles = any(isinstance(callback, Compilation) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    return torch.compiler.set_stance("force_eager") if compiles else nullcontext()

@@ -1,0 +1,107 @@
+"""Which held-out photos a label maker with masks gets, and in which state the network is meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from afa_wsss.data.base import Sample
+from afa_wsss.data.loading.sets import EvalSet
+from afa_wsss.errors import UserError
+from afa_wsss.supervision import AFALabels
+from afa_wsss.supervision.found_thresholds import LOOKED_AT
+from afa_wsss.training.callbacks.held_out_looks import (
+    HeldOutLooks,
+    held_out_looks,
+    masked_items,
+    sampled_mask,
+    spread,
+)
+
+
+class Photos:
+    """``count`` photos of which some have a mask; counts what is read."""
+
+    class_names = ("cat",)
+
+    def __init__(self, count, masked=lambda index: True, size=(40, 60)):
+        self.names, self.masked, self.size, self.seen = [str(index) for index in range(count)], masked, size, []
+
+    def __len__(self):
+        return len(self.names)
+
+    def sample(self, index):
+        self.seen.append(index)
+        mask = np.full(self.size, index % 2, dtype=np.uint8) if self.masked(index) else None
+        return Sample(np.zeros((*self.size, 3), dtype=np.uint8), np.ones(1, dtype=np.float32), mask, self.names[index])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 100])
+def test_every_photo_has_a_place_and_each_beginning_is_spread(count):
+    order = list(spread(count))
+    assert sorted(order) == list(range(count))
+    for length in (2, 4, 8, 16):
+        if length <= count:
+            gaps = np.diff([*sorted(order[:length]), count])
+            assert gaps.max() <= np.ceil(count / length)
+
+
+def test_as_many_photos_are_read_as_are_looked_at():
+    photos = Photos(1000)
+    items = masked_items(EvalSet(photos), LOOKED_AT)
+    assert len(items) == len(photos.seen) == LOOKED_AT
+    assert np.diff(sorted(photos.seen)).tolist() == pytest.approx([1000 / LOOKED_AT] * (LOOKED_AT - 1), abs=1)
+
+
+def test_photos_without_a_mask_are_passed_over():
+    items = masked_items(EvalSet(Photos(50, masked=lambda index: index % 10 == 3)), LOOKED_AT)
+    assert sorted(item.name for item in items) == ["13", "23", "3", "33", "43"]
+
+
+def test_masks_are_as_large_as_the_shrunk_photos():
+    (item,) = masked_items(EvalSet(Photos(1, size=(80, 100)), max_side=50), LOOKED_AT)
+    assert item.image.shape[:2] == item.mask.shape == (40, 50)
+    assert item.full_size is None
+
+
+@pytest.mark.parametrize(("full", "size"), [((8, 12), (4, 6)), ((9, 5), (3, 2)), ((4, 4), (4, 4)), ((5, 7), (5, 6))])
+def test_a_mask_is_read_at_the_centers_of_the_photos_pixels(full, size):
+    mask = np.random.default_rng(0).integers(0, 255, full).astype(np.uint8)
+    rows, columns = (
+        [int((place + 0.5) * old / new) for place in range(new)] for old, new in zip(full, size, strict=True)
+    )
+    assert sampled_mask(mask, size).tolist() == [[mask[row, column] for column in columns] for row in rows]
+
+
+MASKS = AFALabels(low="auto", high="auto", background="auto", auto_from="masks")
+
+
+def test_only_a_label_maker_that_learns_from_masks_has_any_read():
+    photos = Photos(3)
+    assert held_out_looks(AFALabels(), EvalSet(photos), batch_size=2) == []
+    assert photos.seen == []
+    (callback,) = held_out_looks(MASKS, EvalSet(photos), batch_size=2)
+    assert len(callback.items) == 3
+
+
+def test_photos_without_masks_are_refused():
+    with pytest.raises(UserError, match="need held-out photos with masks, none of the 3 photos to validate on has one"):
+        held_out_looks(MASKS, EvalSet(Photos(3, masked=lambda index: False)), batch_size=2)
+    with pytest.raises(UserError, match="got no validation split"):
+        held_out_looks(MASKS, None, batch_size=2)
+
+
+def test_a_split_that_knows_it_has_no_masks_is_not_read():
+    photos = Photos(3)
+    photos.has_masks = False
+    assert masked_items(EvalSet(photos), LOOKED_AT) == []
+    assert photos.seen == []
+
+
+def test_its_state_is_the_last_step_that_was_looked_at():
+    callback, other = (HeldOutLooks(EvalSet(Photos(2)), batch_size=1) for _ in range(2))
+    callback.looked_step = 7
+    other.load_state_dict(callback.state_dict())
+    assert other.looked_step == 7
+    assert torch.is_grad_enabled()
