@@ -106,7 +106,7 @@ def test_training_is_not_disturbed(root, tmp_path):
     assert_equal(weights_of(tmp_path / "masks"), weights_of(tmp_path / "numbers"))
 
 
-@pytest.mark.parametrize("stopped", [1, 3])
+@pytest.mark.parametrize("stopped", [1, 4])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(root, run, tmp_path, monkeypatch, stopped):
     """Stopped between the look of a step and the step, and resumed: it looks no second time."""
     step = AFAModule.training_step

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from afa_wsss.data.base import Mask
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.sets import EvalSet, Item, collate
 from afa_wsss.errors import UserError
@@ -117,13 +118,12 @@ def spread(count: int) -> Iterator[int]:
     return iter(dict.fromkeys(place * count // 2**bits for place in places))
 
 
-def sampled_mask(mask: Mask, size: Sequence[int]) -> Mask:
+def sampled_mask(mask: UInt8[np.ndarray, "H W"], size: Sequence[int]) -> UInt8[np.ndarray, "h w"]:
     """The classes at the centers of the pixels of a photo of another size."""
     rows, columns = (
-        (2 * torch.arange(count) + 1) * length // (2 * count) for count, length in zip(size, mask.shape, strict=True)
+        (2 * np.arange(count) + 1) * length // (2 * count) for count, length in zip(size, mask.shape, strict=True)
     )
-    sampled: Mask = mask[rows.numpy()][:, columns.numpy()]
-    return sampled
+    return mask[rows][:, columns]
 
 
 def _eagerly(trainer: lightning.Trainer) -> AbstractContextManager[Any]:
