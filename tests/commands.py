@@ -22,7 +22,9 @@ with warnings.catch_warnings():
     import afa_wsss.cli.evaluate
     import afa_wsss.cli.predict
     import afa_wsss.cli.pseudo_label
+    import afa_wsss.cli.sweep_report
     import afa_wsss.cli.train
+    import afa_wsss.cli.tune
     from afa_wsss.cli.compose import Composed
     from afa_wsss.cli.front import compose_words
     from afa_wsss.cli.shell import quiet_libraries as quiet_libraries

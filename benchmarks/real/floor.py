@@ -20,11 +20,12 @@ from jaxtyping import Float, UInt8
 from rich.progress import track
 from torch import Tensor
 
+from afa_wsss.data.loading.held_out import held_out
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.evaluation.metrics import BackgroundSweep, iou_of
 from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.types import IGNORE_INDEX
-from benchmarks.real.held_out import held_out, open_photos
+from benchmarks.real.held_out import open_photos
 from benchmarks.real.tables import show_figures
 
 FRAME = 64

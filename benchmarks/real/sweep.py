@@ -9,11 +9,10 @@ The network sees each photo once; every walk that is asked for starts from the s
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from rich.progress import track
@@ -21,39 +20,17 @@ from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.settings import changed
+from afa_wsss.data.loading.held_out import HeldOut, held_out
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
-from afa_wsss.ops.cam import zero_absent
-from afa_wsss.ops.full_size import enlarge_labels
-from afa_wsss.ops.image import normalize
-from afa_wsss.ops.pseudo_label import argmax_labels
-from afa_wsss.supervision import AFALabels, Refiner
-from afa_wsss.supervision.maps import Maps
-from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
-from benchmarks.real.held_out import HeldOut, held_out
-from benchmarks.real.label_counts import confusions
+from afa_wsss.supervision import AFALabels
+from afa_wsss.supervision.label_race import race
+from afa_wsss.supervision.label_sweep import STAGES, Study
 from benchmarks.real.sweep_tables import show, write_json
 
-STAGES = ("cam", "cam_par", "walk", "walk_par")
 SCORES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, *(round(0.05 * step, 2) for step in range(1, 20)))
 """Background scores that are tried: every 0.05, and finer where PAR's labels of sharp maps change most."""
-
-
-class Study(NamedTuple):
-    """What a sweep computes.
-
-    Attributes:
-        maker: Scales of the CAMs, and the refinement.
-        walks: Walks by the name of their stage; the grid of each photo is set later.
-        scores: Background scores, ascending.
-        stages: Some of ``STAGES``.
-    """
-
-    maker: AFALabels
-    walks: dict[str, AFALabels]
-    scores: Sequence[float]
-    stages: Sequence[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,45 +105,5 @@ def held_out_set(settings: argparse.Namespace, checkpoint: Checkpoint) -> EvalSe
 @torch.inference_mode()
 def sweep(network: AFA, study: Study, photos: Iterator[HeldOut]) -> dict[str, Tensor]:
     """Confusion matrices (t, c, c) of each stage, summed over the photos."""
-    classes = network.num_classes + 1
-    found = {name: torch.zeros(len(study.scores), classes, classes, dtype=torch.long) for name in stage_names(study)}
-    for batch, target in photos:
-        if not batch.image_labels.any():  # background at every stage, whatever the network says
-            for counts in found.values():
-                counts += confusions(torch.zeros_like(target)[None], target, classes=classes)
-            continue
-        images = normalize(batch.images)
-        maps = study.maker.maps(network, batch, images, network(images))
-        refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
-        for name, labels in stage_labels(maps, refiner, study):
-            named = enlarge_labels(maps.present.named(labels.flatten(0, 1)[None]).view_as(labels), target.shape)
-            found[name] += confusions(named, target, classes=classes)
-    return found
-
-
-def stage_names(study: Study) -> list[str]:
-    """What ``stage_labels`` yields, in its order."""
-    walks = [(stage, title + end) for title in study.walks for stage, end in (("walk", ""), ("walk_par", "+par"))]
-    return [name for stage, name in (("cam", "cam"), ("cam_par", "cam_par"), *walks) if stage in study.stages]
-
-
-def stage_labels(maps: Maps, refiner: Refiner, study: Study) -> Iterator[tuple[str, Tensor]]:
-    """(t, H, W) labels of the slots of one photo at every background score, by stage."""
-    cam, present = maps.cam, maps.present.labels
-    if "cam" in study.stages:
-        value, best = zero_absent(cam, present)[0].max(dim=0)
-        above = value > torch.tensor(study.scores).view(-1, 1, 1)
-        yield "cam", torch.where(above, best + 1, 0).to(torch.uint8)
-    if "cam_par" in study.stages:
-        yield "cam_par", _argmax(cam_scores(cam, present, study.scores, refiner=refiner))
-    for title, maker in study.walks.items() if {"walk", "walk_par"} & set(study.stages) else ():
-        walk: Walk = maker.walk_on(maps.grid)
-        scores = walk_scores(cam, maps.affinity, present, study.scores, walk=walk)
-        if "walk" in study.stages:
-            yield title, _argmax(scores)
-        if "walk_par" in study.stages:
-            yield f"{title}+par", _argmax(refiner.refine_each(scores, in_boxes=True))
-
-
-def _argmax(scores: Sequence[Tensor]) -> Tensor:
-    return torch.cat([argmax_labels(each) for each in scores])
+    tallies = race(network, study, photos, total=0, own="", keep=len(study.walks))
+    return {name: tally.total for name, tally in tallies.items()}

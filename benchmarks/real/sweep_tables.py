@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.real.label_counts import curve, pair_quality
+from afa_wsss.evaluation.label_counts import curve, pair_quality
 from benchmarks.real.tables import Rows, show_figures
 
 SINGLE_COLUMNS = ("score", "high: foreground", "of it right", "low: background", "of it right")

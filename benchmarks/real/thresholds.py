@@ -24,7 +24,9 @@ from rich.table import Table
 from torch import Tensor
 
 from afa_wsss.api.checkpoints import read_checkpoint
+from afa_wsss.data.loading.held_out import HeldOut, held_out
 from afa_wsss.errors import UserError
+from afa_wsss.evaluation.label_counts import confusions, curve
 from afa_wsss.models import AFA
 from afa_wsss.ops.full_size import enlarge_labels
 from afa_wsss.ops.image import normalize
@@ -35,8 +37,6 @@ from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresh
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.types import Batch
-from benchmarks.real.held_out import HeldOut, held_out
-from benchmarks.real.label_counts import confusions, curve
 from benchmarks.real.sweep import held_out_set
 
 TITLES = {"cam": "CAM + PAR", "walk": "walk + PAR"}

@@ -129,11 +129,16 @@ def _open(settings: RunSettings, checkpoint: Checkpoint, *, with_masks: bool) ->
             raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
         validation = replace(settings.data, train_split=None)
         data = AFADataModule(validation, seed=settings.seed, with_masks=with_masks)
-        _check_classes(checkpoint.class_names, data.class_names, root=settings.data.root)
+        check_classes(checkpoint.class_names, data.class_names, root=settings.data.root)
     return data
 
 
-def _check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) -> None:
+def check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) -> None:
+    """Checks that data has the classes that a checkpoint was trained with.
+
+    Raises:
+        UserError: For other classes, or another order of them.
+    """
     advice = "give another root or checkpoint"
     if len(trained) != len(found):
         raise UserError(

@@ -6,6 +6,7 @@ maker, ...) has its settings in its dataclass or in the signature of its ``__ini
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 import inspect
 import types
@@ -24,6 +25,9 @@ GIVEN = ("self", "root", "split", "with_masks", "report")
 
 ASKED_FOR = "asked_for"
 """In the metadata of a field: commands ask for its value, callers of the library may leave it out."""
+
+# Schemas go to the processes of a sweep and back; dataclasses compare this sentinel by identity: it has to stay one.
+copyreg.pickle(type(NO_DEFAULT), lambda _: "MISSING")
 
 Twin = tuple[str, Any, Any]
 """Name, type and ``dataclasses.field`` of a field."""

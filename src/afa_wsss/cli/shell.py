@@ -122,6 +122,7 @@ def show_notes() -> None:
 def quiet_libraries() -> None:
     """Hides what a user cannot act on: advice on Lightning's internals, and notes on coming features of torch."""
     os.environ.setdefault("WANDB_SILENT", "true")  # afa-train prints where the run is, in one line
+    os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # optuna 2 needs SQLAlchemy below 2, and has it
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

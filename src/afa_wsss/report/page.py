@@ -6,12 +6,10 @@ import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
@@ -32,6 +30,7 @@ from afa_wsss.report.stages import (
     stage_scores,
     stage_title,
 )
+from afa_wsss.report.templates import page_template
 
 BRANCH_COLORS = {BRANCH: "accent"} | dict.fromkeys(REFINED_BRANCH, "accent-deep")
 STAGE_COLORS, LINE_COLORS = tuple(f"stage-{i}" for i in range(8)), tuple(f"line-{i}" for i in range(8))
@@ -78,7 +77,7 @@ def write_report(
         The file.
     """
     known = {key: value for key, value in metrics.items() if not math.isnan(value)}
-    page = _template().render(
+    page = page_template("page.html").render(
         name=run.name,
         facts=_facts(known, run),
         warnings=[warning.line for warning in run_warnings(known, run)],
@@ -98,14 +97,6 @@ def write_report(
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _template() -> jinja2.Template:
-    text = (files("afa_wsss.report") / "page.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(text)
 
 
 def stage_colors(stages: Sequence[str]) -> dict[str, str]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 from benchmarks.real.__main__ import main
-from benchmarks.real.held_out import chosen, held_out, open_photos
+from benchmarks.real.held_out import open_photos
 from benchmarks.real.sweep import Study, sweep
 from benchmarks.real.sweep_tables import around, batched, nearest
 from tests.benchmarks.real.folders import write_photos
 from tests.commands import run_command, small_run, write_small_set
 
 from afa_wsss.cli import train as training
+from afa_wsss.data.loading.held_out import chosen, held_out
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
 from afa_wsss.supervision import AFALabels
@@ -84,12 +84,23 @@ def test_mistakes_are_one_line(words, message):
         main(["sweep", "--checkpoint", "none.ckpt", *words])
 
 
+class NotAsked:
+    """A network that fails when it is asked for anything."""
+
+    num_classes = 2
+
+    def activate(self, *_, **__):
+        raise AssertionError("the network must not be asked")
+
+    forward_activates = grid = activate
+
+
 def test_photos_without_any_class_need_no_network(tmp_path):
     """They are background at every score; counted beside the mask, which is background but for its unknown row."""
     root = write_photos(tmp_path / "photos", train=0, val=5)
     (negative,) = [photo for photo in held_out(EvalSet(open_photos(root, "val"))) if not photo.batch.image_labels.any()]
     study = Study(AFALabels(), {"walk": AFALabels()}, (0.2, 0.5), ("cam", "walk", "walk_par"))
-    found = sweep(SimpleNamespace(num_classes=2), study, iter([negative]))
+    found = sweep(NotAsked(), study, iter([negative]))
     assert list(found) == ["cam", "walk", "walk+par"]
     pixels = int((negative.target != 255).sum())
     for counts in found.values():

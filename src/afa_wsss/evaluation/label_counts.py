@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.evaluation.metrics import iou_of
 from afa_wsss.types import IGNORE_INDEX
 
@@ -71,3 +73,37 @@ def pair_quality(low: Int[Tensor, "c c"], high: Int[Tensor, "c c"]) -> PairQuali
         background=float(100 * chosen[0] / pixels),
         background_precision=float(100 * right[0] / chosen[0]),
     )
+
+
+def best_pair(
+    counts: Int[Tensor, "t c c"], scores: Sequence[float], background: float, *, labelled: float
+) -> tuple[float, float]:
+    """The background scores low and high whose labels have the best mIoU, of those that leave enough pixels labelled.
+
+    Args:
+        counts: Confusion matrices at ``scores``.
+        scores: Ascending.
+        background: Lies between low and high, or is one of them.
+        labelled: Least share of the pixels, in percent, that has a label.
+
+    Returns:
+        Low and high. Where no pair leaves enough pixels labelled, the neighbors of ``background`` that leave most.
+
+    Raises:
+        UserError: For fewer than two scores.
+    """
+    if len(scores) < 2:
+        raise UserError(f"need two background scores to choose low and high from, got {len(scores)}")
+    pairs = [
+        (low, high)
+        for low in range(len(scores))
+        for high in range(low + 1, len(scores))
+        if scores[low] <= background <= scores[high]
+    ]
+    found = {pair: pair_quality(counts[pair[0]], counts[pair[1]]) for pair in pairs}
+    enough = [pair for pair in pairs if found[pair].labelled >= labelled]
+    if enough:
+        low, high = max(enough, key=lambda pair: found[pair].miou)
+    else:
+        low, high = max(pairs, key=lambda pair: found[pair].labelled)
+    return scores[low], scores[high]

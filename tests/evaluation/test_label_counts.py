@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from benchmarks.real.label_counts import confusions, curve, pair_quality
 
+from afa_wsss.evaluation.label_counts import confusions, curve, pair_quality
 from afa_wsss.evaluation.metrics import SegmentationScores
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, combine
 from afa_wsss.supervision import PAR
