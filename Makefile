@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-photos test check format train eval pretrain-nano notebooks bench clean
+.PHONY: help demo demo-photos test check format train eval pretrain-nano notebooks bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ notebooks: $(DEV) ## run every notebook and store its outputs
 
 bench: $(DEV) ## time each stage against its textbook form: make bench ARGS="--only PAR"
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(DEV) ## kill 20 runs at random times and compare them with runs never killed: make soak ARGS="--runs 4"
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean: ## remove .venv, caches and builds; outputs/ and datasets/ stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

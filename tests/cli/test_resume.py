@@ -161,7 +161,7 @@ def test_the_best_so_far_comes_along(root, tmp_path, uninterrupted, monkeypatch)
 
 MISTAKES = {
     "nowhere": (["resume=/nope.ckpt"], "resume: need a checkpoint, found none at /nope.ckpt"),
-    "no step left": ([], f"need trainer.max_steps above the {STEPS} steps of "),
+    "too few steps": (["trainer.max_steps=5"], f"need trainer.max_steps of at least the {STEPS} steps of "),
     "another network": (["trainer.max_steps=9", "model.decoder_width=32"], "need weights that fit the model"),
     "no interval": (
         ["trainer.checkpoint_interval=0", "resume=null"],
@@ -178,7 +178,7 @@ def test_mistakes_end_the_command_with_one_line(root, tmp_path, uninterrupted, c
     assert message in capfd.readouterr().err
 
 
-def test_what_fails_after_the_last_step_is_scored_and_not_resumed(root, tmp_path, monkeypatch, capsys):
+def test_what_fails_after_the_last_step_is_finished_by_resuming(root, tmp_path, monkeypatch, capsys):
     step = AFAModule.validation_step
 
     def validation_step(self, batch, batch_index):
@@ -188,5 +188,8 @@ def test_what_fails_after_the_last_step_is_scored_and_not_resumed(root, tmp_path
 
     monkeypatch.setattr(AFAModule, "validation_step", validation_step)
     assert run_command(training.main, *words(root, tmp_path / "run")) == 1
-    message = f"stopped after the last step; score it with: afa-eval checkpoint={last(tmp_path / 'run')}"
-    assert message in capsys.readouterr().out
+    resume = f"resume={last(tmp_path / 'run')}"
+    assert f"stopped after the last step; score it and write the report with: {resume}" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run_command(training.main, *words(root, tmp_path / "run", resume)) == 0
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -21,6 +21,7 @@ from afa_wsss.training.callbacks import (
     UnevenValidation,
 )
 from afa_wsss.training.callbacks import throughput as throughput_file
+from afa_wsss.training.callbacks.checkpoints import VALIDATION
 from afa_wsss.training.callbacks.montages import sampled, shown
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import Batch, Labels
@@ -31,9 +32,11 @@ PALETTE = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=np.uint8)
 class Module(AFAModule):
     """What the callbacks ask of a module."""
 
+    device = torch.device("cpu")
+
     def __init__(self):
         torch.nn.Module.__init__(self)
-        self.palette, self.class_names = PALETTE, ("cat", "dog")
+        self.palette, self.class_names, self.label_shares = PALETTE, ("cat", "dog"), LabelShares(2)
 
 
 class Trainer(lightning.Trainer):
@@ -49,6 +52,9 @@ class Trainer(lightning.Trainer):
         self.loggers = []
         self.global_step, self.world_size, self.log_every_n_steps = 7, 2, 1
         self.strategy = SimpleNamespace(model=None)
+        counts = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+        loops = {"fit_loop": {VALIDATION: {"total": counts, "current": dict(counts)}}}
+        self._checkpoint_connector = SimpleNamespace(_get_loops_state_dict=lambda: loops)
 
     def save_checkpoint(self, filepath, weights_only=None):
         filepath.parent.mkdir(parents=True, exist_ok=True)

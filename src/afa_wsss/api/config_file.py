@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from afa_wsss.data.files.whole import whole_file
+
 
 def as_yaml(config: Mapping[str, Any]) -> str:
     """The settings as YAML, in their order."""
@@ -16,7 +18,7 @@ def as_yaml(config: Mapping[str, Any]) -> str:
 
 def write_config(config: Mapping[str, Any], folder: Path) -> Path:
     """Writes ``config.yaml`` to the run's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
-    path.write_text(as_yaml(config), encoding="utf-8")
+    with whole_file(path) as part:
+        part.write_text(as_yaml(config), encoding="utf-8")
     return path

@@ -75,7 +75,7 @@ class TrainSettings(RunSettings):
     """Everything that a training run is made of.
 
     Attributes:
-        resume: ``last.ckpt`` of a run to go on with.
+        resume: ``last.ckpt`` of a run to go on with, or ``auto`` for the newest in ``output_dir``, if there is one.
         output_dir: Folder of the run.
         loss: Terms of the total loss by name.
         trainer: Steps, intervals, devices, precision.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from numpy.typing import NDArray
 from torch.nn import Parameter
 
-from afa_wsss.api.checkpoints import network_weights, read_training_state, store_thresholds
+from afa_wsss.api import resume
+from afa_wsss.api.checkpoints import store_thresholds
 from afa_wsss.api.config_file import write_config
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.segmenter import Segmenter
@@ -23,17 +23,18 @@ from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.checks.crops import check_crops
 from afa_wsss.data.checks.problems import in_few_lines
 from afa_wsss.data.checks.splits import early_warnings
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
-from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.report.results import RunInfo, write_results
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.training.callbacks import (
     Checkpoints,
     ClassTable,
     Compilation,
+    GivenRates,
     LabelCurves,
     PlainConfig,
     UnevenValidation,
@@ -55,16 +56,21 @@ class Prepared(NamedTuple):
         data: Both splits, opened and checked.
         module: The network with its label maker and losses.
         trainer: With all callbacks and loggers.
-        done_steps: Steps that the run which is resumed has done.
-        data_warnings: Warnings about the data, a line for each kind.
+        resumed: The checkpoint that the run goes on from; None for a run that starts anew.
+        data_warnings: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
     """
 
     settings: TrainSettings
     data: AFADataModule
     module: AFAModule
     trainer: lightning.Trainer
-    done_steps: int
+    resumed: resume.Resumed | None
     data_warnings: list[str]
+
+    @property
+    def done_steps(self) -> int:
+        """Steps that the run which is resumed has done."""
+        return 0 if self.resumed is None else self.resumed.step
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -135,15 +141,11 @@ def train(
     """
     prepared = prepare(settings, config or {}, warn=warn)
     announce(prepared)
-    trainer, folder = prepared.trainer, Path(settings.output_dir)
+    trainer, resumed = prepared.trainer, prepared.resumed
     if trainer.is_global_zero:
-        _bring_best(settings.resume, folder / "checkpoints")
-        write_config(linked or config or {}, folder)
-        (folder / "classes.txt").write_text("\n".join(prepared.data.class_names) + "\n", encoding="utf-8")
-        for logger in trainer.loggers:
-            logger.log_hyperparams(dict(config or {}))
+        _begin(prepared, config or {}, linked or config or {})
     try:
-        trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=settings.resume)
+        trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=resumed and resumed.path)
     except BaseException:
         stopped(prepared)
         raise
@@ -169,21 +171,47 @@ def prepare(
         data = AFADataModule(
             settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
         )
+    scored_on = resume.scored_on(data, config)
+    with argument("resume"):
+        resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
+        if resumed is not None:
+            resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
-        network = build_model(settings.model, len(data.class_names), pretrained=settings.resume is None)
+        network = build_model(settings.model, len(data.class_names), pretrained=resumed is None)
     palette = data.dataset.palette
     module = make_module(settings, network, class_names=data.class_names, palette=palette)
-    with argument("resume"):
-        done = _done_steps(settings, network)
+    if resumed is not None:
+        with argument("resume"):
+            resume.check_weights(resumed, settings, network)
+        data.earlier_batch_size = resumed.batch_size or data.batch_size
     stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
     if data.value_range != "auto":
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
     with argument("trainer"):
         warnings = Warnings(partial(_judged_after, settings, module, config), warn)
-        trainer = _make_trainer(settings, stored, [*looks, warnings], validate=data.val_set is not None)
-    return Prepared(settings, data, module, trainer, done, _data_warnings(data, settings.data))
+        checkpoints = Checkpoints(
+            str(Path(settings.output_dir) / "checkpoints"),
+            every_n_steps=settings.trainer.checkpoint_interval,
+            scored_on=scored_on,
+            seed=settings.seed,
+        )
+        others = [checkpoints, *looks, warnings, *([GivenRates()] if resumed and resumed.changes else [])]
+        trainer = _make_trainer(settings, stored, others, validate=data.val_set is not None)
+    return Prepared(settings, data, module, trainer, resumed, [*lines, *_data_warnings(data, settings.data)])
+
+
+def _begin(prepared: Prepared, config: Mapping[str, Any], linked: Mapping[str, Any]) -> None:
+    """Makes the run's folder, in the first process alone."""
+    folder, loggers = Path(prepared.settings.output_dir), prepared.trainer.loggers
+    if prepared.resumed is not None:
+        resume.bring_along(prepared.resumed, folder, loggers)
+    write_config(linked, folder)
+    with whole_file(folder / "classes.txt") as part:
+        part.write_text("\n".join(prepared.data.class_names) + "\n", encoding="utf-8")
+    for logger in loggers:
+        logger.log_hyperparams(dict(config))
 
 
 def _data_warnings(data: AFADataModule, settings: DataSettings) -> list[str]:
@@ -226,7 +254,6 @@ def _make_trainer(
     """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
     folder, loggers = Path(settings.output_dir), list(settings.logger.values())
     callbacks = [
-        Checkpoints(str(folder / "checkpoints"), every_n_steps=settings.trainer.checkpoint_interval),
         PlainConfig(dict(stored)),
         UnevenValidation(),
         ClassTable(),
@@ -238,36 +265,6 @@ def _make_trainer(
         *settings.callbacks.values(),
     ]
     return training_trainer(settings.trainer, callbacks=callbacks, loggers=loggers, folder=folder, validate=validate)
-
-
-def _done_steps(settings: TrainSettings, network: AFA) -> int:
-    """Steps of the run that is resumed; its checkpoint is checked before Lightning loads it.
-
-    Raises:
-        UserError: For a checkpoint that is none of ours, fits another network, or has no step left to do.
-    """
-    if settings.resume is None:
-        return 0
-    state = read_training_state(settings.resume)
-    load_strictly(network, network_weights(state), source=settings.resume)
-    if (settings.supervision.memory is None) == bool(network_weights(state, "label_memory.")):
-        now, before = ("numbers", "auto") if settings.supervision.memory is None else ("auto", "numbers")
-        raise UserError(
-            f"need background scores as those of {settings.resume}, which are {before}, got {now}; set low, high and "
-            "background of supervision as there, or start a run of its own",
-        )
-    step, max_steps = int(state["global_step"]), settings.trainer.max_steps
-    if step >= max_steps:
-        raise UserError(f"need trainer.max_steps above the {step} steps of {settings.resume}, got {max_steps}")
-    return step
-
-
-def _bring_best(resume: str | None, folder: Path) -> None:
-    """Copies the ``best.ckpt`` beside ``resume``: the run has to beat it before it writes one itself."""
-    best, kept = Path(resume or "").parent / "best.ckpt", folder / "best.ckpt"
-    if resume is not None and best.is_file() and not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(best, kept)
 
 
 def _final_scores(prepared: Prepared) -> dict[str, float]:

@@ -19,6 +19,7 @@ from afa_wsss.cli.leaves import leaves
 from afa_wsss.cli.messages import message_of_setting, nearest
 from afa_wsss.cli.schema import schema_of, typed_part
 from afa_wsss.errors import UserError, argument
+from afa_wsss.training.run_files import AUTO, newest_run
 
 Settings = TypeVar("Settings")
 
@@ -52,14 +53,20 @@ def register(name: str, kind: type, parts: Mapping[str, type] | None = None) -> 
         group, _, option = place.rpartition("/")
         store.store(name=option, group=group, node=schema_of(part, part=True))
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True, use_cache=True)
     photo_values.register_resolvers()
-
-
     sweep.register_resolvers()
+
+
 def _run_name(*parts: Any) -> str:
     """Words joined by ``_``; a class of one's own by its name."""
     words = [str(part[TARGET]).rpartition(".")[2] if isinstance(part, DictConfig) else str(part) for part in parts]
     return "_".join(words)
+
+
+def _run_folder(name: str, resume: str | None, time: str) -> str:
+    """Where a run goes that names no folder: named by time, or with ``resume=auto`` that of the newest run."""
+    return str(newest_run(Path("outputs") / name) if resume == AUTO else Path("outputs") / name / time)
 
 
 def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | None = None) -> Composed[Settings]:

@@ -87,6 +87,8 @@ def announce(prepared: Prepared) -> None:
         f"{', '.join(counts)}, {settings.trainer.max_steps} steps{done}",
         network_table(prepared.module.network),
     )
+    for change in prepared.resumed.changes if prepared.resumed else ():
+        say(f"resumed with {change}")
     for line in prepared.data_warnings:
         say_warning(line)
     if settings.model.pretrained is None and not prepared.done_steps:
@@ -112,18 +114,18 @@ def say_how_to_go_on(prepared: Prepared) -> None:
         return
     message = f"stopped; go on after step {kept.written_step} with: resume={kept.last}"
     if kept.written_step == prepared.trainer.max_steps:
-        message = f"stopped after the last step; score it with: afa-eval checkpoint={kept.last}"
+        message = f"stopped after the last step; score it and write the report with: resume={kept.last}"
     say(message)
 
 
-def close_loggers(run: Run) -> None:
-    """Ends the wandb run, so that the next job of a sweep has one of its own, and prints where it is."""
 def leave_wandb() -> None:
     """Ends the wandb run of a job that failed, marked as failed: the next job of a sweep would go on in it."""
     if wandb.run is not None:
         wandb.run.finish(exit_code=1)
 
 
+def close_loggers(run: Run) -> None:
+    """Ends the wandb run, so that the next job of a sweep has one of its own, and prints where it is."""
     for logger in run.loggers:
         if isinstance(logger, WandbLogger) and run.written:
             experiment = logger.experiment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.files.whole import whole_file
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
@@ -95,7 +96,8 @@ def write_report(
         frame=charts,
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with whole_file(path) as part:
+        part.write_text(page, encoding="utf-8")
     return path
 
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.report.charts import Curve
 from afa_wsss.report.page import write_report
 from afa_wsss.report.run import RunInfo
 
-__all__ = ["RunInfo", "read_history", "write_results"]
+__all__ = ["RunInfo", "read_history", "write_report", "write_results"]
 
 
 def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, history: Path | None) -> dict[str, Path]:
@@ -30,7 +31,8 @@ def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, hist
     folder.mkdir(parents=True, exist_ok=True)
     scores = folder / "metrics.json"
     flat = {key: None if math.isnan(value) else round(value, 6) for key, value in sorted(metrics.items())}
-    scores.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
+    with whole_file(scores) as part:
+        part.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
     pictures = sorted((folder / "montages").glob("*.png"))[-1:]
     report = write_report(folder, metrics, run, read_history(history), pictures)
     return {"scores": scores, "report": report} | ({"pictures": folder / "montages"} if pictures else {})

@@ -35,10 +35,10 @@ class CropSampler(Sampler[tuple[int, int]]):
     def __init__(self, count: int, *, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
         """Every process gets as many of ``count`` photos, in whole batches where there are enough.
 
-        ``start``: the first epoch, and how many of its batches an earlier run had used before this one resumed it.
+        ``start``: the first epoch, and how many of its photos this process had used before this run resumed another.
         """
         self.count, self.seed, self.epoch = count, seed, start[0]
-        self.first_epoch, self.had = start[0], start[1] * batch_size
+        self.first_epoch, self.had = start
         self.rank, self.world = _processes()
         share = count // self.world
         self.share = share - share % batch_size if share >= batch_size else batch_size
@@ -82,6 +82,7 @@ class AFADataModule(lightning.LightningDataModule):
     Attributes:
         train_set: Crops with image labels; None without a training split.
         val_set: Whole photos with masks; None without a validation split.
+        earlier_batch_size: That of the run which this one resumes.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class AFADataModule(lightning.LightningDataModule):
         """
         super().__init__()
         self.batch_size, self.eval_batch_size, self.seed = settings.batch_size, settings.eval_batch_size, seed
+        self.earlier_batch_size = settings.batch_size
         num_workers = min(settings.num_workers, available_cores())
         self.loading = {
             "num_workers": num_workers,
@@ -171,11 +173,12 @@ class AFADataModule(lightning.LightningDataModule):
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
 
     def _position(self) -> tuple[int, int]:
-        """Epochs, and batches of the next one, that were trained on before: none, unless a run is resumed."""
+        """Epochs, and photos of the next one, that were trained on before: none, unless a run is resumed."""
         if self.trainer is None:
             return 0, 0
         epochs, batches = self.trainer.fit_loop.epoch_progress, self.trainer.fit_loop.epoch_loop.batch_progress
-        return epochs.current.processed, batches.current.processed  # type: ignore[attr-defined]  # typed as its parent
+        photos = batches.current.processed * self.earlier_batch_size  # type: ignore[attr-defined]  # typed as its parent
+        return epochs.current.processed, photos  # type: ignore[attr-defined]
 
     def _loader(
         self,
@@ -186,7 +189,11 @@ class AFADataModule(lightning.LightningDataModule):
         drop_last: bool,
     ) -> DataLoader[Item]:
         make: Callable[..., DataLoader[Item]] = DataLoader
-        return make(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, **self.loading)
+        # A loader draws a number for its workers each time it starts: of its own, or a run that is resumed in the
+        # middle of an epoch would draw another number of times from the generator of dropout.
+        drawn = torch.Generator().manual_seed(self.seed)
+        chosen = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last, "generator": drawn}
+        return make(dataset, **chosen, **self.loading)
 
 
 def _checked(settings: DataSettings, use: Literal["train", "val"], *, with_masks: bool) -> SegmentationDataset:

@@ -33,6 +33,9 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 THRESHOLDS_KEY = "class_thresholds"
 """Where a checkpoint has each class's threshold from the last validation."""
 
+VALIDATED_KEY = "validated_step"
+"""Where a checkpoint has the training step of the last validation; -1 before the first."""
+
 
 class Inspection(NamedTuple):
     """What validation scores and pictures show of a batch; values in the padding are undefined.
@@ -181,12 +184,13 @@ class AFAModule(lightning.LightningModule):
         self.scores.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Stores the thresholds of the classes beside the weights that they were found with."""
-        checkpoint[THRESHOLDS_KEY] = self.gate.found
+        """Stores the thresholds of the classes beside the weights that they were found with, and when that was."""
+        checkpoint[THRESHOLDS_KEY], checkpoint[VALIDATED_KEY] = self.gate.found, self.validated_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the thresholds of the run that is resumed; before version 0.3.0 there were none."""
         self.gate.found = dict(checkpoint.get(THRESHOLDS_KEY, {}))
+        self.validated_step = int(checkpoint.get(VALIDATED_KEY, -1))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped after every batch."""

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from afa_wsss.errors import UserError
 from afa_wsss.training.freed_memory import keep_freed_memory
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
+from afa_wsss.training.whole_checkpoints import WholeCheckpoints
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class TrainerSettings(DeviceSettings):
         return _lightning_arguments(self) | {
             "val_check_interval": min(self.val_check_interval, steps) * self.accumulate_grad_batches,
             "log_every_n_steps": min(self.log_every_n_steps, steps),
-            "plugins": [AnyDeviceSyncBatchNorm()] if self.sync_batchnorm else [],
+            "plugins": [WholeCheckpoints(), *([AnyDeviceSyncBatchNorm()] if self.sync_batchnorm else [])],
         }
 
 

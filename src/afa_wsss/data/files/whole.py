@@ -1,7 +1,9 @@
-"""Files that are there whole or not at all, also where a run is killed."""
+"""Files that are there whole or not at all, also where a run is killed or the disk is full."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +11,37 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, beside ``path``; at the end of the block the file takes its name. Makes missing folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A path to write to, beside ``path``; at the end of the block the file takes its name. Makes missing folders.
+
+    The content reaches the disk before the name does, so that a machine that loses power leaves no empty file.
+
+    Raises:
+        OSError: Where nothing can be written, with the path; what was at ``path`` stays as it is.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        _to_disk(part)
         part.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is told without a name
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copies a file; ``path`` has its whole content or what was there before."""
+    with whole_file(path) as part:
+        shutil.copyfile(source, part)

@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.training.module import AFAModule
 
 
@@ -26,5 +27,5 @@ class BackboneWriter(Callback):
                 for name, value in pl_module.network.state_dict().items()
                 if name.startswith(("encoder.", "affinity_head."))
             }
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(weights, self.path)
+            with whole_file(self.path) as part:
+                save_file(weights, part)

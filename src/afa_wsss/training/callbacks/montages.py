@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.report.inspection import Shown, montage_row
@@ -65,9 +66,9 @@ class Montages(Callback):
         names, colors = ("background", *pl_module.class_names), pl_module.palette.tolist()
         legend = list(zip(names, colors, strict=True)) if len(names) <= MOST_LEGEND_ENTRIES else []
         picture = montage(self.rows, cell=self.cell, legend=legend)
-        self.folder.mkdir(parents=True, exist_ok=True)
         stage = "sanity" if trainer.sanity_checking else f"step_{trainer.global_step:06d}"
-        Image.fromarray(picture).save(self.folder / f"{stage}.png")
+        with whole_file(self.folder / f"{stage}.png") as part:
+            Image.fromarray(picture).save(part, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/montage", [Image.fromarray(picture)])

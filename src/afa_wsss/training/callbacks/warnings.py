@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
@@ -44,3 +45,11 @@ class Warnings(Callback):
                 self.warn(f"step {trainer.global_step}: {warning.line}")
             found |= about
         self.said = found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stored in the checkpoint: a resumed run repeats nothing."""
+        return {"said": sorted(self.said)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning."""
+        self.said = {(kind, subject) for kind, subject in state_dict["said"]}

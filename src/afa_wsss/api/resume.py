@@ -1,0 +1,244 @@
+"""Which checkpoint a run goes on from, whether it is one of this run, and what differs."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from lightning.pytorch.loggers import Logger
+
+from afa_wsss.api.assemble import TARGET
+from afa_wsss.api.checkpoints import network_weights, read_training_state
+from afa_wsss.api.settings import TrainSettings
+from afa_wsss.api.upgrade import upgraded
+from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.files.whole import copy_whole
+from afa_wsss.errors import UserError
+from afa_wsss.models import AFA
+from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.loggers import go_on_with
+from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
+
+UNCOMPARED = ("resume", "config", "output_dir", "name", "callbacks", "logger", "class_names", "palette")
+"""Settings that say nothing of what is trained."""
+
+LOOKED_AT = 4
+"""Held-out photos whose content tells data sets apart; names and number of all do, too."""
+
+
+class Resumed(NamedTuple):
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        path: Its file.
+        state: Its content.
+        step: Training steps that it has done.
+        changes: ``optimizer.lr 5e-4 -> 1e-5``: settings of its run, and of this one.
+        comparable: Whether its scores are of the photos that this run validates on.
+        cut_off: A line for each newer checkpoint that could not be read.
+    """
+
+    path: Path
+    state: Mapping[str, Any]
+    step: int
+    changes: tuple[str, ...] = ()
+    comparable: bool = True
+    cut_off: tuple[str, ...] = ()
+
+    @property
+    def batch_size(self) -> int | None:
+        """Crops per step and process, where the checkpoint says it."""
+        size: int | None = self.state[CONFIG_KEY].get("data", {}).get("batch_size")
+        return size
+
+    @property
+    def callback(self) -> Mapping[str, Any]:
+        """What the callback ``Checkpoints`` stored."""
+        found: Mapping[str, Any] = self.state.get("callbacks", {}).get("Checkpoints", {})
+        return found
+
+
+def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None, tuple[str, ...]]:
+    """The checkpoint to go on from, None to start anew, and a line for each that cannot be read.
+
+    Args:
+        resume: A file, whose predecessor is taken where it is cut off; ``auto`` for the newest of ``output_dir``.
+        output_dir: Folder of the run.
+
+    Raises:
+        UserError: For a file that is not there or not one of a run, and has no predecessor.
+    """
+    if resume is None:
+        return None, ()
+    own = Path(output_dir) / CHECKPOINTS
+    last = own / LAST if resume == AUTO else Path(resume)
+    others = [last.with_name(PREVIOUS)] if last.name == LAST else []
+    cut_off: list[str] = []
+    for path in (last, *others, *([own / BEST] if resume == AUTO else [])):
+        try:
+            state = read_training_state(str(path))
+        except UserError as error:
+            if resume != AUTO and not (others and others[0].is_file()):
+                raise
+            if error.kind != "missing":
+                cut_off.append(str(error))
+            continue
+        lines = tuple(f"{line}; going on from {path}, step {state['global_step']}" for line in cut_off)
+        return Resumed(path, state, int(state["global_step"]), cut_off=lines), lines
+    return None, tuple(f"{line}; starting anew" for line in cut_off)
+
+
+def check_settings(
+    resumed: Resumed, config: Mapping[str, Any], class_names: Sequence[str], *, scored_on: str
+) -> Resumed:
+    """The same with its differences from the settings of this run.
+
+    Raises:
+        UserError: Where classes, seed, backbone, label maker or loss table are others; both sides are named.
+    """
+    before = upgraded(resumed.state[CONFIG_KEY]) if "data" in resumed.state[CONFIG_KEY] else {}
+    _check_classes(resumed.path, resumed.state[CONFIG_KEY].get("class_names", class_names), class_names)
+    if before and config:
+        for what, name, read in _FIXED:
+            old, new = read(before), read(config)
+            if old != new:
+                raise UserError(
+                    f"need the {what} of {resumed.path}, which is {old}, got {new}; set it as there, or start a run of "
+                    "its own",
+                    kind="other_run",
+                    arguments=(name,),
+                )
+    changes = tuple(differences(before, config)) if before and config else ()
+    comparable = resumed.callback.get("scored_on") in (None, scored_on)
+    return resumed._replace(changes=changes, comparable=comparable)
+
+
+def check_weights(resumed: Resumed, settings: TrainSettings, network: AFA) -> None:
+    """Checks that weights and steps of the checkpoint fit, before Lightning loads it.
+
+    Raises:
+        UserError: For another network, background scores found in one run and given in the other, and more steps than
+            this run shall have.
+    """
+    load_strictly(network, network_weights(resumed.state), source=str(resumed.path))
+    if (settings.supervision.memory is None) == bool(network_weights(resumed.state, "label_memory.")):
+        now, before = ("numbers", "auto") if settings.supervision.memory is None else ("auto", "numbers")
+        raise UserError(
+            f"need background scores as those of {resumed.path}, which are {before}, got {now}; set low, high and "
+            "background of supervision as there, or start a run of its own",
+        )
+    if resumed.step > settings.trainer.max_steps:
+        raise UserError(
+            f"need trainer.max_steps of at least the {resumed.step} steps of {resumed.path}, got "
+            f"{settings.trainer.max_steps}"
+        )
+
+
+def _check_classes(path: Path, before: Sequence[str], now: Sequence[str]) -> None:
+    if tuple(before) == tuple(now):
+        return
+    if len(before) != len(now):
+        pair = (f"{len(before)} classes", f"{len(now)}")
+    else:
+        place = next(index for index, (old, new) in enumerate(zip(before, now, strict=True)) if old != new)
+        pair = (f"class {place + 1}, {before[place]!r}", f"{now[place]!r}")
+    raise UserError(
+        f"need data of the classes of {path} in their order: {pair[0]}, got {pair[1]}; give its data, or start a run "
+        "of its own",
+        kind="other_classes",
+    )
+
+
+def _kind(part: Any) -> str:
+    """A part by its class, a backbone by its name."""
+    return str(part[TARGET]).rpartition(".")[2] if isinstance(part, Mapping) and TARGET in part else str(part)
+
+
+def _terms(config: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(f"{name} ({_kind(part)})" for name, part in config["loss"].items() if part is not None))
+
+
+_FIXED = (
+    ("seed", "seed", lambda config: config["seed"]),
+    ("backbone", "model.backbone", lambda config: _kind(config["model"]["backbone"])),
+    ("label maker", "supervision", lambda config: _kind(config["supervision"])),
+    ("loss table", "loss", _terms),
+)
+"""What may not change, the setting's name, and where it is in a configuration."""
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each setting that two runs have with different values, or only one has."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for name in sorted(old.keys() | new.keys()):
+        values = [side.get(name, "not set") for side in (old, new)]
+        if values[0] != values[1]:
+            yield f"{name} {_text(values[0])} -> {_text(values[1])}"
+
+
+def _leaves(config: Mapping[str, Any], owner: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        name = f"{owner}{key}"
+        if name in UNCOMPARED or name == "model.pretrained":
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    """Small numbers as people write them: 5e-4."""
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        digits, _, power = f"{value:.6e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return "null" if value is None else str(value)
+
+
+def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
+    """Fingerprint of what a validation measures: photos, masks, classes, and how they are predicted.
+
+    A folder that was moved keeps it: names of all photos and the content of a few count, not where they are.
+    """
+    if data.val_set is None:
+        return "nothing"
+    photos = data.val_set.dataset
+    told: list[Any] = [list(photos.class_names), data.val_set.max_side, config.get("inference")]
+    return f"{zlib.crc32(json.dumps([told, *_seen(photos)], default=str).encode()):08x}"
+
+
+def _seen(photos: SegmentationDataset) -> Iterator[Any]:
+    yield len(photos)
+    for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
+        try:
+            sample = photos.sample(int(index))
+        except UserError:  # validation says what is wrong with it
+            continue
+        content = [part for part in (sample.image, sample.mask) if part is not None]
+        yield sample.name, [(part.shape, zlib.crc32(np.ascontiguousarray(part).tobytes())) for part in content]
+
+
+def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> None:
+    """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
+
+    Checkpoints of another folder are copied; loggers go on where they are those of the same folder. The ``best.ckpt``
+    of other data loses its name: the next one is the best of this data.
+    """
+    kept, source = folder / CHECKPOINTS, resumed.path.parent
+    if source.resolve() == kept.resolve():
+        ids = resumed.callback.get("wandb", [])
+        go_on_with(loggers, done_steps=resumed.step, ids=ids)
+        if not resumed.comparable and (kept / BEST).is_file():
+            (kept / BEST).replace(kept / "best_of_other_data.ckpt")
+        if resumed.path.name != LAST:  # that is cut off
+            copy_whole(resumed.path, kept / LAST)
+        return
+    if resumed.comparable and (source / BEST).is_file() and not (kept / BEST).exists():
+        copy_whole(source / BEST, kept / BEST)
+    copy_whole(resumed.path, kept / LAST)

@@ -1,0 +1,191 @@
+"""A resumed run is one of the same classes, network and losses; what else changed is said, and files stay whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shutil
+
+import pytest
+import torch
+import yaml
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.api.resume import differences
+from afa_wsss.cli import train as training
+from afa_wsss.data.partshapes.write import write_partshapes
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+def words(root, folder, *more):
+    return [*small_run(root), "callbacks=none", "logger=csv", f"output_dir={folder}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    more = ["trainer.checkpoint_interval=2", "trainer.val_check_interval=2"]
+    assert run_command(training.main, *words(root, folder, *more)) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy to go on in."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def last(folder):
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def go_on(root, run, *more):
+    return run_command(training.main, *words(root, run, "resume=auto", "trainer.val_check_interval=2", *more))
+
+
+def rows(folder):
+    with (folder / "logs" / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rewritten(folder, change):
+    """The run as one with another configuration would have left it."""
+    state = torch.load(last(folder), weights_only=True)
+    change(state["config"])
+    torch.save(state, last(folder))
+
+
+REFUSED = {
+    "order": (
+        lambda config: config["class_names"].reverse(),
+        ["class 1, ", ", got "],
+    ),
+    "number": (lambda config: config["class_names"].pop(), ["4 classes, got 5"]),
+    "backbone": (
+        lambda config: config["model"].update(backbone="mit_b0"),
+        ["model.backbone: need the backbone of ", "which is mit_b0, got mit_nano"],
+    ),
+    "label maker": (
+        lambda config: config.update(supervision={"_target_": "afa_wsss.supervision.OracleLabels"}),
+        ["supervision: need the label maker of ", "which is OracleLabels, got AFALabels"],
+    ),
+    "losses": (
+        lambda config: config["loss"].pop("affinity"),
+        ["loss: need the loss table of ", "affinity (AffinityLoss)"],
+    ),
+    "seed": (lambda config: config.update(seed=3), ["seed: need the seed of ", "which is 3, got 0"]),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), REFUSED.values(), ids=REFUSED.keys())
+def test_another_run_is_refused_with_both_sides(root, run, capfd, change, told):
+    rewritten(run, change)
+    assert go_on(root, run) == 1
+    line = capfd.readouterr().err
+    assert line.startswith("error: resume")
+    for part in (*told, str(last(run))):
+        assert part in line
+
+
+def test_other_settings_are_applied_listed_and_stored(root, run, capfd):
+    more = ["optimizer.lr=1e-5", "trainer.max_steps=6", "data.batch_size=4", "scheduler.warmup_steps=0"]
+    assert go_on(root, run, *more) == 0
+    told = capfd.readouterr().out
+    for line in ("optimizer.lr 5e-4 -> 1e-5", "trainer.max_steps 4 -> 6", "data.batch_size 2 -> 4"):
+        assert f"resumed with {line}" in told
+    state = torch.load(last(run), weights_only=True)
+    group = state["optimizer_states"][0]["param_groups"][0]
+    assert group["initial_lr"] == 1e-5
+    assert state["config"]["optimizer"]["lr"] == 1e-5
+    assert yaml.safe_load((run / "config.yaml").read_text())["optimizer"]["lr"] == 1e-5
+    rates = {int(row["step"]): float(row["lr-AdamW/backbone"]) for row in rows(run) if row["lr-AdamW/backbone"]}
+    assert rates[5] == pytest.approx(1e-5 * (1 - 5 / 6))
+    assert [int(row["step"]) for row in rows(run) if row["train/loss"]] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_finished_run_is_scored_and_reported_again(root, run):
+    before = json.loads((run / "metrics.json").read_text())
+    for name in ("metrics.json", "report.html"):
+        (run / name).unlink()
+    assert go_on(root, run, "trainer.checkpoint_interval=2") == 0
+    assert json.loads((run / "metrics.json").read_text()) == before
+    assert (run / "report.html").is_file()
+
+
+def test_nothing_to_go_on_with_starts_anew(root, tmp_path):
+    assert go_on(root, tmp_path / "new", "trainer.max_steps=1") == 0
+    assert torch.load(last(tmp_path / "new"), weights_only=True)["global_step"] == 1
+
+
+def test_a_checkpoint_that_is_cut_off_is_told_and_the_one_before_taken(root, run, capfd):
+    whole = last(run).read_bytes()
+    last(run).write_bytes(whole[: len(whole) // 2])
+    before = torch.load(run / "checkpoints" / "previous.ckpt", weights_only=True)["global_step"]
+    assert go_on(root, run) == 0
+    told = capfd.readouterr().out
+    assert f"{last(run)} cannot be read" in told
+    assert f"going on from {run / 'checkpoints' / 'previous.ckpt'}, step {before}" in told
+    assert torch.load(last(run), weights_only=True)["global_step"] == STEPS
+
+
+def test_best_of_other_data_is_not_the_best(root, run, tmp_path, capfd):
+    other = write_partshapes(tmp_path / "other", train=8, val=5, size=48, seed=7)
+    assert go_on(other, run, "trainer.max_steps=5") == 0
+    assert f"resumed with data.root {root} -> {other}" in capfd.readouterr().out
+    assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 5
+
+
+def test_a_folder_that_was_moved_keeps_its_best(root, run, tmp_path):
+    moved = shutil.copytree(root, tmp_path / "moved")
+    assert go_on(moved, run, "trainer.max_steps=5") == 0
+    assert not (run / "checkpoints" / "best_of_other_data.ckpt").exists()
+
+
+def test_a_full_disk_ends_with_one_line_and_damages_nothing(root, run, capfd):
+    before = {path: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        assert go_on(root, run, "trainer.max_steps=6", "trainer.checkpoint_interval=1") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    errors = capfd.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("error: need to write a checkpoint of ")
+    assert "what was there is kept" in errors[-1]
+    assert {path: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_ends_with_one_line(root, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert run_command(training.main, *words(root, tmp_path / "file" / "run")) == 1
+    assert str(tmp_path / "file") in capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_the_newest_run_of_a_name(root, finished, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for age, name in ((100, "older"), (0, "newer")):
+        folder = shutil.copytree(finished, tmp_path / "outputs" / "demo" / name)
+        changed = last(folder).stat().st_mtime - age
+        for file in (folder / "checkpoints").iterdir():
+            os.utime(file, (changed, changed))
+    some = [word for word in words(root, "") if not word.startswith("output_dir")]
+    assert run_command(training.main, *some, "resume=auto", "trainer.max_steps=5") == 0
+    assert torch.load(last(tmp_path / "outputs" / "demo" / "newer"), weights_only=True)["global_step"] == 5
+    assert torch.load(last(tmp_path / "outputs" / "demo" / "older"), weights_only=True)["global_step"] == STEPS
+    assert "resumed with trainer.max_steps 4 -> 5" in capfd.readouterr().out
+
+
+def test_settings_that_only_one_run_has():
+    before = {"loss": {"a": {"weight": 1.0}}, "trainer": {"devices": 1}, "output_dir": "a"}
+    now = {"loss": {"a": {"weight": 1.0, "first_step": 5}}, "trainer": {"devices": 2}, "output_dir": "b"}
+    assert list(differences(before, now)) == ["loss.a.first_step not set -> 5", "trainer.devices 1 -> 2"]

@@ -1,0 +1,84 @@
+"""A run that is killed at any moment ends as one that never was: the same weights, bit for bit, and the same scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+from afa_wsss.training.callbacks import Checkpoints
+
+STEPS = 6
+"""Four steps are an epoch; validation is at step 3 and 6, values are logged at step 2, 4 and 6."""
+
+
+def words(root, folder, *more):
+    """Dropout and DropPath are on, labels are counted over two steps."""
+    chosen = ["callbacks=none", "logger=csv", "trainer.log_every_n_steps=2", "trainer.checkpoint_interval=1"]
+    return [*small_run(root), *chosen, "model.dropout=0.3", f"trainer.max_steps={STEPS}", f"output_dir={folder}", *more]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory):
+    """A run that is never killed, and copies of its folder after each write of a checkpoint."""
+    folder, moments = tmp_path_factory.mktemp("runs") / "whole", tmp_path_factory.mktemp("moments")
+    save = Checkpoints.save
+
+    def save_and_copy(self, trainer, path=None):
+        save(self, trainer, path)
+        shutil.copytree(folder, moments / f"{len(list(moments.iterdir())):02}_step_{trainer.global_step}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_copy)
+        assert run_command(training.main, *words(root, folder)) == 0
+    return folder, sorted(moments.iterdir())
+
+
+def state(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def scores(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def rows(folder):
+    with (folder / "logs" / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def assert_equal_runs(found, expected):
+    first, second = state(found), state(expected)
+    for name, value in second["state_dict"].items():
+        assert torch.equal(first["state_dict"][name], value), name
+    moments = [one["optimizer_states"][0]["state"] for one in (first, second)]
+    for index, values in moments[1].items():
+        assert all(torch.equal(moments[0][index][name], value) for name, value in values.items()), index
+    generators = [one["callbacks"]["Checkpoints"]["processes"] for one in (first, second)]
+    assert all(torch.equal(a["torch"], b["torch"]) for a, b in zip(*generators, strict=True))
+    assert scores(found) == scores(expected)
+    assert sorted(map(str, rows(found))) == sorted(map(str, rows(expected)))
+    best = [torch.load(one / "checkpoints" / "best.ckpt", weights_only=True) for one in (found, expected)]
+    assert best[0]["global_step"] == best[1]["global_step"]
+
+
+def test_from_every_checkpoint_the_same_run(root, whole, tmp_path):
+    expected, moments = whole
+    steps = [int(folder.name.rpartition("_")[2]) for folder in moments]
+    assert steps == sorted(steps)
+    assert set(steps) == set(range(1, STEPS + 1))
+    for moment in moments:
+        run = tmp_path / moment.name
+        shutil.copytree(moment, run)
+        assert run_command(training.main, *words(root, run, "resume=auto")) == 0, moment.name
+        assert_equal_runs(run, expected)
