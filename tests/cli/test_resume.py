@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_as_if_nothing_had_been(
 ):
     first, second = tmp_path / "first", tmp_path / "second"
     stop(steps, KeyboardInterrupt())
-    assert run_command(training.main, *words(root, first)) == 1
+    assert run_command(training.main, *words(root, first)) == 130
     assert read(first)["global_step"] == steps
     monkeypatch.undo()
     assert run_command(training.main, *words(root, second, f"resume={last(first)}")) == 0
@@ -124,7 +124,7 @@ def test_an_error_in_validation_saves_too(root, tmp_path, monkeypatch):
 
 def test_before_the_first_step_there_is_nothing_to_save(root, tmp_path, stop):
     stop(0, KeyboardInterrupt())
-    assert run_command(training.main, *words(root, tmp_path / "run")) == 1
+    assert run_command(training.main, *words(root, tmp_path / "run")) == 130
     assert not last(tmp_path / "run").exists()
 
 
@@ -132,7 +132,7 @@ def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
     """Two batches a step: the half step that Ctrl-C throws away is done again."""
     halves = ["trainer.accumulate_grad_batches=2", "trainer.max_steps=3"]
     seen = stop(3, KeyboardInterrupt())
-    assert run_command(training.main, *words(root, tmp_path / "first", *halves)) == 1
+    assert run_command(training.main, *words(root, tmp_path / "first", *halves)) == 130
     assert read(tmp_path / "first")["global_step"] == 1
     again = stop(10, KeyboardInterrupt())
     go_on = [*halves, f"resume={last(tmp_path / 'first')}"]
@@ -144,7 +144,7 @@ def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
 
 def test_the_same_folder_may_go_on(root, tmp_path, stop, monkeypatch):
     stop(4, KeyboardInterrupt())
-    assert run_command(training.main, *words(root, tmp_path / "run")) == 1
+    assert run_command(training.main, *words(root, tmp_path / "run")) == 130
     monkeypatch.undo()
     assert run_command(training.main, *words(root, tmp_path / "run", f"resume={last(tmp_path / 'run')}")) == 0
     assert read(tmp_path / "run")["global_step"] == STEPS

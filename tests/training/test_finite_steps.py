@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,13 +114,19 @@ def test_a_gradient_scaler_finds_its_scale_and_is_no_error():
 
 
 def test_a_gpu_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "Event", lambda: type("Event", (), {"record": lambda self: None})())
-    steps, values = Steps("fused adamw"), torch.randn(5, 3)
+    """Everything but the passes and the step, which are torch's own."""
+    monkeypatch.setattr(torch.cuda, "Event", lambda: SimpleNamespace(record=lambda: None))
+    module = Steps("fused adamw").module
     with imagined_gpu() as move:
-        steps.module = move(steps.module)
-        steps.optimizer = OPTIMIZERS["fused adamw"](steps.module.parameters())
-        steps.steps = FiniteSteps(steps.module, allowed=0)
-        assert steps.take(move(values)).values.device.type == "cpu"
+        module = move(module)
+        optimizer, steps = OPTIMIZERS["fused adamw"](module.parameters()), FiniteSteps(module, allowed=0)
+        for parameter in module.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        steps.keep_buffers()
+        found = steps.decide(optimizer, [Seen(("a",), {"total": torch.zeros((), device="cuda")})])
+        assert optimizer.found_inf.device.type == "cuda"
+        steps.finish(optimizer)
+        assert found.values.device.type == "cpu"
 
 
 def alone(rank):

@@ -21,7 +21,7 @@ from afa_wsss.models import create_model
 from afa_wsss.ops.affinity import TokenAffinity, TokenLabels
 from afa_wsss.supervision import PAR, AFALabels
 from afa_wsss.training import module as module_file
-from afa_wsss.training.callbacks import ProgressBar, Throughput
+from afa_wsss.training.callbacks import NonFinite, ProgressBar, Signals, Throughput
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
 from afa_wsss.training.terms import active_terms
@@ -146,7 +146,7 @@ class Waits(TorchDispatchMode):
 
 def test_steps_between_those_that_are_logged_read_no_value(module, batch, tmp_path):
     """A GPU is given the next step while it still works on this one: the Trainer's loop, logs and bar included."""
-    module.make_optimizer = lambda network, _: torch.optim.SGD(network.parameters(), lr=1e-3)
+    module.make_optimizer = lambda network, _: torch.optim.SGD(network.parameters(), lr=1e-3, fused=True)  # as on a GPU
     quiet_libraries()
     bar = ProgressBar()
     trainer = lightning.Trainer(
@@ -154,7 +154,7 @@ def test_steps_between_those_that_are_logged_read_no_value(module, batch, tmp_pa
         max_steps=5,
         limit_val_batches=0,
         log_every_n_steps=5,
-        callbacks=[bar, Throughput()],
+        callbacks=[Signals(), NonFinite(), bar, Throughput()],
         logger=CSVLogger(tmp_path),
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -29,6 +29,7 @@ from afa_wsss.models.reference import is_reference_checkpoint, read_reference_ch
 from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
+from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.module import THRESHOLDS_KEY
 
 
@@ -115,7 +116,7 @@ def read_training_state(path: str) -> dict[str, Any]:
     """Everything in a checkpoint that training wrote.
 
     Raises:
-        UserError: Where there is no such file, or it is not one of ours.
+        UserError: Where there is no such file, it is not one of ours, or its weights are not finite.
     """
     if not Path(path).is_file():
         raise UserError(f"need a checkpoint, found none at {path}", kind="missing")
@@ -127,6 +128,11 @@ def read_training_state(path: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or CONFIG_KEY not in content or "state_dict" not in content:
         raise UserError(f"need a checkpoint of a training run, {path} holds no configuration")
+    wrong = first_not_finite(content["state_dict"])
+    if wrong is not None:
+        raise UserError(
+            f"need finite weights, {path} has others in {wrong}; take an earlier checkpoint, such as best.ckpt"
+        )
     return content
 
 

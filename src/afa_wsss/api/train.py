@@ -17,6 +17,8 @@ from torch.nn import Parameter
 from afa_wsss.api import resume
 from afa_wsss.api.checkpoints import store_thresholds
 from afa_wsss.api.config_file import write_config
+from afa_wsss.api.early_end import early_end, with_not_finite
+from afa_wsss.api.origin import origin_of
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
@@ -36,6 +38,7 @@ from afa_wsss.training.callbacks import (
     Compilation,
     GivenRates,
     LabelCurves,
+    Origin,
     PlainConfig,
     UnevenValidation,
     ValidationChecks,
@@ -144,13 +147,11 @@ def train(
     trainer, resumed = prepared.trainer, prepared.resumed
     if trainer.is_global_zero:
         _begin(prepared, config or {}, linked or config or {})
-    try:
+    info_of, folder = partial(_run_info_of, prepared, config or {}), Path(settings.output_dir)
+    with early_end(trainer, partial(stopped, prepared), folder=folder, info=info_of):
         trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=resumed and resumed.path)
-    except BaseException:
-        stopped(prepared)
-        raise
-    metrics = _final_scores(prepared)
-    info = _run_info_of(prepared, config or {})
+        metrics = _final_scores(prepared)
+    info = info_of()
     written = _write(prepared, metrics, info) if trainer.is_global_zero else {}
     return Run(metrics, prepared, info=info, written=written)
 
@@ -197,7 +198,8 @@ def prepare(
             scored_on=scored_on,
             seed=settings.seed,
         )
-        others = [checkpoints, *looks, warnings, *([GivenRates()] if resumed and resumed.changes else [])]
+        origin = Origin(origin_of(data, seed=settings.seed), Path(settings.output_dir))
+        others = [checkpoints, origin, *looks, warnings, *([GivenRates()] if resumed and resumed.changes else [])]
         trainer = _make_trainer(settings, stored, others, validate=data.val_set is not None)
     return Prepared(settings, data, module, trainer, resumed, [*lines, *_data_warnings(data, settings.data)])
 
@@ -234,7 +236,7 @@ def make_module(
 
     def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
         own: list[Parameter] = list(others)
-        return afa_optimizer(network, settings.optimizer, others=own)
+        return afa_optimizer(network, settings.optimizer, others=own, fused=not settings.trainer.scales_gradients)
 
     return AFAModule(
         network,
@@ -293,7 +295,8 @@ def _run_info_of(prepared: Prepared, config: Mapping[str, Any]) -> RunInfo:
     steps = settings.trainer.max_steps
     facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
     losses = tuple(settings.loss)
-    return run_info(prepared.module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+    info = run_info(prepared.module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+    return with_not_finite(info, prepared.trainer)
 
 
 def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> dict[str, Path]:

@@ -121,6 +121,7 @@ def draw_chart(
     marks: Mapping[str, int] | None = None,
     *,
     limits: tuple[float, float] | None = None,
+    until: float = 0.0,
 ) -> Chart | None:
     """The curves of one chart, scaled to its frame; all charts of one history share the range of steps.
 
@@ -130,6 +131,7 @@ def draw_chart(
         history: Curves by name; those not wanted are left out.
         marks: Steps at which a phase begins, by its title; those outside the range of steps are left out.
         limits: Lowest and highest value of the axis; None for those of the curves, with a margin.
+        until: Step that the range of steps reaches at least.
 
     Returns:
         None where nothing that is wanted has two points.
@@ -143,7 +145,7 @@ def draw_chart(
     ticks = round_ticks(low, high)
     texts = tick_texts(ticks)
     left = max(LEFT, 12 + LETTER * max(map(len, texts), default=0))
-    frame = Frame(min(steps), max(*steps, min(steps) + 1), low, high, left)
+    frame = Frame(min(steps), max(*steps, min(steps) + 1, until), low, high, left)
     placed = place_marks(marks or {}, frame)
     frame = frame._replace(top=max([TOP, *(mark.y + 6 for mark in placed)]))
     return Chart(
@@ -177,7 +179,7 @@ def place_marks(marks: Mapping[str, int], frame: Frame) -> list[Mark]:
     placed: list[Mark] = []
     ends: list[float] = []
     for text, step in sorted(marks.items(), key=lambda mark: mark[1]):
-        if not frame.first < step < frame.last:
+        if not frame.first < step <= frame.last:
             continue
         x, width = frame.x(step), 8 + LETTER * len(text)
         leftward = x + width > WIDTH and x - width > 0

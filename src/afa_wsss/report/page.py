@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.files.whole import whole_file
-from afa_wsss.data.files.whole import whole_file
 from afa_wsss.report import charts
 from afa_wsss.report.charts import Chart, Curve, Series
 from afa_wsss.report.image_labels import class_ious, image_label_rows, left_out
@@ -136,11 +135,15 @@ def _class_colors(run: RunInfo) -> dict[str, str]:
 
 
 def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
-    """The charts that have something to show; those of losses and stages are marked where a phase begins."""
+    """The charts that have something to show; marked where a phase begins, losses where they were not finite."""
+    begins, until = _not_finite_mark(run), max(run.not_finite, default=0)
     colors = stage_colors(run.stages)
     stages = [Series(stage_key(name), stage_title(name), colors[name]) for name in run.stages]
     drawn = [
-        *(charts.draw_chart(title, group, history, run.marks) for title, group in _loss_groups(history, run.losses)),
+        *(
+            charts.draw_chart(title, group, history, {**run.marks, **begins}, until=until)
+            for title, group in _loss_groups(history, run.losses)
+        ),
         charts.draw_chart("Validation mIoU in percent", stages, history, run.marks),
         charts.draw_chart("F1 of the image labels in percent", [Series(CLASS_F1, "class branch", "line-0")], history),
         *_share_charts(history, run),
@@ -148,6 +151,11 @@ def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
         charts.draw_chart("Images per second", [Series(IMAGES_PER_SECOND, "training", "line-0")], history),
     ]
     return [chart for chart in drawn if chart is not None]
+
+
+def _not_finite_mark(run: RunInfo) -> dict[str, int]:
+    """Where losses or gradients were first not finite."""
+    return {"not finite": min(run.not_finite)} if run.not_finite else {}
 
 
 def _share_charts(history: Sequence[Curve], run: RunInfo) -> list[Chart | None]:

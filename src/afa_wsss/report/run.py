@@ -27,6 +27,7 @@ class RunInfo(NamedTuple):
             ``{"pseudo_label": "segmentation"}``: warnings judge nothing else. None where nothing is known of the
             training: all is judged.
         pending: Targets that loss terms will need later in the training.
+        not_finite: Steps, from 0, that were left out because a loss or gradient was not finite.
     """
 
     name: str
@@ -41,3 +42,4 @@ class RunInfo(NamedTuple):
     config: Mapping[str, Any] = {}
     trained: Mapping[str, str] | None = None
     pending: Collection[str] = ()
+    not_finite: Sequence[int] = ()

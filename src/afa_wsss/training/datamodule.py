@@ -20,6 +20,7 @@ from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
+from afa_wsss.training.loader_workers import prepare_worker
 
 
 def _processes() -> tuple[int, int]:
@@ -116,6 +117,7 @@ class AFADataModule(lightning.LightningDataModule):
             "pin_memory": pin_memory,
             "persistent_workers": num_workers > 0,
             "collate_fn": collate,
+            "worker_init_fn": prepare_worker,
         }
         self.train_set = self.val_set = None
         if settings.train_split is not None:

@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.errors import UserError
+from afa_wsss.training.callbacks.nonfinite import NonFinite
+from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.freed_memory import keep_freed_memory
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
@@ -30,7 +32,7 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class TrainerSettings(DeviceSettings):
-    """Arguments of ``lightning.Trainer`` for training, and three of our own.
+    """Arguments of ``lightning.Trainer`` for training, and four of our own.
 
     Attributes:
         max_steps: Training steps of the whole run.
@@ -39,6 +41,8 @@ class TrainerSettings(DeviceSettings):
         log_every_n_steps: Steps between logged values; at least once in a run.
         sync_batchnorm: Whether batch norm is that of all processes, on any device.
         compile: Whether the encoder is compiled with ``torch.compile`` in training; not one of Lightning's.
+        skip_nonfinite: Steps in a row that may be left out because a loss or gradient is not finite; not one of
+            Lightning's.
     """
 
     max_steps: int = 20000
@@ -55,12 +59,13 @@ class TrainerSettings(DeviceSettings):
     deterministic: bool = False
     benchmark: bool = False
     compile: bool = False
+    skip_nonfinite: int = 0
 
     def __post_init__(self) -> None:
         """Checks the settings once.
 
         Raises:
-            UserError: For a number of steps or an interval below 1.
+            UserError: For a number of steps or an interval below 1, and ``skip_nonfinite`` below 0.
         """
         names = (
             "max_steps",
@@ -73,6 +78,13 @@ class TrainerSettings(DeviceSettings):
         if wrong:
             got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
             raise UserError(f"need at least 1, got {got}", arguments=wrong)
+        if self.skip_nonfinite < 0:
+            raise UserError(f"need at least 0, got {self.skip_nonfinite}", arguments=("skip_nonfinite",))
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether Lightning scales the loss so that gradients do not vanish in float16."""
+        return str(self.precision) in ("16", "16-mixed")
 
     def arguments(self) -> dict[str, Any]:
         """Those of ``lightning.Trainer``, which counts validation in batches."""
@@ -84,7 +96,7 @@ class TrainerSettings(DeviceSettings):
         }
 
 
-_OURS = ("sync_batchnorm", "checkpoint_interval", "compile")
+_OURS = ("sync_batchnorm", "checkpoint_interval", "compile", "skip_nonfinite")
 
 
 def _lightning_arguments(settings: DeviceSettings) -> dict[str, Any]:
@@ -99,7 +111,7 @@ def training_trainer(
     folder: Path,
     validate: bool,
 ) -> lightning.Trainer:
-    """A Trainer with our samplers and batch norm.
+    """A Trainer with our samplers, batch norm; it stops at signals and leaves out values that are not finite.
 
     Args:
         settings: Steps, intervals, devices.
@@ -114,7 +126,7 @@ def training_trainer(
     arguments = settings.arguments() | ({} if validate else {"limit_val_batches": 0})
     return _trainer(
         arguments,
-        callbacks=list(callbacks),
+        callbacks=[Signals(), NonFinite(settings.skip_nonfinite), *callbacks],
         logger=list(loggers),
         default_root_dir=folder,
         check_val_every_n_epoch=None,

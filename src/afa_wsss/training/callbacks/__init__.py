@@ -9,8 +9,11 @@ from afa_wsss.training.callbacks.held_out_looks import HeldOutLooks
 from afa_wsss.training.callbacks.label_curves import LabelCurves
 from afa_wsss.training.callbacks.masks import MaskWriter
 from afa_wsss.training.callbacks.montages import Montages
+from afa_wsss.training.callbacks.nonfinite import NonFinite
+from afa_wsss.training.callbacks.origin import Origin
 from afa_wsss.training.callbacks.plain_config import PlainConfig
 from afa_wsss.training.callbacks.progress import ProgressBar
+from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.callbacks.throughput import Throughput
 from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
 from afa_wsss.training.callbacks.validation_checks import ValidationChecks
@@ -26,8 +29,11 @@ __all__ = [
     "LabelCurves",
     "MaskWriter",
     "Montages",
+    "NonFinite",
+    "Origin",
     "PlainConfig",
     "ProgressBar",
+    "Signals",
     "Throughput",
     "UnevenValidation",
     "ValidationChecks",

@@ -14,6 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from afa_wsss.data.files.whole import copy_whole
 from afa_wsss.errors import UserError
+from afa_wsss.training.callbacks.signals import Stopped
+from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.loggers import wandb_ids
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.run_files import BEST, LAST
@@ -169,11 +171,13 @@ class Checkpoints(Checkpoint):
         full = isinstance(exception, UserError) and exception.kind == "not_written"
         if trainer.state.fn != TrainerFn.FITTING or trainer.global_step <= self.written_step or full:
             return
-        self.gather(trainer, together=trainer.world_size == 1)
+        self.gather(trainer, together=isinstance(exception, Stopped))
         # Not save_checkpoint(): it waits for the other processes, which may hang or have exited.
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        trainer.strategy.save_checkpoint(checkpoint, self.last)
-        self.written_step = trainer.global_step
+        step = int(checkpoint["global_step"])  # NonFinite goes back to the step before one that is not finite
+        if step > self.written_step and first_not_finite(checkpoint["state_dict"]) is None:
+            trainer.strategy.save_checkpoint(checkpoint, self.last)
+            self.written_step = step
 
     def keep(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *, validates: bool = False
