@@ -75,9 +75,7 @@ def swept(run: Callable[[], Any]) -> Any:
     try:
         result = run()
         if finite(result) is None and not grid:
-            raise UserError(
-                "need a score for the sweeper, got none; give a validation split with masks"
-            )
+            raise UserError("need a score for the sweeper, got none; give a validation split with masks")
     except Exception as error:  # noqa: BLE001  reported and counted: the other jobs run
         line = told(error, job)
         write_job(folder, _ended(job, FAILED, error=line))

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from afa_wsss.data.files.whole import whole_file
+
 JOB_FILE = "job.json"
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 
@@ -45,10 +47,8 @@ class SweepJob:
 
 def write_job(folder: Path, job: SweepJob) -> None:
     """Writes ``job.json``; a reader never sees half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{JOB_FILE}.part"
-    part.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / JOB_FILE)
+    with whole_file(folder / JOB_FILE) as part:
+        part.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
 
 
 def read_job(folder: Path) -> SweepJob | None:
