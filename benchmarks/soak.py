@@ -62,24 +62,32 @@ def words(root: Path, folder: Path, *, steps: int, workers: int, processes: int)
     return [str(COMMAND), *(f"{name}={value}" for name, value in settings.items())]
 
 
-def run_until_killed(command: Sequence[str], log: Path, *, seconds: float | None) -> bool:
-    """Whether the run ended by itself; after ``seconds`` all its processes are killed with SIGKILL.
+def run_until_killed(command: Sequence[str], folder: Path, *, seconds: float | None) -> float | None:
+    """Runs the command; ``seconds`` after it has begun to train, all its processes are killed with SIGKILL.
+
+    Returns:
+        How long it went on after it had begun, None where it was killed.
 
     Raises:
         RuntimeError: Where it ended with an error.
     """
+    begun, log = folder / "config.yaml", folder.with_suffix(".log")  # the file is written before the first step
+    begun.unlink(missing_ok=True)
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("a", encoding="utf-8") as output:
         run = subprocess.Popen(command, stdout=output, stderr=output, env=surroundings, start_new_session=True)
-        try:
-            code = run.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-            return False
+    while run.poll() is None and not begun.is_file():
+        time.sleep(0.02)
+    started = time.monotonic()
+    try:
+        code = run.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return None
     if code != 0:
         raise RuntimeError(f"need exit code 0, got {code}; see {log}")
-    return True
+    return time.monotonic() - started
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -129,17 +137,16 @@ def soak(
         shape = {"steps": steps, "workers": workers, "processes": processes}
         name = f"workers_{workers}_processes_{processes}"
         if kind not in whole:
-            started = time.monotonic()
-            run_until_killed(words(root, folder / name, **shape), folder / f"{name}.log", seconds=None)
-            whole[kind] = outcome(folder / name), time.monotonic() - started
+            lasted = run_until_killed(words(root, folder / name, **shape), folder / name, seconds=None)
+            whole[kind] = outcome(folder / name), lasted or 0.0
         expected, lasted = whole[kind]
         run = folder / f"{name}_{index}"
-        command, log = words(root, run, **shape), run.with_suffix(".log")
-        times = [draw.uniform(0.2, 1.0) * lasted for _ in range(draw.randint(1, most_kills))]
-        killed = [not run_until_killed(command, log, seconds=seconds) for seconds in times]
-        run_until_killed(command, log, seconds=None)
+        command, killed = words(root, run, **shape), 0
+        for _ in range(draw.randint(1, most_kills)):
+            killed += run_until_killed(command, run, seconds=draw.uniform(0, 0.9) * lasted) is None
+        run_until_killed(command, run, seconds=None)
         found = differing(outcome(run), expected)
-        say(f"{run.name}: killed {sum(killed)} times, {'differs: ' + ', '.join(found) if found else 'equal'}")
+        say(f"{run.name}: killed {killed} times, {'differs: ' + ', '.join(found) if found else 'equal'}")
         wrong += [f"{run.name}: {', '.join(found)}"] if found else []
     return wrong
 

@@ -11,6 +11,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from afa_wsss.data.files.whole import copy_whole
 from afa_wsss.errors import UserError
@@ -198,8 +199,9 @@ class Checkpoints(Checkpoint):
 
     def save(self, trainer: lightning.Trainer, path: Path | None = None) -> None:
         """Writes ``last.ckpt``, or a checkpoint to another path; has to be called in every process."""
-        self.gather(trainer, together=True)
-        trainer.save_checkpoint(path or self.last, weights_only=False)
+        with isolate_rng(include_cuda=False):  # whatever loggers draw
+            self.gather(trainer, together=True)
+            trainer.save_checkpoint(path or self.last, weights_only=False)
         if path in (None, self.last):
             self.written_step, self.due = trainer.global_step, False
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from afa_wsss.errors import UserError
+from afa_wsss.training.run_files import newest_run
+from afa_wsss.training.whole_checkpoints import WholeCheckpoints
+
+
+def content(path):
+    return torch.load(path, weights_only=True)["step"]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_one_before_is_kept(tmp_path):
+    files = WholeCheckpoints()
+    for step in range(3):
+        files.save_checkpoint({"step": step}, tmp_path / "run" / "last.ckpt")
+    files.save_checkpoint({"step": 7}, tmp_path / "run" / "best.ckpt")
+    files.save_checkpoint({"step": 8}, tmp_path / "run" / "best.ckpt")
+    assert names(tmp_path / "run") == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert [content(tmp_path / "run" / name) for name in names(tmp_path / "run")] == [8, 2, 1]
+
+
+def test_what_cannot_be_written_leaves_what_is_there(tmp_path, monkeypatch):
+    files = WholeCheckpoints()
+    files.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(UserError, match=r"need to write a checkpoint of .* MB to .*last.ckpt, got: No space") as error:
+        files.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert error.value.kind == "not_written"
+    assert names(tmp_path) == ["last.ckpt"]
+    assert content(tmp_path / "last.ckpt") == 1
+
+
+def test_the_newest_run_is_that_of_the_newest_checkpoint(tmp_path):
+    assert newest_run(tmp_path) == tmp_path / "auto"
+    (tmp_path / "without").mkdir()
+    for name in ("b", "a"):
+        WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / name / "checkpoints" / "last.ckpt")
+    assert newest_run(tmp_path) == tmp_path / "a"
