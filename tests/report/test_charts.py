@@ -107,3 +107,12 @@ def test_each_loss_is_in_one_group_and_readable_in_it(values):
     for group in groups:
         sizes = [abs(values[int(series.name)]) for series in group]
         assert all(size == 0 or size * FAR_APART >= max(sizes) for size in sizes)
+
+
+def test_the_range_of_steps_reaches_what_is_marked():
+    """A run that ended because a loss was not finite has no value there."""
+    history = [Curve("loss", [(0, 1.0), (9, 2.0)])]
+    chart = draw_chart("Loss", [Series("loss", "loss", "ink")], history, {"not finite": 12}, until=13)
+    (mark,) = chart.marks
+    assert mark.text == "not finite"
+    assert float(chart.lines[0].path.split()[-1].split(",")[0]) < mark.x

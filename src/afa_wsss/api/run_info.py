@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from afa_wsss.api.config_file import as_yaml
+from afa_wsss.api.settings import TrainSettings
 from afa_wsss.report.results import RunInfo
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.terms import active_terms
@@ -49,6 +50,20 @@ def run_info(
         trained=_trained(module, last_step - settle) if len(module.losses) else None,
         pending=_pending(module, last_step),
     )
+
+
+def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any]) -> RunInfo:
+    """What the report shows of a whole run."""
+    steps = settings.trainer.max_steps
+    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
+    losses = tuple(settings.loss)
+    return run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+
+
+def info_at_step(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], steps: int) -> RunInfo:
+    """What warnings have to know after that many training steps; what a tenth of the run has trained is judged."""
+    settle = settings.trainer.max_steps // 10
+    return run_info(module, settings.name, facts=[], config=config, last_step=steps - 1, settle=settle)
 
 
 def _trained(module: AFAModule, step: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ from afa_wsss.api.checkpoints import store_thresholds
 from afa_wsss.api.config_file import write_config
 from afa_wsss.api.early_end import early_end, with_not_finite
 from afa_wsss.api.origin import origin_of
-from afa_wsss.api.run_info import backbone_name, run_info
+from afa_wsss.api.run_info import info_at_step, info_of_training
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.checks.crops import check_crops
@@ -140,7 +140,9 @@ def train(
         stopped: Called where training is cut short, before the error is raised again.
 
     Raises:
-        UserError: For what settings, data and weights refuse, before training starts.
+        UserError: For what settings, data and weights refuse, before training starts; of kind ``not_finite`` for losses
+            or gradients that are not, more often than ``trainer.skip_nonfinite`` allows.
+        KeyboardInterrupt: After Ctrl-C. Other signals raise a ``SystemExit`` with the code that shells have for them.
     """
     prepared = prepare(settings, config or {}, warn=warn)
     announce(prepared)
@@ -191,7 +193,7 @@ def prepare(
         stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
     with argument("trainer"):
-        warnings = Warnings(partial(_judged_after, settings, module, config), warn)
+        warnings = Warnings(partial(info_at_step, settings, module, config), warn)
         checkpoints = Checkpoints(
             str(Path(settings.output_dir) / "checkpoints"),
             every_n_steps=settings.trainer.checkpoint_interval,
@@ -284,19 +286,9 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     return scores
 
 
-def _judged_after(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], steps: int) -> RunInfo:
-    """What warnings have to know after that many training steps; what a tenth of the run has trained is judged."""
-    settle = settings.trainer.max_steps // 10
-    return run_info(module, settings.name, facts=[], config=config, last_step=steps - 1, settle=settle)
-
-
 def _run_info_of(prepared: Prepared, config: Mapping[str, Any]) -> RunInfo:
-    settings = prepared.settings
-    steps = settings.trainer.max_steps
-    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
-    losses = tuple(settings.loss)
-    info = run_info(prepared.module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
-    return with_not_finite(info, prepared.trainer)
+    """What the report shows of the run, steps that were left out among it."""
+    return with_not_finite(info_of_training(prepared.settings, prepared.module, config), prepared.trainer)
 
 
 def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> dict[str, Path]:

@@ -179,7 +179,7 @@ def place_marks(marks: Mapping[str, int], frame: Frame) -> list[Mark]:
     placed: list[Mark] = []
     ends: list[float] = []
     for text, step in sorted(marks.items(), key=lambda mark: mark[1]):
-        if not frame.first < step <= frame.last:
+        if not frame.first < step < frame.last:
             continue
         x, width = frame.x(step), 8 + LETTER * len(text)
         leftward = x + width > WIDTH and x - width > 0

@@ -136,7 +136,7 @@ def _class_colors(run: RunInfo) -> dict[str, str]:
 
 def _charts(history: Sequence[Curve], run: RunInfo) -> list[Chart]:
     """The charts that have something to show; marked where a phase begins, losses where they were not finite."""
-    begins, until = _not_finite_mark(run), max(run.not_finite, default=0)
+    begins, until = _not_finite_mark(run), max(run.not_finite, default=-1) + 1
     colors = stage_colors(run.stages)
     stages = [Series(stage_key(name), stage_title(name), colors[name]) for name in run.stages]
     drawn = [
