@@ -149,6 +149,18 @@ def test_a_search_needs_scores(sweep, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@needs("optuna", "hydra_plugins.hydra_optuna_sweeper")
+def test_a_database_keeps_trials_for_the_next_command(sweep, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{tmp_path / 'trials.db'}"
+    words = [f"hydra.sweeper.storage={storage}", "hydra.sweeper.study_name=mine", "hydra.sweeper.n_trials=1"]
+    for _ in range(2):
+        assert sweep("hydra/sweeper=optuna", *words, "seed=4,5")[0] == 0
+    study = optuna.load_study(study_name="mine", storage=storage)
+    assert len(study.trials) == 2
+    assert {trial.value for trial in study.trials} <= {30.0, 20.0}
+
+
 def test_a_failed_job_leaves_no_wandb_run_to_the_next(tmp_path, monkeypatch):
     """A job that fails after its wandb run has begun; the other job has another run."""
     started = []
