@@ -66,9 +66,12 @@ def rewritten(folder, change):
 REFUSED = {
     "order": (
         lambda config: config["class_names"].reverse(),
-        ["class 1, ", ", got "],
+        ["data.root: need data of the classes of ", ": class 1, ", ", got "],
     ),
-    "number": (lambda config: config["class_names"].pop(), ["4 classes, got 5"]),
+    "number": (
+        lambda config: config["class_names"].pop(),
+        ["data.root: need data of the classes of ", ": 4 classes, got 5"],
+    ),
     "backbone": (
         lambda config: config["model"].update(backbone="mit_b0"),
         ["model.backbone: need the backbone of ", "which is mit_b0, got mit_nano"],
@@ -90,7 +93,7 @@ def test_another_run_is_refused_with_both_sides(root, run, capfd, change, told):
     rewritten(run, change)
     assert go_on(root, run) == 1
     line = capfd.readouterr().err
-    assert line.startswith("error: resume")
+    assert line.startswith("error: " + told[0])
     for part in (*told, str(last(run))):
         assert part in line
 
@@ -189,3 +192,19 @@ def test_settings_that_only_one_run_has():
     before = {"loss": {"a": {"weight": 1.0}}, "trainer": {"devices": 1}, "output_dir": "a"}
     now = {"loss": {"a": {"weight": 1.0, "first_step": 5}}, "trainer": {"devices": 2}, "output_dir": "b"}
     assert list(differences(before, now)) == ["loss.a.first_step not set -> 5", "trainer.devices 1 -> 2"]
+
+
+@pytest.mark.slow
+def test_the_wandb_run_goes_on(root, tmp_path):
+    run = tmp_path / "run"
+    some = [
+        word
+        for word in words(root, run, "logger=wandb", "resume=auto")
+        if word not in ("logger=csv", "trainer.max_steps=4")
+    ]
+    for steps in (2, 3):
+        assert run_command(training.main, *some, f"trainer.max_steps={steps}") == 0
+    ids = [folder.name.rpartition("-")[2] for folder in (run / "wandb").glob("offline-run-*")]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert [int(row["step"]) for row in rows(run) if row["train/loss"]] == [0, 1, 2]

@@ -74,6 +74,16 @@ def assert_equal_runs(found, expected):
     assert best[0]["global_step"] == best[1]["global_step"]
 
 
+@pytest.mark.slow
+def test_loaders_in_processes_begin_the_next_epoch(root, whole, tmp_path):
+    """They fetch photos before Lightning says which epoch it is; step 4 is the last of the first."""
+    expected, moments = whole
+    (moment,) = [folder for folder in moments if folder.name.endswith("step_4")]
+    run = shutil.copytree(moment, tmp_path / "run")
+    assert run_command(training.main, *words(root, run, "resume=auto", "data.num_workers=2")) == 0
+    assert_equal_runs(run, expected)
+
+
 def test_from_every_checkpoint_the_same_run(root, whole, tmp_path):
     expected, moments = whole
     steps = [int(folder.name.rpartition("_")[2]) for folder in moments]

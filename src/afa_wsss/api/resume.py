@@ -152,6 +152,7 @@ def _check_classes(path: Path, before: Sequence[str], now: Sequence[str]) -> Non
         f"need data of the classes of {path} in their order: {pair[0]}, got {pair[1]}; give its data, or start a run "
         "of its own",
         kind="other_classes",
+        arguments=("data.root",),
     )
 
 

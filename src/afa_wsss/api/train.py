@@ -177,8 +177,8 @@ def prepare(
     scored_on = resume.scored_on(data, config)
     with argument("resume"):
         resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
-        if resumed is not None:
-            resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
+    if resumed is not None:
+        resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
         network = build_model(settings.model, len(data.class_names), pretrained=resumed is None)

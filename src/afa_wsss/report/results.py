@@ -39,11 +39,14 @@ def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, hist
 
 
 def read_history(path: Path | None) -> list[Curve]:
-    """Every column of the CSV log as a curve over training steps; empty where there is no log."""
+    """Every column of the CSV log as a curve over training steps; empty where there is no log.
+
+    A last line that is cut off, as a full disk leaves it, is left out.
+    """
     if path is None or not path.is_file():
         return []
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    text = path.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
     names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step")]
     curves = []
     for name in names:

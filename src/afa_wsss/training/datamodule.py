@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -178,9 +178,13 @@ class AFADataModule(lightning.LightningDataModule):
         """Epochs, and photos of the next one, that were trained on before: none, unless a run is resumed."""
         if self.trainer is None:
             return 0, 0
-        epochs, batches = self.trainer.fit_loop.epoch_progress, self.trainer.fit_loop.epoch_loop.batch_progress
-        photos = batches.current.processed * self.earlier_batch_size  # type: ignore[attr-defined]  # typed as its parent
-        return epochs.current.processed, photos  # type: ignore[attr-defined]
+        epochs: Any = self.trainer.fit_loop.epoch_progress
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        if batches.is_last_batch and batches.total.completed < batches.total.processed:
+            # Written at the end of an epoch's last step: Lightning goes on with the next epoch, and loaders of several
+            # processes fetch its photos before they are told so.
+            return epochs.current.processed + 1, 0
+        return epochs.current.processed, batches.current.processed * self.earlier_batch_size
 
     def _loader(
         self,

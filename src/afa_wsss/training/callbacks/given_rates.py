@@ -1,4 +1,4 @@
-"""Lets a resumed run have the learning rates that it was given, in place of those in the checkpoint."""
+"""Lets a run that is resumed with other settings have the learning rates that it was given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 from torch.optim.lr_scheduler import LambdaLR
+
+from afa_wsss.types import Batch
 
 
 class GivenRates(Callback):
@@ -37,3 +39,9 @@ class GivenRates(Callback):
                 scheduler.base_lrs = [group["initial_lr"] for group in groups]
                 for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
                     group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Values are logged by training steps; Lightning is one behind where other validations are due than before."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
