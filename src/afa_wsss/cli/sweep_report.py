@@ -12,6 +12,7 @@ from afa_wsss.cli.compose import Composed
 from afa_wsss.cli.output import say, say_files
 from afa_wsss.cli.shell import Command
 from afa_wsss.report.sweep_page import SweepSummary
+from afa_wsss.report.sweep_values import short_names, short_text
 from afa_wsss.report.tables import plain_table
 
 ROWS = 12
@@ -36,10 +37,10 @@ def runs_table(summary: SweepSummary) -> Table:
     metric = summary.scores[0]
     table = plain_table(f"{metric}, {len(summary.runs)} runs")
     table.add_column("run")
-    for name in (*summary.runs[0].settings, metric):
+    for name in (*short_names(list(summary.runs[0].settings)).values(), metric):
         table.add_column(name, justify="right", overflow="fold")
     for run in summary.runs[:ROWS]:
-        table.add_row(run.name, *run.settings.values(), f"{run.scores[metric]:.1f}")
+        table.add_row(run.name, *map(short_text, run.settings.values()), f"{run.scores[metric]:.1f}")
     return table
 
 
@@ -49,7 +50,8 @@ def importance_table(summary: SweepSummary) -> Table:
     for column in ("setting", "share", "best at", "mean there"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     for one in summary.importance:
-        table.add_row(one.setting, "-" if one.share is None else f"{one.share:.0f}", one.best, f"{one.mean:.1f}")
+        share = "-" if one.share is None else f"{one.share:.0f}"
+        table.add_row(one.setting, share, short_text(one.best), f"{one.mean:.1f}")
     return table
 
 

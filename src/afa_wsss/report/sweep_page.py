@@ -13,7 +13,16 @@ from afa_wsss.errors import UserError
 from afa_wsss.report import sweep_lines
 from afa_wsss.report.sweep_lines import parallel_coordinates
 from afa_wsss.report.sweep_runs import SweepRun, read_sweep, score_names
-from afa_wsss.report.sweep_values import SEED, HeatMap, Importance, heat_map, importances, repeats
+from afa_wsss.report.sweep_values import (
+    SEED,
+    HeatMap,
+    Importance,
+    heat_map,
+    importances,
+    repeats,
+    short_names,
+    short_text,
+)
 from afa_wsss.report.templates import page_template
 
 MOST_IN_MAPS = 4
@@ -87,6 +96,8 @@ def write_sweep_report(folder: Path, summary: SweepSummary, path: Path) -> Path:
         lines=parallel_coordinates(summary.runs, metric, _axes(summary)),
         frame=sweep_lines,
         words=" ".join(summary.words),
+        names=short_names(list(summary.runs[0].settings)),
+        short=short_text,
     )
     with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")

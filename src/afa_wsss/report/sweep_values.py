@@ -66,6 +66,28 @@ def number(text: str) -> float | None:
         return None
 
 
+def short_text(value: str) -> str:
+    """A value with four significant digits, where it is a number with more letters than that needs.
+
+    Example:
+        >>> short_text("4.962238958632114"), short_text("0.0005"), short_text("mit_b1")
+        ('4.962', '0.0005', 'mit_b1')
+    """
+    found = number(value)
+    return value if found is None or len(value) <= 6 else f"{found:.4g}"
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """The last part of each name, or all of it where another name ends alike.
+
+    Example:
+        >>> short_names(["supervision.low", "loss.affinity.weight", "loss.segmentation.weight"])["supervision.low"]
+        'low'
+    """
+    last = {name: name.replace("/", ".").rpartition(".")[2] for name in names}
+    return {name: end if list(last.values()).count(end) == 1 else name for name, end in last.items()}
+
+
 def grouped(values: Sequence[str]) -> list[str]:
     """The group of each value: itself, or its stretch where there are many different numbers."""
     numbers = [number(value) for value in values]
