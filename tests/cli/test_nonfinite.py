@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -154,3 +156,42 @@ def test_a_job_of_a_sweep_has_no_score(root, tmp_path, spoil, monkeypatch):
     assert run_command(training.main, "-m", *given, "trainer.skip_nonfinite=0,1") == 1
     assert math.isnan(scores[0])
     assert 0 <= scores[1] <= 100
+
+
+SPOILT_IN_ONE = """
+from afa_wsss.cli import train
+from afa_wsss.losses import SegmentationLoss
+
+forward, calls = SegmentationLoss.forward, []
+
+def spoilt(self, output, targets):
+    import torch.distributed
+    calls.append(1)
+    wrong = torch.distributed.get_rank() == 1 and len(calls) == 2
+    return forward(self, output, targets) * (float("nan") if wrong else 1.0)
+
+SegmentationLoss.forward = spoilt
+train.main()
+"""
+"""The command; the third step's segmentation loss, which begins at the second step, is NaN in the second process."""
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_end_alike(root, tmp_path):
+    (tmp_path / "spoilt.py").write_text(SPOILT_IN_ONE)
+    given = words(root, tmp_path, "trainer.devices=2", "data.eval_batch_size=1", "trainer.val_check_interval=6")
+    run = subprocess.run(
+        [sys.executable, tmp_path / "spoilt.py", *given],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.stderr.count("error: ") == 1
+    assert "at step 3: segmentation loss is nan (photos train_" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "go on after step 2 with" in run.stdout
+    assert read(tmp_path)["global_step"] == 2

@@ -173,7 +173,7 @@ class NonFinite(Callback):
             report = values.report()
             if not report.left_out:
                 continue
-            cause = "; ".join(_of_all_processes(cause_of(report)))
+            cause = cause_of(report)
             self.found.append((step, cause))
             if report.over:
                 self.pending.clear()
@@ -201,8 +201,8 @@ def _terms(module: lightning.LightningModule) -> Mapping[str, nn.Module]:
     return dict(losses.items()) if isinstance(losses, nn.ModuleDict) else {}
 
 
-def cause_of(report: Report) -> str:
-    """The loss terms that are not finite with their photos, or the first parameter whose gradient is not."""
+def losses_of(report: Report) -> str:
+    """The loss terms that are not finite with their photos; empty where all are."""
     causes = []
     for photos, losses in report.batches:
         wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
@@ -211,11 +211,14 @@ def cause_of(report: Report) -> str:
             terms = [f"total loss is {wrong[TOTAL]} though each term is finite: a head's output is not"]
         if terms:
             causes.append(f"{', '.join(terms)} (photos {_some(photos)})")
-    if causes:
-        return "; ".join(causes)
+    return "; ".join(causes)
+
+
+def gradient_of(report: Report) -> str:
+    """The first parameter whose gradient is not finite, and the photos; empty where all are."""
     wrong = {name: value for name, value in report.gradients.items() if not math.isfinite(value)}
     if not wrong:
-        return ""  # of another process
+        return ""
     name, value = next(iter(wrong.items()))
     photos = tuple(photo for batch, _ in report.batches for photo in batch)
     return f"gradient of {name} is {value}, of {len(wrong)} parameters in all (photos {_some(photos)})"
@@ -226,13 +229,17 @@ def _some(photos: tuple[str, ...]) -> str:
     return ", ".join(photos[:MOST_PHOTOS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _of_all_processes(cause: str) -> list[str]:
-    """The causes of all processes, each once; called by all of them."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [cause]
-    causes: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(causes, cause)
-    return list(dict.fromkeys(one for one in causes if one))
+def cause_of(report: Report) -> str:
+    """Losses that are not finite, in whichever process, or else gradients; has to be called in all of them.
+
+    Gradients are means over the processes: those of one whose loss was good are not finite either.
+    """
+    found: list[Any] = [(losses_of(report), gradient_of(report))]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        own, found = found[0], [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(found, own)
+    losses, gradients = (list(dict.fromkeys(filter(None, causes))) for causes in zip(*found, strict=True))
+    return "; ".join(losses or gradients)
 
 
 def _last_words(step: int, cause: str, streak: int, allowed: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import lightning
 import torch
 import torch.distributed
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -162,12 +163,8 @@ def requeue() -> None:
 
 
 def was_launched(trainer: lightning.Trainer) -> bool:
-    """Whether Lightning itself has started this process or others of the run, and neither torchrun nor SLURM has."""
-    launcher = trainer.strategy.launcher
-    return (
-        isinstance(launcher, _SubprocessScriptLauncher)
-        and not launcher.cluster_environment.creates_processes_externally
-    )
+    """Whether Lightning itself has started the processes of the run, and neither torchrun nor SLURM has."""
+    return isinstance(trainer._accelerator_connector.cluster_environment, LightningEnvironment)
 
 
 def kill_launched(trainer: lightning.Trainer) -> None:
