@@ -27,10 +27,9 @@ class MetricsCSV(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> MetricsWriter:
         """Writes ``metrics.csv``; made at the first use."""
-        if self._experiment is None:
+        if not isinstance(self._experiment, MetricsWriter):
             self._experiment = MetricsWriter(self.log_dir, done_steps=self.done_steps)
-        writer: MetricsWriter = self._experiment
-        return writer
+        return self._experiment
 
 
 class MetricsWriter(ExperimentWriter):
