@@ -123,7 +123,8 @@ def sampled_mask(mask: UInt8[np.ndarray, "H W"], size: Sequence[int]) -> UInt8[n
     rows, columns = (
         (2 * np.arange(count) + 1) * length // (2 * count) for count, length in zip(size, mask.shape, strict=True)
     )
-    return mask[rows][:, columns]
+    sampled: UInt8[np.ndarray, "h w"] = mask[rows][:, columns]
+    return sampled
 
 
 def _eagerly(trainer: lightning.Trainer) -> AbstractContextManager[Any]:
