@@ -16,13 +16,11 @@ PACKAGES_OF_IMPORTS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "hydra": "hydra-core",
+    "hydra_plugins": "hydra-optuna-sweeper",
     "pydensecrf": "pydensecrf2",
     "yaml": "pyyaml",
 }
 """Packages whose name on the registry differs from the name that is imported."""
-
-LOADED_BY_LIGHTNING = {"wandb": "WandbLogger"}
-"""Runtime packages that we use through a class of Lightning alone: the class that needs each."""
 
 LOADED_ON_USE = {"pillow-heif"}
 """Packages of extras, each imported in one place, on its first use."""
@@ -64,14 +62,8 @@ OPTIONAL = declared(item for extra in PROJECT["optional-dependencies"].values() 
 
 
 def test_the_package_imports_what_it_declares_and_nothing_else():
-    assert imported_packages(in_package()) == (RUNTIME - LOADED_BY_LIGHTNING.keys()) | LOADED_ON_USE
+    assert imported_packages(in_package()) == RUNTIME | LOADED_ON_USE
     assert LOADED_ON_USE <= OPTIONAL
-
-
-@pytest.mark.parametrize(("package", "needed_by"), LOADED_BY_LIGHTNING.items())
-def test_packages_used_through_lightning_are_still_used(package: str, needed_by: str):
-    assert package in RUNTIME
-    assert any(re.search(rf"\b{needed_by}\b", path.read_text("utf-8")) for path in in_package())
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from tests.commands import run_command
 
 from afa_wsss.cli import messages, processes
 from afa_wsss.cli import train as training
-from afa_wsss.cli.sweep import SweepFolder
 from afa_wsss.cli.words import as_hydra_wants
 from afa_wsss.errors import UserError
 from afa_wsss.report.sweep_jobs import SweepJob, read_job, sweep_jobs, varied_words, write_job
@@ -117,6 +116,37 @@ def test_jobs_run_at_the_same_time_in_processes_of_their_own(sweep, capfd):
 def test_submitit_runs_jobs_too(sweep, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     words = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "hydra.launcher.submitit_folder=jobs"]
+    code, jobs = sweep(*words, "seed=1,4")
+    assert (code, statuses(jobs)) == (1, ["failed", "done"])
+
+
+SLURM = {
+    "sbatch": """
+        for script; do :; done
+        for task in 0 1; do
+            SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_NODELIST=here SLURM_NTASKS=1 \\
+            SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 sh "$script" > /dev/null 2>&1 &
+        done
+        echo "Submitted batch job 7"
+    """,
+    "srun": """
+        until case "$1" in *python*) true;; *) false;; esac; do shift; done
+        exec "$@"
+    """,
+    "sacct": "printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'",
+}
+"""Stand-ins for SLURM's commands: they start both jobs of an array here."""
+
+
+@needs("submitit", "hydra_plugins.hydra_submitit_launcher")
+def test_slurm_runs_an_array_of_jobs(sweep, tmp_path, monkeypatch):
+    for name, script in SLURM.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    words = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.submitit_folder=jobs"]
     code, jobs = sweep(*words, "seed=1,4")
     assert (code, statuses(jobs)) == (1, ["failed", "done"])
 
@@ -224,8 +254,3 @@ def test_words_that_vary():
     jobs = [SweepJob(0, ("a=1", "b=2"), 0.0), SweepJob(1, ("a=1", "b=3"), 0.0)]
     assert varied_words(jobs) == {0: ["b=2"], 1: ["b=3"]}
     assert varied_words(jobs[:1]) == {0: ["a=1", "b=2"]}
-
-
-def test_no_sweep_no_summary():
-    SweepFolder.begun = None
-    assert not math.isnan(SweepJob(0, (), 0.0).started)
