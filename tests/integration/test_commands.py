@@ -239,7 +239,8 @@ def test_training_without_held_out_photos(root, tmp_path):
 def test_a_short_run_is_validated_and_logged_once(root, tmp_path):
     words = ["trainer.max_steps=2", "trainer.val_check_interval=2000", "trainer.log_every_n_steps=50"]
     assert run_command(training.main, *small_run(root), *words, f"output_dir={tmp_path / 'run'}") == 0
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    written = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert written == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert {"train/loss", "val/miou"} <= set(scores(tmp_path / "run"))
 
 
