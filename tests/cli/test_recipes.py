@@ -41,6 +41,7 @@ BOTH = {
     "supervision.low": 0.35,
     "supervision.high": 0.55,
     "supervision.background": 0.45,
+    "supervision.auto_from": "photos",  # read where a score is auto, which none is
     "supervision.walk_low": None,
     "supervision.walk_high": None,
     "supervision.walk_background": None,
