@@ -82,7 +82,7 @@ def study_of(settings: argparse.Namespace, checkpoint: Checkpoint) -> Study:
     stored = checkpoint.label_maker()
     maker = stored if isinstance(stored, AFALabels) else AFALabels()
     maker = maker if settings.scales is None else replace(maker, cam_scales=tuple(settings.scales))
-    radii = [None if radius == 0 else radius for radius in settings.radius or [maker.radius or 0]]
+    radii = [radius or None for radius in settings.radius or [maker.walk_radius or maker.radius]]
     choices = {"alpha": settings.alpha or [maker.alpha], "radius": radii}
     choices["walk_steps"] = settings.walk_steps or [maker.walk_steps]
     varied = [name for name, values in choices.items() if len(values) > 1]
@@ -90,7 +90,7 @@ def study_of(settings: argparse.Namespace, checkpoint: Checkpoint) -> Study:
     for values in product(*choices.values()):
         chosen = dict(zip(choices, values, strict=True))
         title = " ".join(["walk", *(f"{name}={chosen[name]}" for name in varied)])
-        walks[title] = replace(maker, **chosen)
+        walks[title] = replace(maker, **chosen, walk_radius=None)
     return Study(maker, walks, sorted(settings.scores), settings.stages)
 
 

@@ -15,7 +15,7 @@ VOC = {"photos": 10_582, "batch_size": 8, "max_steps": 20_000}
 
 
 def test_the_papers_data_gives_the_papers_numbers():
-    assert rules.radius(512) == 8
+    assert (rules.radius(512), rules.walk_radius(512)) == (8, 8)
     assert rules.dilations(512) == [1, 2, 4, 8, 12, 24]
     assert rules.cam_scales(512) == [1.0, 0.5, 1.5]
     assert rules.steps(10_582, 8, 15.0, 4_000, 20_000) == 19_840
@@ -25,8 +25,8 @@ def test_the_papers_data_gives_the_papers_numbers():
 
 
 def test_numbers_of_crops_of_256():
-    assert rules.radius(256) == 8
-    assert rules.radius(128) == 4
+    assert (rules.radius(256), rules.walk_radius(256)) == (4, 8)
+    assert (rules.radius(128), rules.walk_radius(128)) == (2, 4)
     assert rules.dilations(256) == [1, 2, 4, 6, 12]
     assert rules.cam_scales(256) == [1.25]
     assert rules.max_side(256) == 320
@@ -45,6 +45,7 @@ def test_any_number_of_photos_gives_phases_in_order(photos, batch_size, crop_siz
     assert dilations[0] >= 1
     assert dilations == sorted(set(dilations))
     assert rules.radius(crop_size) >= 1
+    assert 1 <= rules.walk_radius(crop_size) <= 8
 
 
 @pytest.mark.parametrize(("accelerator", "gpus", "expected"), [("auto", 1, 512), ("cpu", 1, 256), ("auto", 0, 256)])

@@ -26,7 +26,8 @@ def test_a_cpu_gets_a_small_backbone(no_gpu, words):
     settings = composed(*words).settings
     assert settings.model.backbone == "tf_efficientnet_lite0"
     assert (settings.model.pooling, settings.data.crop_size, settings.data.max_side) == ("average", 256, 320)
-    assert (settings.supervision.radius, settings.trainer.max_steps) == (8, 400)
+    assert (settings.supervision.radius, settings.trainer.max_steps) == (4, 400)
+    assert settings.supervision.walk_radius == 8
     assert settings.supervision.refinement.dilations == (1, 2, 4, 6, 12)
 
 
@@ -43,7 +44,7 @@ def test_a_gpu_gets_the_papers_backbone_and_crop(monkeypatch, words):
 
 def test_what_a_user_sets_moves_what_follows_from_it(no_gpu, words):
     settings = composed(*words, "data.crop_size=128", "trainer.max_steps=1000", "model=mit_nano").settings
-    assert (settings.model.backbone, settings.supervision.radius, settings.data.max_side) == ("mit_nano", 4, 160)
+    assert (settings.model.backbone, settings.supervision.radius, settings.data.max_side) == ("mit_nano", 2, 160)
     assert settings.supervision.walk_first_step == settings.supervision.first_step + 200
     assert settings.loss["segmentation"].first_step == settings.supervision.first_step
     assert composed(*words, "supervision.radius=7").settings.supervision.radius == 7
@@ -62,7 +63,7 @@ def test_the_numbers_stand_in_config_yaml(no_gpu, words, tmp_path):
     text = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     assert "${photos." not in text
     config = yaml.safe_load(text)
-    assert config["supervision"]["radius"] == 2
+    assert (config["supervision"]["radius"], config["supervision"]["walk_radius"]) == (1, 2)
     assert config["data"]["max_side"] == 60
     assert config["supervision"]["refinement"]["dilations"] == [1, 2]
 

@@ -46,6 +46,7 @@ BOTH = {
     "supervision.walk_high": None,
     "supervision.walk_background": None,
     "supervision.radius": 8,
+    "supervision.walk_radius": None,
     "supervision.alpha": 2.0,
     "supervision.walk_steps": 1,
     "supervision.truncate_photos": False,

@@ -38,14 +38,14 @@ def test_it_finds_the_best_walk_and_prints_words_to_paste(trained, root, tmp_pat
     assert walk["miou"] == pytest.approx(metrics["val/pseudo_label_miou"], abs=0.01)
     assert (cam["background"], walk["background"]) == (0.4, 0.6)
     best = found["best"][1]
-    walks = [stage for name, stage in found["stages"].items() if name.startswith("radius")]
+    walks = [stage for name, stage in found["stages"].items() if name.startswith("walk_radius")]
     assert best["miou"] == pytest.approx(max(max(stage["miou"]) for stage in walks), abs=1e-3)
     assert [each["photos"] for each in found["expected"]] == [2, 3]  # 10 are more than there are
     said = capsys.readouterr().out
     words = " ".join(found["words"])
     assert words in said
     assert {word.partition("=")[0] for word in found["words"]} >= {
-        f"supervision.{name}" for name in ("low", "high", "background", "walk_low", "walk_high", "alpha", "radius")
+        f"supervision.{name}" for name in ("low", "high", "background", "walk_low", "walk_high", "alpha", "walk_radius")
     }
 
 

@@ -136,6 +136,17 @@ def test_stages_follow_the_method_and_the_cam_has_scores(network, batch) -> None
         assert set(stage.labels[1].unique().tolist()) <= {0, 1}
 
 
+def test_the_walk_may_have_a_window_of_its_own(network, batch, maps) -> None:
+    both = {"first_step": 0, "walk_first_step": 0, "low": 0.2, "high": 0.3}
+    own, near, far = (
+        AFALabels(**both, **radii).targets_from(maps, batch, grid=GRID, step=0)
+        for radii in ({"radius": 1, "walk_radius": 4}, {"radius": 1}, {"radius": 4})
+    )
+    assert torch.equal(own.affinity_label, near.affinity_label)
+    assert torch.equal(own.pseudo_label, far.pseudo_label)
+    assert not torch.equal(near.pseudo_label, far.pseudo_label)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_without_a_radius_all_pairs_count(network, batch, steps) -> None:
     """The dense form, beside the window form with a window as large as the grid."""
@@ -219,6 +230,7 @@ def test_phases_are_marked_in_the_charts() -> None:
         ({"walk_background": -1.0}, "got walk_background=-1.0", ("walk_background",)),
         ({"walk_low": 0.6}, "walk_low < walk_high <= 1, got walk_low=0.6, walk_high=0.55", ("walk_low", "walk_high")),
         ({"radius": 0}, "got radius=0", ("radius",)),
+        ({"walk_radius": 0}, "got walk_radius=0", ("walk_radius",)),
         ({"alpha": 0.0, "walk_steps": 0}, "got walk_steps=0, alpha=0.0", ("walk_steps", "alpha")),
         ({"first_step": -1, "walk_first_step": None}, "got first_step=-1", ("first_step",)),
         (

@@ -39,9 +39,15 @@ def workers() -> int:
 
 
 def radius(crop_size: int) -> int:
+    """Of affinity labels: a quarter of the token grid, 8 of 32."""
+    return max(1, round(crop_size / STRIDE / 4))
+
+
+def walk_radius(crop_size: int) -> int:
     """The paper's, at most half of the token grid.
 
-    A walk of a quarter of a small grid leaves parts of an object without scores (docs/real.md).
+    A walk of a quarter of a small grid leaves parts of an object without scores; pairs that far apart make worse labels
+    for the affinity (docs/real.md).
     """
     return max(1, min(PAPER_RADIUS, round(crop_size / STRIDE / 2)))
 

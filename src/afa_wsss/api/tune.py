@@ -41,7 +41,7 @@ class TuneSettings:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         limit: So many photos, evenly spread; None for all.
         scores: Background scores.
-        radius: Windows of the walk in tokens; None for that of the checkpoint.
+        walk_radius: Windows of the walk in tokens; None for that of the checkpoint.
         alpha: Powers of the affinity; None for ``ALPHAS`` and that of the checkpoint.
         walk_steps: Steps of the walk; None for ``STEPS`` and those of the checkpoint.
         keep: Walks that are compared on all photos, with that of the checkpoint; the others drop out on the way.
@@ -55,7 +55,7 @@ class TuneSettings:
     device: str = "auto"
     limit: int | None = None
     scores: tuple[float, ...] = CANDIDATES
-    radius: tuple[int, ...] | None = None
+    walk_radius: tuple[int, ...] | None = None
     alpha: tuple[float, ...] | None = None
     walk_steps: tuple[int, ...] | None = None
     keep: int = 3
@@ -136,7 +136,7 @@ def study_of(settings: TuneSettings, maker: AFALabels) -> tuple[Study, str]:
     """What is compared, and the title of the checkpoint's own walk."""
     own = walk_title(maker)
     choices: dict[str, tuple[Any, ...]] = {
-        "radius": settings.radius or (maker.radius,),
+        "walk_radius": settings.walk_radius or (maker.walk_radius or maker.radius,),
         "alpha": settings.alpha or (maker.alpha, *ALPHAS),
         "walk_steps": settings.walk_steps or (maker.walk_steps, *STEPS),
     }
@@ -152,5 +152,5 @@ def study_of(settings: TuneSettings, maker: AFALabels) -> tuple[Study, str]:
 
 def walk_title(maker: AFALabels) -> str:
     """The settings of a walk as words of its own."""
-    radius = "null" if maker.radius is None else maker.radius
-    return f"radius={radius} alpha={maker.alpha:g} walk_steps={maker.walk_steps}"
+    radius = maker.walk_radius or maker.radius
+    return f"walk_radius={radius or 'null'} alpha={maker.alpha:g} walk_steps={maker.walk_steps}"

@@ -25,6 +25,7 @@ RULES = (
     "radius",
     "steps",
     "walk_first_step",
+    "walk_radius",
     "warmup_steps",
     "workers",
 )

@@ -54,6 +54,7 @@ class AFALabels(LabelMaker):
         walk_background: The one background score after the walk; None for ``background``.
         radius: Window of affinity labels and walk, in tokens (Chebyshev). None for all pairs, whose time and memory
             grow with the square of the tokens; within a radius they grow with the tokens.
+        walk_radius: Window of the walk alone; None, as in the paper, for ``radius``.
         alpha: Power of the affinity.
         walk_steps: Steps of the random walk.
         first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
@@ -76,6 +77,7 @@ class AFALabels(LabelMaker):
     walk_high: Threshold | None = None
     walk_background: Threshold | None = None
     radius: int | None = 8
+    walk_radius: int | None = None
     alpha: float = ALPHA
     walk_steps: int = STEPS
     first_step: int = 2001
@@ -108,14 +110,15 @@ class AFALabels(LabelMaker):
 
     def _check_ranges(self) -> None:
         check_scores({"background": self.background, "walk_background": self.walk_background})
-        least = {"radius": 1 if self.radius is None else self.radius, "walk_steps": self.walk_steps}
-        wrong = [name for name, value in least.items() if value < 1]
+        least = {"radius": self.radius, "walk_radius": self.walk_radius, "walk_steps": self.walk_steps}
+        wrong = [name for name, value in least.items() if value is not None and value < 1]
         wrong += [] if self.alpha > 0 else ["alpha"]
         wrong += [] if self.first_step >= 0 else ["first_step"]
         if wrong:
             got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
             raise UserError(
-                f"need radius and walk_steps of at least 1, alpha above 0 and first_step of at least 0, got {got}",
+                "need radius, walk_radius and walk_steps of at least 1, alpha above 0 and first_step of at least 0, "
+                f"got {got}",
                 arguments=wrong,
             )
 
@@ -144,7 +147,8 @@ class AFALabels(LabelMaker):
 
     def walk_on(self, grid: tuple[int, int]) -> Walk:
         """The random walk on a token grid."""
-        return Walk(grid, radius=self.radius, alpha=self.alpha, steps=self.walk_steps)
+        radius = self.radius if self.walk_radius is None else self.walk_radius
+        return Walk(grid, radius=radius, alpha=self.alpha, steps=self.walk_steps)
 
     @property
     def learns_from_masks(self) -> bool:
