@@ -14,7 +14,7 @@ import pytest
 import wandb
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from tests.commands import run_command
+from tests.commands import composed, run_command
 
 from afa_wsss.cli import messages, processes
 from afa_wsss.cli import train as training
@@ -189,6 +189,26 @@ def test_a_database_keeps_trials_for_the_next_command(sweep, tmp_path):
     study = optuna.load_study(study_name="mine", storage=storage)
     assert len(study.trials) == 2
     assert {trial.value for trial in study.trials} <= {30.0, 20.0}
+
+
+def test_jobs_of_the_ablation_have_the_step_that_they_train_as_type(tmp_path, monkeypatch):
+    found = []
+
+    def train(settings, *_, **more):
+        given = settings.logger["wandb"]._wandb_init
+        found.append((given["name"], given["group"], given["job_type"]))
+        raise UserError("need no training")
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.chdir(tmp_path)
+    words = ["sweep=ablation", "data.root=/photos", "callbacks=none", "logger=wandb", "name=mine"]
+    assert run_command(training.main, "-m", *words, "hydra.sweep.dir=sweep", "ablation=par,walk") == 1
+    assert found == [("mine_0", "sweep", "par"), ("mine_1", "sweep", "walk")]
+
+
+def test_a_run_alone_is_of_no_group():
+    given = composed("logger=wandb", "name=mine").config["logger"]["wandb"]
+    assert (given["name"], given["group"], given["job_type"]) == ("mine", None, "train")
 
 
 def test_a_failed_job_leaves_no_wandb_run_to_the_next(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ from afa_wsss.training.callbacks import (
     PlainConfig,
     UnevenValidation,
     ValidationChecks,
+    WandbSummary,
     Warnings,
 )
 from afa_wsss.training.callbacks.held_out_looks import held_out_looks
@@ -263,6 +264,7 @@ def _make_trainer(
         ClassTable(),
         LabelCurves(),
         ValidationChecks(),
+        WandbSummary(),
         *others,
         *([LearningRateMonitor("step")] if loggers else []),
         *([Compilation()] if settings.trainer.compile else []),

@@ -45,12 +45,28 @@ class SweepFolder(Callback):
 
 
 def register_resolvers() -> None:
-    """Makes ``${by_sweeper:GRID,SPACE}`` of conf/sweep known: values for a grid, and a space for other sweepers."""
+    """Makes known what conf/ asks of sweeps.
+
+    ``${by_sweeper:GRID,SPACE}`` has values for a grid, and a space for other sweepers. ``${in_sweep:WHAT,OTHERWISE}``
+    is the ``folder`` of the sweep that a job is of, its ``kind`` or ``_NUMBER`` of the job, and ``OTHERWISE`` for a run
+    alone.
+    """
     OmegaConf.register_new_resolver("by_sweeper", _by_sweeper, replace=True)
+    OmegaConf.register_new_resolver("in_sweep", _in_sweep, replace=True)
 
 
 def _by_sweeper(grid: str, space: str, *, _root_: DictConfig) -> str:
     return str(grid if _root_.hydra.sweeper._target_ == GRID else space)
+
+
+def _in_sweep(what: str, otherwise: str | None) -> str | None:
+    """The kind is that step of the ablation which a job trains, or ``sweep``."""
+    if not HydraConfig.initialized() or not is_sweep():
+        return otherwise
+    place = HydraConfig.get()
+    if what == "folder":
+        return Path(str(place.sweep.dir)).name
+    return f"_{place.job.num}" if what == "number" else str(place.runtime.choices.get("ablation") or "sweep")
 
 
 def is_sweep() -> bool:

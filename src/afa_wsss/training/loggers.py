@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 from afa_wsss.data.files.whole import whole_file
+
+STEP = "trainer/global_step"
+"""The axis on which Lightning's ``WandbLogger`` draws every curve."""
 
 
 class MetricsCSV(CSVLogger):
@@ -92,6 +96,13 @@ def _lines(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 def wandb_ids(loggers: Sequence[Logger]) -> list[str]:
     """The ids of the wandb runs that are being written, in the order of their loggers."""
     return [str(logger.version) for logger in loggers if isinstance(logger, WandbLogger) and logger.version]
+
+
+def wandb_runs(trainer: lightning.Trainer) -> list[Any]:
+    """The ``wandb.Run`` of each ``WandbLogger`` of a Trainer; none in any process but the first."""
+    if not trainer.is_global_zero:
+        return []
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
 
 
 def go_on_with(loggers: Sequence[Logger], *, done_steps: int, ids: Sequence[str]) -> None:

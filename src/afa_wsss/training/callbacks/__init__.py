@@ -17,6 +17,7 @@ from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.callbacks.throughput import Throughput
 from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
 from afa_wsss.training.callbacks.validation_checks import ValidationChecks
+from afa_wsss.training.callbacks.wandb_summary import WandbSummary
 from afa_wsss.training.callbacks.warnings import Warnings
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "Throughput",
     "UnevenValidation",
     "ValidationChecks",
+    "WandbSummary",
     "Warnings",
 ]

@@ -1,0 +1,64 @@
+"""What users of wandb find in the runs of a sweep, read back from the offline files."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import yaml
+from lightning.pytorch.loggers import WandbLogger
+from tests.commands import run_command, small_run, write_small_set
+from tests.offline_wandb import offline_runs
+
+from afa_wsss.cli import train as training
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Folder of a sweep of two jobs, validated at steps 1 and 2; and how often each logged its settings."""
+    folder, calls = tmp_path_factory.mktemp("sweep"), []
+    root = write_small_set(tmp_path_factory.mktemp("partshapes"))
+    logs = WandbLogger.log_hyperparams
+
+    def counted(self, params):
+        calls.append(self.version)
+        logs(self, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("WANDB_DATA_DIR", str(folder / "staging"))
+        patch.setattr(WandbLogger, "log_hyperparams", counted)
+        words = ["-m", *small_run(root), "trainer.max_steps=2", "trainer.val_check_interval=1", "callbacks=none"]
+        words += ["supervision.first_step=0", "supervision.walk_first_step=0", "logger=wandb", "seed=0,1"]
+        assert run_command(training.main, *words, "hydra.sweep.dir=runs/sweep_a") == 0
+    return folder / "runs" / "sweep_a", calls
+
+
+@pytest.fixture(scope="module")
+def runs(sweep):
+    return offline_runs(sweep[0])
+
+
+def test_jobs_of_a_sweep_are_a_group(runs):
+    assert [one.run.run_group for one in runs] == ["sweep_a", "sweep_a"]
+    assert [one.run.job_type for one in runs] == ["sweep", "sweep"]
+    assert [one.run.display_name for one in runs] == ["demo_0", "demo_1"]
+    assert runs[0].run.run_id != runs[1].run.run_id
+
+
+def test_the_config_is_nested_and_logged_once(sweep, runs):
+    folder, calls = sweep
+    assert len(calls) == 2
+    assert [one.config["seed"] for one in runs] == [0, 1]
+    written = yaml.safe_load((folder / "0" / "config.yaml").read_text())
+    assert runs[0].config["supervision"]["refinement"]["steps"] == written["supervision"]["refinement"]["steps"] == 2
+    assert runs[0].config["model"]["backbone"] == "mit_nano"
+
+
+def test_the_summary_has_the_highest_miou(sweep, runs):
+    with (sweep[0] / "0" / "logs" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("val/miou", "val/cam_miou", "val/cam_best_miou", "val/walk_miou"):
+        values = [float(row[name]) for row in rows if row[name]]
+        assert len(values) == 2
+        assert runs[0].summary[name] == {"max": pytest.approx(max(values), rel=1e-5)}
