@@ -27,7 +27,7 @@ def test_a_cpu_gets_a_small_backbone(no_gpu, words):
     assert settings.model.backbone == "tf_efficientnet_lite0"
     assert (settings.model.pooling, settings.data.crop_size, settings.data.max_side) == ("average", 256, 320)
     assert (settings.supervision.radius, settings.trainer.max_steps) == (4, 400)
-    assert settings.supervision.walk_radius == 8
+    assert (settings.supervision.walk_radius, settings.trainer.val_check_interval) == (8, 400)
     assert settings.supervision.refinement.dilations == (1, 2, 4, 6, 12)
 
 
@@ -37,6 +37,7 @@ def test_a_gpu_gets_the_papers_backbone_and_crop(monkeypatch, words):
     assert (settings.model.backbone, settings.model.pooling) == ("mit_b1", "max")
     assert (settings.data.crop_size, settings.data.batch_size, settings.supervision.radius) == (512, 8, 8)
     assert settings.supervision.refinement.dilations == (1, 2, 4, 8, 12, 24)
+    assert settings.trainer.val_check_interval == settings.trainer.max_steps // 8
     assert settings.loss["affinity"].weight == pytest.approx(0.1)
     forced = composed(*words, "trainer.accelerator=cpu").settings
     assert (forced.model.backbone, forced.data.crop_size) == ("tf_efficientnet_lite0", 256)
