@@ -96,6 +96,8 @@ OF_EACH = {
 }
 
 OFFICIAL = {
+    "loss.affinity.reduction": "process",
+    "loss.segmentation.reduction": "process",
     "model.cam_in_training_mode": True,
     "data.batch_size": 4,
     "supervision.truncate_photos": True,

@@ -24,7 +24,7 @@ from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.scores import BRANCH, ValidationScores
-from afa_wsss.training.terms import active_terms, asks_label_maker, check_made, check_targets, loss_table
+from afa_wsss.training.terms import active_terms, asks_label_maker, check_made, check_targets, logged_losses, loss_table
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
@@ -111,8 +111,7 @@ class AFAModule(lightning.LightningModule):
             self.label_shares.update(targets.pseudo_label, batch.boxes)
         losses = {name: term(output, targets) for name, term in terms.items()}
         total = sum((terms[name].weight * loss for name, loss in losses.items()), start=self._zero(output))
-        self.log_dict({f"train/{name}_loss": loss.detach() for name, loss in losses.items()})
-        self.log("train/loss", total.detach())
+        self.log_dict(logged_losses(losses, total))
         return total
 
     def supervise(self, batch: Batch, images: Tensor, output: AFAOutput, terms: Mapping[str, LossTerm]) -> Targets:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
+from afa_wsss.losses.reduction import mean_over_processes
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.types import FROM_BATCH, Targets
 
@@ -30,6 +31,11 @@ def loss_table(losses: Mapping[str, LossTerm]) -> nn.ModuleDict:
 def active_terms(losses: nn.ModuleDict, step: int) -> dict[str, LossTerm]:
     """The terms that count at ``step``, by name."""
     return {name: term for name, term in losses.items() if isinstance(term, LossTerm) and term.is_active(step)}
+
+
+def logged_losses(losses: Mapping[str, Tensor], total: Tensor) -> dict[str, Tensor]:
+    """What is logged of a step: each term and the total, means over all processes, without gradient."""
+    return mean_over_processes({f"train/{name}_loss": loss for name, loss in losses.items()} | {"train/loss": total})
 
 
 def asks_label_maker(terms: Mapping[str, LossTerm]) -> bool:
