@@ -35,12 +35,12 @@ class PairQuality(NamedTuple):
 
 
 def confusions(
-    labels: UInt8[Tensor, "t H W"], target: UInt8[Tensor, "H W"], *, classes: int
+    labels: UInt8[Tensor, "t ..."], target: UInt8[Tensor, "..."], *, classes: int
 ) -> Int[Tensor, "t {classes} {classes}"]:
-    """Confusion matrices of several labels of one photo; rows are targets, 255 is not counted."""
+    """Confusion matrices of several labels of the same pixels, in any shape; rows are targets, 255 is not counted."""
     count, rows = len(labels), IGNORE_INDEX + 1
-    kinds = target.int() * classes + labels.int()
-    kinds += torch.arange(count, dtype=torch.int32).view(-1, 1, 1) * rows * classes
+    starts = torch.arange(count, device=labels.device, dtype=torch.int32) * rows * classes
+    kinds = target.int() * classes + labels.int() + starts.view(-1, *(1,) * target.ndim)
     found = torch.bincount(kinds.flatten(), minlength=count * rows * classes)
     return found.view(count, rows, classes)[:, :classes]
 

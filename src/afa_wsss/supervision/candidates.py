@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from afa_wsss.errors import UserError
+from afa_wsss.evaluation.label_counts import confusions
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
@@ -63,19 +64,10 @@ def compare_candidates(
         raise UserError("need masks to compare labels with, the photos have none")
     target = batch.masks.masked_fill(~_inside(batch), IGNORE_INDEX)
     counts = [
-        _counts(maps.present.named(labels.flatten(1, 2)).view_as(labels), target, classes)
+        confusions(maps.present.named(labels.flatten(1, 2)).view_as(labels).transpose(0, 1), target, classes=classes)
         for labels in candidate_labels(maps, batch, refinement=refinement, walk=walk)
     ]
     return torch.cat(counts)
-
-
-def _counts(labels: UInt8[Tensor, "b t H W"], target: UInt8[Tensor, "b H W"], classes: int) -> Int[Tensor, "t c c"]:
-    """Pixels by target and label for each of ``t`` labels; targets of 255 are counted in rows that are dropped."""
-    count, rows = labels.shape[1], IGNORE_INDEX + 1
-    pairs = target[:, None].int() * classes + labels.int()
-    pairs += torch.arange(count, device=labels.device, dtype=torch.int32).view(-1, 1, 1) * rows * classes
-    found = torch.bincount(pairs.flatten(), minlength=count * rows * classes)
-    return found.view(count, rows, classes)[:, :classes]
 
 
 def _inside(batch: Batch) -> Bool[Tensor, "b H W"]:
