@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import lightning
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.commands import write_small_set
+from tests.commands import quiet_libraries, write_small_set
 
 from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.formats.photo_files import PhotoFiles
@@ -18,6 +19,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.training import datamodule
 from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
+from afa_wsss.training.trainer import TrainerSettings
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +160,50 @@ def test_validation_photos_have_the_range_of_values_of_training_photos(tmp_path)
     assert data.value_range == (0, 4000)
     assert data.val_set[0].image.max() == 13
     assert make(tmp_path, dataset=FolderDataset, train_split=None, value_range=(0, 400)).val_set[1].image.max() == 255
+
+
+class Counting(lightning.LightningModule):
+    """Keeps how many crops each step was of, and the steps at which it was validated."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.crops, self.steps, self.validated = torch.nn.Linear(1, 1), 0, [], []
+
+    def training_step(self, batch, batch_index):
+        self.crops += len(batch.images)
+        return self.layer(torch.ones(1, 1)).sum()
+
+    def on_before_optimizer_step(self, optimizer):
+        self.steps.append(self.crops)
+        self.crops = 0
+
+    def on_validation_epoch_start(self):
+        self.validated.append(self.global_step)
+
+    def validation_step(self, batch, batch_index):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize(("accumulated", "batch_size"), [(2, 3), (3, 2), (5, 2)])
+def test_accumulated_steps_are_whole_over_the_ends_of_epochs(root, tmp_path, accumulated, batch_size):
+    """Eight photos hold one step and a part of the next, or less than one."""
+    settings = TrainerSettings(
+        accelerator="cpu", max_steps=7, val_check_interval=3, accumulate_grad_batches=accumulated
+    )
+    trainer = lightning.Trainer(
+        **settings.arguments(),
+        check_val_every_n_epoch=None,
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = Counting()
+    quiet_libraries()
+    trainer.fit(module, datamodule=make(root, batch_size=batch_size))
+    assert module.steps == [accumulated * batch_size] * 7
+    assert module.validated == [3, 6]

@@ -34,8 +34,9 @@ class CropSampler(Sampler[tuple[int, int]]):
     """Shuffles photos anew each epoch and shards them over the processes; yields (epoch, index)."""
 
     def __init__(self, count: int, *, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
-        """Every process gets as many of ``count`` photos, in whole batches where there are enough.
+        """Every process gets as many of ``count`` photos, in whole steps: none ends with the epoch.
 
+        ``batch_size``: crops of a step in this process, those of all batches that its gradients are accumulated over.
         ``start``: the first epoch, and how many of its photos this process had used before this run resumed another.
         """
         self.count, self.seed, self.epoch = count, seed, start[0]
@@ -150,11 +151,13 @@ class AFADataModule(lightning.LightningDataModule):
         return self.dataset.class_names
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Endless over epochs; whole batches."""
+        """Endless over epochs; whole steps, so that steps between validations are as many in every epoch."""
         if self.train_set is None:
             raise UserError("need a split to train on, got none", arguments=("train_split",))
         start = self._position()
-        sampler = CropSampler(len(self.train_set), batch_size=self.batch_size, seed=self.seed, start=start)
+        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        step = self.batch_size * accumulated
+        sampler = CropSampler(len(self.train_set), batch_size=step, seed=self.seed, start=start)
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
