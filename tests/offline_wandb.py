@@ -63,6 +63,14 @@ class OfflineRun:
         found: dict[str, Any] = json.loads((self.folder / "files" / path).read_text())
         return found
 
+    def media_table(self, key: str) -> dict[str, Any]:
+        """The last table of that name that holds pictures, as its artifact has it."""
+        ends = f"{key}.table.json"
+        contents = [content for one in self.artifacts for content in one.manifest.contents]
+        path = [content.local_path for content in contents if content.path.endswith(ends)][-1]
+        found: dict[str, Any] = json.loads(Path(path).read_text())
+        return found
+
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
     """All runs below a folder, in the order of their paths."""

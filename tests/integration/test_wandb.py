@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 import yaml
@@ -62,3 +63,49 @@ def test_the_summary_has_the_highest_miou(sweep, runs):
         values = [float(row[name]) for row in rows if row[name]]
         assert len(values) == 2
         assert runs[0].summary[name] == {"max": pytest.approx(max(values), rel=1e-5)}
+
+
+def test_the_confusion_matrix_gives_the_iou_that_was_logged(sweep, runs):
+    """IoU of each class from the cells: hits / (row + column - hits)."""
+    scores = json.loads((sweep[0] / "0" / "metrics.json").read_text())
+    table = runs[0].table("val/confusion_matrix_table")
+    assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
+    names = [key.removeprefix("val/iou/") for key in scores if key.startswith("val/iou/")]
+    cells = {(actual, predicted): count for actual, predicted, count in table["data"]}
+    assert len(cells) == len(names) ** 2
+    for name in names:
+        row, column = (sum(n for key, n in cells.items() if key[side] == name) for side in (0, 1))
+        if row:
+            iou = 100 * cells[name, name] / (row + column - cells[name, name])
+            assert scores[f"val/iou/{name}"] == pytest.approx(iou, abs=0.01)
+
+
+def test_bars_have_each_class(runs):
+    bars, table = runs[0].table("val/iou_bars_table"), runs[0].table("val/iou_table")
+    assert bars["columns"] == ["class", "IoU"]
+    assert bars["data"] == table["data"]
+    assert bars["data"][0][0] == "background"
+
+
+def test_photos_have_masks_of_every_stage_by_name(runs):
+    for one in runs:
+        assert sum("val/photo_table" in row for row in one.history) == 2
+    table = runs[0].media_table("val/photo_table")
+    assert table["columns"][:3] == ["photo", "classes", "masks"]
+    assert "cam scores" in table["columns"]
+    assert len(table["data"]) == 5
+    name, classes, picture, *_ = table["data"][0]
+    assert name
+    assert classes
+    assert {"cam", "walk", "pseudo_label", "segmentation", "target"} <= set(picture["masks"])
+
+
+def test_best_checkpoint_and_report_are_artifacts(sweep, runs):
+    scores = json.loads((sweep[0] / "0" / "metrics.json").read_text())
+    found = {one.type: one for one in runs[0].artifacts if one.type in ("model", "report")}
+    assert set(found["model"].aliases) == {"best", "latest"}
+    assert list(found["report"].aliases) == ["latest"]
+    files = {kind: [content.path for content in one.manifest.contents] for kind, one in found.items()}
+    assert files == {"model": ["best.ckpt"], "report": ["report.html"]}
+    assert json.loads(found["model"].metadata)["val/miou"] == pytest.approx(runs[0].summary["val/miou"]["max"])
+    assert runs[0].summary["objective"] == pytest.approx(scores["val/miou"])

@@ -42,6 +42,7 @@ from afa_wsss.training.callbacks import (
     PlainConfig,
     UnevenValidation,
     ValidationChecks,
+    WandbFiles,
     WandbSummary,
     Warnings,
 )
@@ -298,4 +299,8 @@ def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> d
     folder, kept = Path(prepared.settings.output_dir), prepared.checkpoints
     written = write_results(folder, metrics, info, folder / "logs" / "metrics.csv")
     best = {} if kept.best_score is None else {"best checkpoint": kept.best}
-    return written | best | {"last checkpoint": kept.last}
+    written |= best | {"last checkpoint": kept.last}
+    for part in prepared.trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
+        if isinstance(part, WandbFiles):
+            part.log_files(prepared.trainer, metrics, written, best_score=kept.best_score)
+    return written

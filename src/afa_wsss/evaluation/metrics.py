@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -23,11 +23,13 @@ class SegmentationResult(NamedTuple):
         iou: Intersection over union of each class, NaN for a class that no target has. Pixels wrongly given to such a
             class still count against the classes that they belong to.
         pixel_accuracy: Share of pixels whose class is right.
+        confusion: Number of pixels by class; rows are targets, columns predictions.
     """
 
     miou: Float[Tensor, ""]
     iou: Float[Tensor, " c"]
     pixel_accuracy: Float[Tensor, ""]
+    confusion: Integer[Tensor, "c c"]
 
 
 class BackgroundResult(NamedTuple):
@@ -91,7 +93,7 @@ class SegmentationScores(MulticlassConfusionMatrix):
         confusion = self.confmat
         iou = iou_of(confusion)
         accuracy = 100 * confusion.diagonal().sum() / confusion.sum().clamp(min=1)
-        return SegmentationResult(iou.nanmean(), iou, accuracy)
+        return SegmentationResult(iou.nanmean(), iou, accuracy, confusion.clone())
 
 
 class BackgroundSweep(Metric):

@@ -26,6 +26,7 @@ class ValidationScores(nn.Module):
 
     Attributes:
         stages: Names of the label maker's stages and of the branch, in the order of the method.
+        confusion: Pixels of the last ``compute`` by target and class of the branch; None before, and without masks.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
@@ -34,6 +35,7 @@ class ValidationScores(nn.Module):
         self.class_names = tuple(class_names)
         self.classes = len(self.class_names) + 1
         self.stages: tuple[str, ...] = ()
+        self.confusion: Tensor | None = None
         self.labels = nn.ModuleDict()
         self.sweeps = nn.ModuleDict()
         self.shares = nn.ModuleDict()
@@ -129,6 +131,7 @@ class ValidationScores(nn.Module):
 
     def _branch_scores(self, metric: SegmentationScores) -> dict[str, Tensor]:
         found = metric.compute()
+        self.confusion = found.confusion
         names = ("background", *self.class_names)
         each = {f"val/iou/{name}": iou for name, iou in zip(names, found.iou, strict=True)}
         return {"val/miou": found.miou, "val/pixel_accuracy": found.pixel_accuracy} | each

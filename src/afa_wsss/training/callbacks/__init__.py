@@ -17,6 +17,8 @@ from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.callbacks.throughput import Throughput
 from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
 from afa_wsss.training.callbacks.validation_checks import ValidationChecks
+from afa_wsss.training.callbacks.wandb_files import WandbFiles
+from afa_wsss.training.callbacks.wandb_photos import WandbPhotos
 from afa_wsss.training.callbacks.wandb_summary import WandbSummary
 from afa_wsss.training.callbacks.warnings import Warnings
 
@@ -38,6 +40,8 @@ __all__ = [
     "Throughput",
     "UnevenValidation",
     "ValidationChecks",
+    "WandbFiles",
+    "WandbPhotos",
     "WandbSummary",
     "Warnings",
 ]
