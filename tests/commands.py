@@ -62,6 +62,13 @@ def write_small_set(root: Path) -> Path:
     return write_partshapes(root, train=8, val=5, size=48)
 
 
+def trained_run(root: Path, folder: Path, *words: str) -> Path:
+    """The folder of a finished ``small_run`` without pictures, with these words besides."""
+    given = (*small_run(root), "callbacks=quiet", *words, f"output_dir={folder}")
+    assert run_command(afa_wsss.cli.train.main, *given) == 0
+    return folder
+
+
 def small_run(root: Path) -> list[str]:
     """Words of a training run that goes through all three phases in 4 steps."""
     return [

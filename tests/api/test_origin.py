@@ -8,8 +8,9 @@ import pytest
 import torch
 from tests.commands import write_small_set
 
-from afa_wsss.api.origin import fingerprint, origin_of
+from afa_wsss.api.origin import origin_of
 from afa_wsss.data import VOCDataset
+from afa_wsss.data.fingerprint import fingerprint
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.training.callbacks import Origin
 from afa_wsss.training.callbacks.origin import ORIGIN_KEY
@@ -66,6 +67,12 @@ def test_without_git_there_is_no_code(root, tmp_path, monkeypatch):
     assert origin_of(opened(root), seed=0)["code"] == []
 
 
+def test_a_diff_that_git_cannot_give_is_not_an_empty_one(root, repository):
+    (repository / "loss.py").write_bytes(b"weight = '\xff'\n")  # no text: git's answer cannot be read
+    code = next(one for one in origin_of(opened(root), seed=0)["code"] if one["name"] == repository.name)
+    assert code["diff"].startswith("left out: git diff failed")
+
+
 def test_a_fingerprint_is_that_of_labels_and_pixels(root, tmp_path):
     one = fingerprint(opened(root).train_set.dataset)
     assert one == fingerprint(opened(root).train_set.dataset)
@@ -75,6 +82,8 @@ def test_a_fingerprint_is_that_of_labels_and_pixels(root, tmp_path):
     photo = next((other / "JPEGImages").glob("train_*"))
     photo.write_bytes(next((other / "JPEGImages").glob("val_*")).read_bytes())
     assert fingerprint(opened(other).train_set.dataset) != one
+    held_out = opened(root).val_set.dataset
+    assert fingerprint(held_out, masks=True) != fingerprint(held_out)
 
 
 def test_a_resumed_run_knows_the_runs_before(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run, trained_run, write_small_set
 
 from afa_wsss.cli import train as training
 from afa_wsss.cli import tune
@@ -18,10 +18,8 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    words = ["supervision.background=0.4", "supervision.walk_background=0.6", "callbacks=quiet"]
-    assert run_command(training.main, *small_run(root), *words, f"output_dir={folder}") == 0
-    return folder
+    words = ["supervision.background=0.4", "supervision.walk_background=0.6"]
+    return trained_run(root, tmp_path_factory.mktemp("runs") / "trained", *words)
 
 
 def tuned(trained, folder, *words):

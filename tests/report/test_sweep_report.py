@@ -53,6 +53,13 @@ def test_only_settings_that_vary_are_compared(sweep):
     assert (runs[3].reason, runs[3].scores) == ("need <this>", {})
 
 
+def test_scores_that_cannot_be_read_are_not_called_missing(tmp_path):
+    for name, text in (("a", '{"val/miou": 5.0}'), ("b", '{"val/mi')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text)
+    assert [one.reason for one in read_sweep(tmp_path)] == [None, "has no scores that can be read in metrics.json"]
+
+
 def test_runs_without_words_are_compared_by_their_configuration(tmp_path):
     for name, alpha in (("one", 2), ("two", 4)):
         (tmp_path / name).mkdir()

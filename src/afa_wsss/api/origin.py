@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 import subprocess
@@ -11,11 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.errors import UserError
+from afa_wsss.data.fingerprint import fingerprint
 from afa_wsss.training.datamodule import AFADataModule
 
 PACKAGES = ("afa-wsss", "torch", "torchvision", "lightning", "hydra-core", "numpy", "timm", "albumentations", "pillow")
@@ -23,9 +20,6 @@ PACKAGES = ("afa-wsss", "torch", "torchvision", "lightning", "hydra-core", "nump
 
 LONGEST_DIFF = 1_000_000
 """A longer diff is left out, characters."""
-
-LOOKED_AT = 8
-"""Photos of a split whose pixels count for its fingerprint; the image labels of all do."""
 
 GIT_SECONDS = 10
 
@@ -42,7 +36,11 @@ def origin_of(data: AFADataModule, *, seed: int) -> dict[str, Any]:
         "seed": seed,
         "versions": _versions(),
         "code": [found for folder in _repositories() if (found := _commit(folder))],
-        "data": {use: fingerprint(found.dataset) for use, found in sets.items() if found is not None},
+        "data": {
+            use: {"photos": len(found), "sha256": fingerprint(found.dataset)}
+            for use, found in sets.items()
+            if found is not None
+        },
     }
 
 
@@ -71,34 +69,19 @@ def _commit(folder: Path) -> dict[str, str]:
     if not commit:
         return {}
     diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
-    if len(diff) > LONGEST_DIFF:
+    if diff is None:
+        diff = f"left out: git diff failed, or took more than {GIT_SECONDS} seconds\n"
+    elif len(diff) > LONGEST_DIFF:
         diff = f"left out: {len(diff):,} characters\n"
     return {"name": folder.name, "commit": commit.strip(), "diff": diff}
 
 
-def _git(folder: Path, *words: str) -> str:
-    """What git says there; empty where it fails or is missing."""
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says there; None where it fails or is missing."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, timeout=GIT_SECONDS, check=False, text=True
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def fingerprint(photos: SegmentationDataset) -> dict[str, Any]:
-    """Number of the photos, and 16 hex digits of SHA-256: classes, image labels of all, names and pixels of a few.
-
-    A folder that was moved keeps it.
-    """
-    digest = hashlib.sha256("\n".join(photos.class_names).encode())
-    digest.update(np.ascontiguousarray(photos.image_labels).tobytes())
-    for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
-        try:
-            sample = photos.sample(int(index))
-        except UserError:  # training says what is wrong with it
-            continue
-        digest.update(sample.name.encode())
-        digest.update(np.ascontiguousarray(sample.image).tobytes())
-    return {"photos": len(photos), "sha256": digest.hexdigest()[:16]}
+        return None
+    return done.stdout if done.returncode == 0 else None

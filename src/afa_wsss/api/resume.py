@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.api.assemble import TARGET
 from afa_wsss.api.checkpoints import network_weights, read_training_state
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.upgrade import upgraded
-from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.files.whole import copy_whole
+from afa_wsss.data.fingerprint import fingerprint
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
 from afa_wsss.models.weights.files import load_strictly
@@ -27,9 +26,6 @@ from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
 
 UNCOMPARED = ("resume", "config", "output_dir", "name", "callbacks", "logger", "class_names", "palette")
 """Settings that say nothing of what is trained."""
-
-LOOKED_AT = 4
-"""Held-out photos whose content tells data sets apart; names and number of all do, too."""
 
 
 class Resumed(NamedTuple):
@@ -203,26 +199,11 @@ def _text(value: Any) -> str:
 
 
 def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
-    """Fingerprint of what a validation measures: photos, masks, classes, and how they are predicted.
-
-    A folder that was moved keeps it: names of all photos and the content of a few count, not where they are.
-    """
+    """Fingerprint of what a validation measures: photos, masks, classes, and how they are predicted."""
     if data.val_set is None:
         return "nothing"
-    photos = data.val_set.dataset
-    told: list[Any] = [list(photos.class_names), data.val_set.max_side, config.get("inference")]
-    return f"{zlib.crc32(json.dumps([told, *_seen(photos)], default=str).encode()):08x}"
-
-
-def _seen(photos: SegmentationDataset) -> Iterator[Any]:
-    yield len(photos)
-    for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
-        try:
-            sample = photos.sample(int(index))
-        except UserError:  # validation says what is wrong with it
-            continue
-        content = [part for part in (sample.image, sample.mask) if part is not None]
-        yield sample.name, [(part.shape, zlib.crc32(np.ascontiguousarray(part).tobytes())) for part in content]
+    measured = [fingerprint(data.val_set.dataset, masks=True), data.val_set.max_side, config.get("inference")]
+    return f"{zlib.crc32(json.dumps(measured, default=str).encode()):08x}"
 
 
 def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> None:

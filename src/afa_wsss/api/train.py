@@ -22,11 +22,8 @@ from afa_wsss.api.origin import origin_of
 from afa_wsss.api.run_info import info_at_step, info_of_training
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
-from afa_wsss.data.checks.crops import check_crops
-from afa_wsss.data.checks.problems import in_few_lines
-from afa_wsss.data.checks.splits import early_warnings
+from afa_wsss.data.checks.crops import training_warnings
 from afa_wsss.data.files.whole import whole_file
-from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
@@ -205,7 +202,9 @@ def prepare(
         origin = Origin(origin_of(data, seed=settings.seed), Path(settings.output_dir))
         others = [checkpoints, origin, *looks, warnings, *([GivenRates()] if resumed and resumed.changes else [])]
         trainer = _make_trainer(settings, stored, others, validate=data.val_set is not None)
-    return Prepared(settings, data, module, trainer, resumed, [*lines, *_data_warnings(data, settings.data)])
+    sets = {"train": data.train_set, "val": data.val_set}
+    opened = {use: found.dataset for use, found in sets.items() if found is not None}
+    return Prepared(settings, data, module, trainer, resumed, [*lines, *training_warnings(opened, settings.data)])
 
 
 def _begin(prepared: Prepared, config: Mapping[str, Any], linked: Mapping[str, Any]) -> None:
@@ -218,15 +217,6 @@ def _begin(prepared: Prepared, config: Mapping[str, Any], linked: Mapping[str, A
         part.write_text("\n".join(prepared.data.class_names) + "\n", encoding="utf-8")
     for logger in loggers:
         logger.log_hyperparams(dict(config))
-
-
-def _data_warnings(data: AFADataModule, settings: DataSettings) -> list[str]:
-    """Warnings about lists, labels, splits and crops, in a few lines."""
-    sets = {"train": data.train_set, "val": data.val_set}
-    opened = {use: found.dataset for use, found in sets.items() if found is not None}
-    return in_few_lines(
-        [*early_warnings(opened), *(check_crops(opened["train"], settings) if "train" in opened else [])]
-    )
 
 
 def make_module(

@@ -27,7 +27,7 @@ GRID = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 class JobFailedError(UserError):
-    """A job of a sweep has failed, and has said why; a sweeper that counts failures is told by it."""
+    """A job of a sweep has failed, and has said why; sweepers that count failures catch it."""
 
 
 class SweepFolder(Callback):
@@ -93,7 +93,7 @@ def swept(run: Callable[[], Any]) -> Any:
         if finite(result) is None and not grid:
             raise UserError("need a score for the sweeper, got none; give a validation split with masks")
     except Exception as error:  # noqa: BLE001  reported and counted: the other jobs run
-        line = told(error, job)
+        line = report_failure(error, job)
         write_job(folder, _ended(job, FAILED, error=line))
         if not grid:
             raise JobFailedError(f"job {job.number}: {line}") from None
@@ -109,8 +109,8 @@ def _ended(job: SweepJob, status: str, **found: Any) -> SweepJob:
     return replace(job, status=status, seconds=round(time.time() - job.started, 1), **found)
 
 
-def told(error: Exception, job: SweepJob) -> str:
-    """The one line for a failed job, which is printed; after the traceback where the mistake is not the user's."""
+def report_failure(error: Exception, job: SweepJob) -> str:
+    """Prints one line for a failed job and returns it; after the traceback where the mistake is not the user's."""
     message = user_message(error)
     if message is None or os.environ.get(DEBUG_VARIABLE):
         sys.stderr.write("".join(traceback.format_exception(error)))

@@ -68,7 +68,7 @@ def read_sweep(folder: Path) -> list[SweepRun]:
     runs = []
     for place, values in zip(places, varying or [{} for _ in places], strict=True):
         job, scores = read_job(place), _scores(place)
-        reason = None if scores else (job.reason if job else None) or "has no metrics.json: not finished"
+        reason = None if scores else (job.reason if job else None) or _without_scores(place)
         runs.append(SweepRun(str(place.relative_to(folder)), values, scores, reason))
     return runs
 
@@ -90,6 +90,12 @@ def _scores(place: Path) -> dict[str, float]:
     except (OSError, ValueError):
         return {}
     return {name: number for name, value in content.items() if (number := finite(value)) is not None}
+
+
+def _without_scores(place: Path) -> str:
+    """Why a run that is not known to have failed has no scores."""
+    there = (place / "metrics.json").is_file()
+    return "has no scores that can be read in metrics.json" if there else "has no metrics.json: not finished"
 
 
 def _yaml(path: Path) -> Any:

@@ -185,7 +185,7 @@ class AFADataModule(lightning.LightningDataModule):
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress
         if batches.is_last_batch and batches.total.completed < batches.total.processed:
             # Written at the end of an epoch's last step: Lightning goes on with the next epoch, and loaders of several
-            # processes fetch its photos before they are told so.
+            # processes fetch its photos before Lightning counts it.
             return epochs.current.processed + 1, 0
         return epochs.current.processed, batches.current.processed * self.earlier_batch_size
 

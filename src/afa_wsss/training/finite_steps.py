@@ -1,4 +1,4 @@
-"""Leaves out optimizer steps whose loss or gradient is not finite; decided on the device, told one step later."""
+"""Leaves out steps whose loss or gradient is not finite; decided on the device, read by the host one step later."""
 
 from __future__ import annotations
 

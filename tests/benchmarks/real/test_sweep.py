@@ -11,9 +11,8 @@ from benchmarks.real.held_out import open_photos
 from benchmarks.real.sweep import Study, sweep
 from benchmarks.real.sweep_tables import around, batched, nearest
 from tests.benchmarks.real.folders import write_photos
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import trained_run, write_small_set
 
-from afa_wsss.cli import train as training
 from afa_wsss.data.loading.held_out import chosen, held_out
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
@@ -31,10 +30,8 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(root, tmp_path_factory):
     """A run that validates at background scores of 0.4, and 0.6 after the walk."""
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    words = ["supervision.background=0.4", "supervision.walk_background=0.6", "callbacks=quiet"]
-    assert run_command(training.main, *small_run(root), *words, f"output_dir={folder}") == 0
-    return folder
+    words = ["supervision.background=0.4", "supervision.walk_background=0.6"]
+    return trained_run(root, tmp_path_factory.mktemp("runs") / "trained", *words)
 
 
 def swept(trained, root, file, *words):

@@ -8,9 +8,8 @@ import pytest
 import torch
 from benchmarks.real.__main__ import main
 from benchmarks.real.thresholds import Found, loss_of
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import trained_run, write_small_set
 
-from afa_wsss.cli import train as training
 from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresholds, Look
 
 
@@ -21,8 +20,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    assert run_command(training.main, *small_run(root), "callbacks=quiet", f"output_dir={folder}") == 0
+    folder = trained_run(root, tmp_path_factory.mktemp("runs") / "trained")
     return str(folder / "checkpoints" / "last.ckpt")
 
 

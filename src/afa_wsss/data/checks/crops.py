@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.checks.problems import Problem
+from afa_wsss.data.checks.problems import Problem, in_few_lines
+from afa_wsss.data.checks.splits import early_warnings
 from afa_wsss.data.files.headers import read_header
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.data.loading.settings import MIN_CROP, CropSettings, DataSettings
@@ -134,6 +135,12 @@ def check_crops(dataset: SegmentationDataset, settings: DataSettings) -> list[Pr
         f"wide and as high as its photo; {_advice(sizes, settings)}"
     )
     return [Problem("crops miss objects", "data.crop_size", message, "warning")]
+
+
+def training_warnings(splits: Mapping[str, SegmentationDataset], settings: DataSettings) -> list[str]:
+    """Warnings about lists, labels, splits and crops before training, in a few lines; see ``early_warnings``."""
+    crops = check_crops(splits["train"], settings) if "train" in splits else []
+    return in_few_lines([*early_warnings(splits), *crops])
 
 
 def _advice(sizes: Sequence[Size], settings: DataSettings) -> str:

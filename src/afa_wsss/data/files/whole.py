@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         _to_disk(part)
         part.replace(path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a full disk is told without a name
+        if error.filename is None and error.errno is not None:  # that of a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,8 @@ class Montages(Callback):
         """Draws what is still missing."""
         if not trainer.is_global_zero or not isinstance(outputs, list) or not isinstance(pl_module, AFAModule):
             return
-        for frame, found in zip(frames(batch), outputs, strict=True):
-            for index in range(min(len(frame.names), self.photos - len(self.rows))):
-                self.rows.append(montage_row(shown(frame, found, index), pl_module.palette))
+        for frame, found, index in first_photos(batch, outputs, self.photos - len(self.rows)):
+            self.rows.append(montage_row(shown(frame, found, index), pl_module.palette))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes and logs the picture."""
@@ -74,6 +74,16 @@ class Montages(Callback):
                 logger.log_image("val/montage", [Image.fromarray(picture)])
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/montage", picture, trainer.global_step, dataformats="HWC")
+
+
+def first_photos(batch: Batch, outputs: Sequence[Inspection], most: int) -> Iterator[tuple[Batch, Inspection, int]]:
+    """At most so many photos of a validation batch: their frame, what was found in it, and their place there."""
+    photos = (
+        (frame, found, index)
+        for frame, found in zip(frames(batch), outputs, strict=True)
+        for index in range(len(frame.names))
+    )
+    return islice(photos, most)
 
 
 def shown(batch: Batch, found: Inspection, index: int) -> Shown:

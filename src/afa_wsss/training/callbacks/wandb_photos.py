@@ -10,9 +10,8 @@ import wandb
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from afa_wsss.data.loading.frames import frames
 from afa_wsss.report.overlay import heat_map
-from afa_wsss.training.callbacks.montages import sampled, shown
+from afa_wsss.training.callbacks.montages import first_photos, sampled, shown
 from afa_wsss.training.loggers import wandb_runs
 from afa_wsss.training.module import AFAModule, Inspection
 from afa_wsss.types import IGNORE_INDEX, Batch
@@ -49,9 +48,8 @@ class WandbPhotos(Callback):
         if not wandb_runs(trainer):
             return
         with isolate_rng(include_cuda=False):  # wandb draws names of files
-            for frame, found in zip(frames(batch), outputs, strict=True):
-                for index in range(min(len(frame.names), self.photos - len(self.rows))):
-                    self.rows.append(photo_row(frame, found, index, pl_module.class_names))
+            for frame, found, index in first_photos(batch, outputs, self.photos - len(self.rows)):
+                self.rows.append(photo_row(frame, found, index, pl_module.class_names))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Logs the table."""
