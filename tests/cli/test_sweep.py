@@ -152,12 +152,15 @@ def test_slurm_runs_an_array_of_jobs(sweep, tmp_path, monkeypatch):
 
 
 @needs("optuna", "hydra_plugins.hydra_optuna_sweeper")
-def test_a_failed_trial_has_no_score_and_ends_no_study(sweep, tmp_path):
+@pytest.mark.parametrize("choose", [min, max], ids=["first", "last"])  # of the grid, in place of a random trial
+def test_a_failed_trial_has_no_score_and_ends_no_study(sweep, tmp_path, monkeypatch, choose):
+    monkeypatch.setattr("random.choice", choose)
     code, jobs = sweep(
         "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=4", "seed=1,4,5,12"
     )
     assert code == 1
     assert sorted(statuses(jobs)) == ["done", "done", "done", "failed"]
+    assert jobs[choose(0, 3)].status == "failed"
     best = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
     assert best["best_value"] == 30.0  # the highest
 

@@ -150,4 +150,14 @@ def typed_part(kind: type, values: DictConfig) -> DictConfig:
         OmegaConfBaseException: For an unknown setting, or a value of another type.
     """
     schema = OmegaConf.structured(schema_of(kind, part=True))
-    return OmegaConf.merge(schema, OmegaConf.to_container(values, resolve=False))  # type: ignore[return-value]  # a dict
+    return OmegaConf.merge(schema, _without_old_defaults(values, schema))  # type: ignore[return-value]  # a dict
+
+
+def _without_old_defaults(values: DictConfig, schema: DictConfig) -> dict[str, Any]:
+    """``values`` as plain data; where ``_target_`` replaced a class, without the defaults that only the old one has."""
+    given: dict[str, Any] = OmegaConf.to_container(values, resolve=False)  # type: ignore[assignment]  # a dict
+    before = OmegaConf.get_type(values)
+    if before is None or not is_dataclass(before):
+        return given
+    old: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(before), resolve=False)  # type: ignore[assignment]
+    return {name: value for name, value in given.items() if name in schema or name not in old or value != old[name]}

@@ -51,6 +51,12 @@ OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hydra.s
 """What ``hydra/sweeper=optuna`` means here: the highest score, trial by trial, and no end at one that fails. The plugin
 would look for the lowest, and end."""
 
+OPTUNA_GRID = (
+    "hydra.sweeper.sampler._target_=afa_wsss.cli.optuna_grid.grid_whose_last_trial_may_fail",
+    "hydra.sweeper.sampler._partial_=false",
+)
+"""What ``hydra/sweeper/sampler=grid`` means here: a grid whose last trial may fail, too."""
+
 STORED = "stored_config"
 """Group, and option, under which Hydra finds the ``config.yaml`` of ``config=PATH``."""
 
@@ -66,11 +72,12 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
 
 
 def _with_optuna(words: list[str]) -> list[str]:
-    """``hydra/sweeper=optuna`` with the settings of ``OPTUNA`` that are not given."""
+    """``hydra/sweeper=optuna`` with the settings of ``OPTUNA``, and of ``OPTUNA_GRID``, that are not given."""
     if "hydra/sweeper=optuna" not in words:
         return words
+    meant = (*OPTUNA, *(OPTUNA_GRID if "hydra/sweeper/sampler=grid" in words else ()))
     given = {word.partition("=")[0] for word in words}
-    return [*words, *(word for word in OPTUNA if word.partition("=")[0] not in given)]
+    return [*words, *(word for word in meant if word.partition("=")[0] not in given)]
 
 
 def _with_recipe(words: list[str]) -> list[str]:
