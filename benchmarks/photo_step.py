@@ -66,14 +66,14 @@ class Step:
         self.batch = batch()
         self.images = normalize(self.batch.images)
 
-    def forward(self) -> AFAOutput:
-        """All branches, with gradient."""
-        output: AFAOutput = self.network(self.images)
+    def forward(self, *, decoded: bool = True) -> AFAOutput:
+        """All branches, or all but the decoder, with gradient."""
+        output: AFAOutput = self.network(self.images, decoded=decoded)
         return output
 
     def class_loss(self, output: AFAOutput) -> torch.Tensor:
         """The class loss alone."""
-        return self.terms["classification"](output, Targets.of(self.batch)) + 0 * output.seg_logits.mean()
+        return self.terms["classification"](output, Targets.of(self.batch))
 
     def all_losses(self, output: AFAOutput, targets: Targets) -> torch.Tensor:
         """Classes, pixels and affinity."""
@@ -106,9 +106,9 @@ def parts(rounds: int) -> dict[str, float]:
         return result
 
     for _ in range(rounds + 1):
-        output = timed("forward", step.forward)
+        output = timed("forward without decoder", lambda: step.forward(decoded=False))
         timed("class loss, backward, update", lambda output=output: step.backward(step.class_loss(output)))
-        output = step.forward()
+        output = timed("forward", step.forward)
         maps = timed("maps for labels", lambda output=output: step.maps(output))
         with torch.no_grad():
             targets = timed("labels from the CAM", lambda maps=maps: step.targets(maps, FIRST))

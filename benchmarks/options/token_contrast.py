@@ -48,6 +48,7 @@ class TokenContrastLoss(LossTerm):
     """
 
     needs = ("affinity_label",)
+    reads_seg_logits = False
 
     def __init__(self, *, weight: float = 0.2, first_step: int = 0, radius: int | None = None) -> None:
         """Settings; the weight is the paper's.

@@ -93,7 +93,7 @@ class _Computed:
 
 class _AFAOutput(NamedTuple):
     class_logits: Float[Tensor, "b k"]
-    seg_logits: Float[Tensor, "b c H4 W4"]
+    seg_logits: Float[Tensor, "b c H4 W4"] | None
     affinity: AffinityPairs | Tensor
     cam: Float[Tensor, "b k h w"]
     features: Float[Tensor, "b d h w"] | None = None
@@ -106,7 +106,8 @@ class AFAOutput(_Computed, _AFAOutput):
 
     Attributes:
         class_logits: One logit for each foreground class.
-        seg_logits: Segmentation logits, background first, at a quarter of the input's size.
+        seg_logits: Segmentation logits, background first, at a quarter of the input's size. Left out, and an error to
+            read, at training steps at which nobody says to read them: see ``LossTerm.reads_seg_logits``.
         affinity: (b, n, n), symmetric, in (0, 1): how likely two tokens belong to one class (AFA, eq. 4). Computed with
             gradient at each access, n x n values.
         pairs: The affinity as it is stored: ``ops.affinity.TokenAffinity``, or the (b, n, n) tensor that was given.
@@ -116,6 +117,21 @@ class AFAOutput(_Computed, _AFAOutput):
     """
 
     __slots__ = ()
+
+    @property
+    def seg_logits(self) -> Tensor:  # stored as None where they were left out
+        """Of the segmentation branch.
+
+        Raises:
+            UserError: Where they were left out.
+        """
+        if self._stored(1) is None:
+            raise UserError(
+                "need seg_logits, got an output without them, since no active loss and no label maker says to read "
+                "them; set reads_seg_logits = True in the class that does"
+            )
+        stored: Tensor = self._stored(1)
+        return stored
 
     @property
     def affinity(self) -> Tensor:

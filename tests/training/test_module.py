@@ -174,6 +174,49 @@ def test_every_parameter_that_ddp_waits_for_has_a_gradient(module, batch, logged
     assert not without
 
 
+@pytest.mark.parametrize(("step", "passes"), [(0, 0), (FIRST, 1)])
+def test_the_decoder_runs_where_its_output_is_read(module, batch, logged, monkeypatch, step, passes):
+    at_step(monkeypatch, step)
+    seen = []
+    module.network.segmentation_head.register_forward_hook(lambda *_: seen.append(1))
+    module.training_step(batch._replace(masks=None), 0).backward()
+    assert len(seen) == passes
+    gradients = [parameter.grad for parameter in module.network.segmentation_head.parameters()]
+    assert any(gradient.any() for gradient in gradients) == bool(passes)
+
+
+def test_the_official_settings_run_the_decoder_at_every_step(module, batch, logged, monkeypatch):
+    at_step(monkeypatch, 0)
+    module.network.cam_in_training_mode = True
+    statistics = module.network.segmentation_head.norm.running_mean.clone()
+    module.training_step(batch._replace(masks=None), 0)
+    assert not torch.equal(module.network.segmentation_head.norm.running_mean, statistics)
+
+
+class ReadsInSilence(LossTerm):
+    """A loss that says that it reads no segmentation logits, and does."""
+
+    reads_seg_logits = False
+
+    def forward(self, output, targets):
+        return output.seg_logits.mean()
+
+
+def test_segmentation_logits_that_were_left_out_are_an_error(batch, logged, monkeypatch):
+    at_step(monkeypatch, 0)
+    module = make_module(losses={"silent": ReadsInSilence()})
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"need seg_logits, .* set reads_seg_logits = True in the class that does"):
+        module.training_step(batch._replace(masks=None), 0)
+
+
+def test_a_loss_of_ones_own_gets_them(batch, logged, monkeypatch):
+    at_step(monkeypatch, 0)
+    module = make_module(losses={"own": type("Own", (ReadsInSilence,), {"reads_seg_logits": True})()})
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    assert module.training_step(batch._replace(masks=None), 0).isfinite()
+
+
 @pytest.mark.parametrize("classes", [1, 2])
 def test_photos_without_any_class_are_background(module, batch, logged, monkeypatch, classes):
     at_step(monkeypatch, WALK)

@@ -79,6 +79,7 @@ class AffinityLoss(LossTerm):
     """``affinity_loss`` of the affinity and the affinity labels; its window form where both are given by tokens."""
 
     needs = ("affinity_label",)
+    reads_seg_logits = False
 
     def __init__(self, *, weight: float = 1.0, first_step: int = 0, reduction: str = "global") -> None:
         """With ``reduction`` as in ``losses.reduction``; ``process`` is that of the official code.

@@ -31,6 +31,7 @@ class ClassificationLoss(LossTerm):
     """``multilabel_soft_margin`` of the class logits and the image labels."""
 
     needs = ("image_labels",)
+    reads_seg_logits = False
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
@@ -41,6 +42,7 @@ class LabelDistributionLoss(LossTerm):
     """``label_distribution_cross_entropy`` of the class logits and the image labels: pretrains a backbone."""
 
     needs = ("image_labels",)
+    reads_seg_logits = False
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""

@@ -23,6 +23,8 @@ class LossTerm(nn.Module, ABC):
         first_step: Counted from 0.
         needs: Names of the fields of ``Targets`` that the term cannot do without; an active term that lacks one is an
             error before training starts.
+        reads_seg_logits: Whether ``forward`` reads ``output.seg_logits``. Where neither an active term nor the label
+            maker does, the training step leaves the decoder out.
 
     Example:
         >>> class ConfidenceLoss(LossTerm):
@@ -39,6 +41,7 @@ class LossTerm(nn.Module, ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    reads_seg_logits: ClassVar[bool] = True
 
     def __init__(self, *, weight: float = 1.0, first_step: int = 0) -> None:
         """Checks both, once.

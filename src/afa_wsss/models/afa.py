@@ -55,12 +55,18 @@ class AFA(nn.Module):
             encoder.widths, num_classes + 1, width=settings.decoder_width, dropout=settings.dropout
         )
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> AFAOutput:
-        """All outputs that training compares with targets; ``images`` are normalized for ImageNet."""
+    def forward(self, images: Float[Tensor, "b 3 H W"], *, decoded: bool = True) -> AFAOutput:
+        """All outputs that training compares with targets.
+
+        Args:
+            images: Normalized for ImageNet.
+            decoded: Whether segmentation logits are wanted. With ``cam_in_training_mode`` they are made all the same.
+        """
+        decoded = decoded or self.cam_in_training_mode
         features, attention = self.encoder(images, attention=True)
         return AFAOutput(
             class_logits=self.classify(features[-1]),
-            seg_logits=self.segmentation_head(features),
+            seg_logits=self.segmentation_head(features) if decoded else None,
             affinity=self.affinity_head.vectors(attention),
             cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
             features=features[-1],

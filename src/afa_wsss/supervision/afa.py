@@ -68,6 +68,7 @@ class AFALabels(LabelMaker):
     """
 
     makes = ("pseudo_label", "affinity_label")
+    reads_seg_logits = False
 
     low: Threshold = PAPER.low
     high: Threshold = PAPER.high

@@ -41,12 +41,14 @@ class LabelMaker(ABC):
             every batch holds. A loss term that needs another one is an error before training starts.
         needs_masks: Whether ``targets`` reads the masks of training photos; they are loaded only then, and a photo
             without one is an error before training starts. False for weak supervision.
+        reads_seg_logits: Whether ``targets`` reads ``output.seg_logits``: see ``LossTerm``.
         memory: What it learns from the batches of training, as buffers of a module: moved, saved and resumed with the
             network. None where every batch stands for itself.
     """
 
     makes: ClassVar[tuple[str, ...]] = ("pseudo_label",)
     needs_masks: ClassVar[bool] = False
+    reads_seg_logits: ClassVar[bool] = True
     memory: nn.Module | None = None
 
     @abstractmethod

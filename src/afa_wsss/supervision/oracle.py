@@ -29,6 +29,7 @@ class OracleLabels(LabelMaker):
 
     makes = ("pseudo_label", "affinity_label")
     needs_masks = True
+    reads_seg_logits = False
 
     radius: int | None = 8
     first_step: int = 0

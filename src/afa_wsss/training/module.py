@@ -24,7 +24,15 @@ from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.scores import BRANCH, ValidationScores
-from afa_wsss.training.terms import active_terms, asks_label_maker, check_made, check_targets, logged_losses, loss_table
+from afa_wsss.training.terms import (
+    active_terms,
+    asks_label_maker,
+    check_made,
+    check_targets,
+    logged_losses,
+    loss_table,
+    reads_seg_logits,
+)
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
@@ -104,8 +112,8 @@ class AFAModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """L = L_cls + lambda_1 L_seg + lambda_2 L_aff + ..., each term from its own first step on."""
         images = normalize(batch.images)
-        output = self.network(images)
         terms = active_terms(self.losses, self.global_step)
+        output = self.network(images, decoded=reads_seg_logits(terms, self.label_maker))
         targets = self.supervise(batch, images, output, terms)
         if targets.pseudo_label is not None:
             self.label_shares.update(targets.pseudo_label, batch.boxes)
@@ -129,8 +137,9 @@ class AFAModule(lightning.LightningModule):
 
     def _zero(self, output: AFAOutput) -> Tensor:
         """0 that depends on every parameter, so that each has a gradient in every step: DDP waits for all of them."""
-        heads = output.class_logits.mean() + output.seg_logits.mean() + affinity_row(output.pairs, 0, 0).mean()
-        return 0.0 * sum((parameter.mean() for parameter in self.losses.parameters()), start=heads)
+        outputs = output.class_logits.mean() + affinity_row(output.pairs, 0, 0).mean()
+        parts = (self.network.segmentation_head, self.losses)
+        return 0.0 * sum((parameter.mean() for part in parts for parameter in part.parameters()), start=outputs)
 
     @torch.no_grad()
     def inspect(self, batch: Batch) -> Inspection:

@@ -43,6 +43,12 @@ def asks_label_maker(terms: Mapping[str, LossTerm]) -> bool:
     return any(need not in FROM_BATCH for term in terms.values() for need in term.needs)
 
 
+def reads_seg_logits(terms: Mapping[str, LossTerm], label_maker: LabelMaker) -> bool:
+    """Whether one of the terms, or the label maker if they ask it, reads the output of the segmentation branch."""
+    asked = asks_label_maker(terms) and label_maker.reads_seg_logits
+    return asked or any(term.reads_seg_logits for term in terms.values())
+
+
 def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> None:
     """Checks before training that somebody makes what each term with a weight needs.
 
