@@ -22,8 +22,8 @@ from tests.commands import composed
 from tests.reference_network import reference_network
 from torch.utils.data import DataLoader
 
+from afa_wsss.api.prepare import make_module
 from afa_wsss.api.settings import TrainSettings
-from afa_wsss.api.train import make_module
 from afa_wsss.cli import shell
 from afa_wsss.models import build_model
 from afa_wsss.ops.image import denormalize, normalize
@@ -128,7 +128,7 @@ def watched_module(settings) -> WatchedModule:
     network.load_state_dict(reference_network().state_dict())
     names, palette = [str(index) for index in range(CLASSES)], np.zeros((CLASSES + 1, 3), dtype=np.uint8)
     losses = {name: settings.loss[name] for name in COLUMNS}
-    with patch("afa_wsss.api.train.AFAModule", WatchedModule):
+    with patch("afa_wsss.api.prepare.AFAModule", WatchedModule):
         return make_module(replace(settings, loss=losses), network, class_names=names, palette=palette)
 
 

@@ -48,12 +48,6 @@ class Resumed(NamedTuple):
     cut_off: tuple[str, ...] = ()
 
     @property
-    def batch_size(self) -> int | None:
-        """Crops per step and process, where the checkpoint says it."""
-        size: int | None = self.state[CONFIG_KEY].get("data", {}).get("batch_size")
-        return size
-
-    @property
     def callback(self) -> Mapping[str, Any]:
         """What the callback ``Checkpoints`` stored."""
         found: Mapping[str, Any] = self.state.get("callbacks", {}).get("Checkpoints", {})

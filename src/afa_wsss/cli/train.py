@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from afa_wsss import losses, supervision
+from afa_wsss.api.prepare import Prepared
 from afa_wsss.api.run_info import backbone_name
 from afa_wsss.api.settings import TrainSettings
-from afa_wsss.api.train import Prepared, Run, train
+from afa_wsss.api.train import Run, train
 from afa_wsss.cli.compose import Composed
 from afa_wsss.cli.output import say, say_files, say_scores, say_warning
 from afa_wsss.cli.shell import Command
@@ -84,7 +85,7 @@ def announce(prepared: Prepared) -> None:
     console = Console()
     console.print(
         f"[bold]{settings.name}[/]: {backbone_name(settings.model.backbone)}, {len(sets.class_names)} classes, "
-        f"{', '.join(counts)}, {settings.trainer.max_steps} steps{done}",
+        f"{', '.join(counts)}, {settings.trainer.max_steps} steps of {prepared.step.describe()}{done}",
         network_table(prepared.module.network),
     )
     for change in prepared.resumed.changes if prepared.resumed else ():

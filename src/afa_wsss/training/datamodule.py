@@ -84,7 +84,7 @@ class AFADataModule(lightning.LightningDataModule):
     Attributes:
         train_set: Crops with image labels; None without a training split.
         val_set: Whole photos with masks; None without a validation split.
-        earlier_batch_size: That of the run which this one resumes.
+        batch_size: Crops of a batch in this process; set anew where ``total_batch`` has to be dealt to devices.
     """
 
     def __init__(
@@ -111,7 +111,6 @@ class AFADataModule(lightning.LightningDataModule):
         """
         super().__init__()
         self.batch_size, self.eval_batch_size, self.seed = settings.batch_size, settings.eval_batch_size, seed
-        self.earlier_batch_size = settings.batch_size
         num_workers = min(settings.num_workers, available_cores())
         self.loading = {
             "num_workers": num_workers,
@@ -187,7 +186,7 @@ class AFADataModule(lightning.LightningDataModule):
             # Written at the end of an epoch's last step: Lightning goes on with the next epoch, and loaders of several
             # processes fetch its photos before Lightning counts it.
             return epochs.current.processed + 1, 0
-        return epochs.current.processed, batches.current.processed * self.earlier_batch_size
+        return epochs.current.processed, batches.current.processed * self.batch_size
 
     def _loader(
         self,

@@ -4,6 +4,7 @@ from afa_wsss.training.callbacks.backbone import BackboneWriter
 from afa_wsss.training.callbacks.checkpoints import Checkpoints
 from afa_wsss.training.callbacks.class_table import ClassTable
 from afa_wsss.training.callbacks.compilation import Compilation
+from afa_wsss.training.callbacks.dealt_steps import DealtSteps
 from afa_wsss.training.callbacks.given_rates import GivenRates
 from afa_wsss.training.callbacks.held_out_looks import HeldOutLooks
 from afa_wsss.training.callbacks.label_curves import LabelCurves
@@ -27,6 +28,7 @@ __all__ = [
     "Checkpoints",
     "ClassTable",
     "Compilation",
+    "DealtSteps",
     "GivenRates",
     "HeldOutLooks",
     "LabelCurves",

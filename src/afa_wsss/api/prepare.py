@@ -1,0 +1,181 @@
+"""What a run is made of, opened and checked before anything is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from numpy.typing import NDArray
+from torch.nn import Parameter
+
+from afa_wsss.api import resume
+from afa_wsss.api.origin import origin_of
+from afa_wsss.api.run_info import info_at_step
+from afa_wsss.api.settings import TrainSettings
+from afa_wsss.data.checks.crops import training_warnings
+from afa_wsss.errors import UserError, argument
+from afa_wsss.models import AFA
+from afa_wsss.models.create import build_model
+from afa_wsss.training.callbacks import (
+    Checkpoints,
+    ClassTable,
+    Compilation,
+    DealtSteps,
+    GivenRates,
+    LabelCurves,
+    Origin,
+    PlainConfig,
+    UnevenValidation,
+    ValidationChecks,
+    WandbSummary,
+    Warnings,
+)
+from afa_wsss.training.callbacks.held_out_looks import held_out_looks
+from afa_wsss.training.datamodule import AFADataModule
+from afa_wsss.training.module import AFAModule
+from afa_wsss.training.optim import afa_optimizer, warmup_poly
+from afa_wsss.training.step_batches import StepBatches
+from afa_wsss.training.trainer import seed_everything, training_trainer
+
+
+class Prepared(NamedTuple):
+    """A run that is about to start.
+
+    Attributes:
+        settings: Of the run.
+        data: Both splits, opened and checked.
+        module: The network with its label maker and losses.
+        trainer: With all callbacks and loggers.
+        step: How the photos of a training step are dealt to the devices.
+        resumed: The checkpoint that the run goes on from; None for a run that starts anew.
+        data_warnings: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
+    """
+
+    settings: TrainSettings
+    data: AFADataModule
+    module: AFAModule
+    trainer: lightning.Trainer
+    step: StepBatches
+    resumed: resume.Resumed | None
+    data_warnings: list[str]
+
+    @property
+    def done_steps(self) -> int:
+        """Steps that the run which is resumed has done."""
+        return 0 if self.resumed is None else self.resumed.step
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The callback that writes ``last.ckpt`` and ``best.ckpt``."""
+        return next(part for part in self.trainer.checkpoint_callbacks if isinstance(part, Checkpoints))
+
+
+def prepare(
+    settings: TrainSettings, config: Mapping[str, Any], *, warn: Callable[[str], None] = lambda _: None
+) -> Prepared:
+    """Opens data and weights and makes all parts; nothing is written. Arguments are those of ``train``.
+
+    Raises:
+        UserError: For what they refuse.
+    """
+    seed_everything(settings.seed)
+    if not settings.loss:
+        raise UserError("need at least one loss term, got none", arguments=("loss",))
+    with argument("data"):
+        pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
+        data = AFADataModule(
+            settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
+        )
+    scored_on = resume.scored_on(data, config)
+    with argument("resume"):
+        resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
+    if resumed is not None:
+        resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
+    with argument("model"):
+        # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
+        network = build_model(settings.model, len(data.class_names), pretrained=resumed is None)
+    palette = data.dataset.palette
+    module = make_module(settings, network, class_names=data.class_names, palette=palette)
+    if resumed is not None:
+        with argument("resume"):
+            resume.check_weights(resumed, settings, network)
+    stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
+    if data.value_range != "auto":
+        stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
+    looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
+    with argument("trainer"):
+        warnings = Warnings(partial(info_at_step, settings, module, config), warn)
+        checkpoints = Checkpoints(
+            str(Path(settings.output_dir) / "checkpoints"),
+            every_n_steps=settings.trainer.checkpoint_interval,
+            scored_on=scored_on,
+            seed=settings.seed,
+        )
+        origin = Origin(origin_of(data, seed=settings.seed), Path(settings.output_dir))
+        dealt = DealtSteps()
+        others = [
+            checkpoints,
+            dealt,
+            origin,
+            *looks,
+            warnings,
+            *([GivenRates()] if resumed and resumed.changes else []),
+        ]
+        trainer = _make_trainer(settings, stored, others, validate=data.val_set is not None)
+    with argument("data"):
+        step = dealt.deal(settings.data, trainer, data)
+    sets = {"train": data.train_set, "val": data.val_set}
+    opened = {use: found.dataset for use, found in sets.items() if found is not None}
+    warned = [*lines, *training_warnings(opened, settings.data)]
+    return Prepared(settings, data, module, trainer, step, resumed, warned)
+
+
+def make_module(
+    settings: TrainSettings, network: AFA, *, class_names: Sequence[str], palette: NDArray[np.uint8]
+) -> AFAModule:
+    """The LightningModule around a network.
+
+    Raises:
+        UserError: For a loss whose targets nobody makes.
+    """
+
+    def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
+        own: list[Parameter] = list(others)
+        return afa_optimizer(network, settings.optimizer, others=own, fused=not settings.trainer.scales_gradients)
+
+    return AFAModule(
+        network,
+        settings.supervision,
+        settings.loss,
+        optimizer,
+        partial(warmup_poly, settings=settings.scheduler, max_steps=settings.trainer.max_steps),
+        class_names=class_names,
+        palette=palette,
+        inference=settings.inference,
+    )
+
+
+def _make_trainer(
+    settings: TrainSettings, stored: Mapping[str, Any], others: Sequence[Callback], *, validate: bool
+) -> lightning.Trainer:
+    """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
+    folder, loggers = Path(settings.output_dir), list(settings.logger.values())
+    callbacks = [
+        PlainConfig(dict(stored)),
+        UnevenValidation(),
+        ClassTable(),
+        LabelCurves(),
+        ValidationChecks(),
+        WandbSummary(),
+        *others,
+        *([LearningRateMonitor("step")] if loggers else []),
+        *([Compilation()] if settings.trainer.compile else []),
+        *settings.callbacks.values(),
+    ]
+    return training_trainer(settings.trainer, callbacks=callbacks, loggers=loggers, folder=folder, validate=validate)
