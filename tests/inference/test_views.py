@@ -65,8 +65,31 @@ def test_no_photo_passes_the_encoder_twice(network, images, passed, monkeypatch,
     output = views.output()
     multi_scale_logits(views, images, scales=scales, mirror=mirror)
     multi_scale_maps(views, images, scales=cam_scales, known=output)
+    views.class_logits(), views.shown()
     mirrored = {*cam_scales, *(scales if mirror else ())}
-    assert len(set(passed)) == len(passed) == len(images) * (len({1.0, *scales, *cam_scales}) + len(mirrored))
+    assert len(set(passed)) == len(passed) == len(images) * (len({*scales, *cam_scales}) + len(mirrored))
+
+
+@torch.no_grad()
+def test_classes_and_what_is_shown_come_from_the_scale_of_the_prediction(network, images, passed):
+    views = Views(network, images, scales=(1.5,), mirror=True, cam_scales=(1.5,))
+    multi_scale_logits(views, images, scales=(1.5,), mirror=True)
+    expected = network(torch.nn.functional.interpolate(images, (72, 96), mode="bilinear"))
+    count = len(passed)
+    torch.testing.assert_close(views.class_logits(), expected.class_logits, **CLOSE)
+    cam, pairs = views.shown()
+    torch.testing.assert_close(cam, expected.cam, **CLOSE)
+    torch.testing.assert_close(pairs.dense(), expected.affinity, **CLOSE)
+    assert len(passed) == count
+
+
+@torch.no_grad()
+def test_an_output_with_other_values_is_the_rest_as_it_was(network, images):
+    output, other = Views(network, images).output(), torch.ones(2, 4)
+    replaced = output._replace(class_logits=other)
+    assert replaced.class_logits is other
+    torch.testing.assert_close(replaced.affinity, network(images).affinity, **CLOSE)
+    assert output._replace(affinity=replaced.pairs, cam=other).cam is other
 
 
 def test_maps_alone_run_no_decoder(network, images, monkeypatch):
@@ -88,7 +111,9 @@ def test_logits_of_one_scale_at_a_time_are_kept(network, images):
 @torch.no_grad()
 def test_what_no_plan_names_is_computed_when_it_is_asked_for(network, images, passed):
     views = Views(network, images)
-    views.output()
+    output = views.output()
+    assert not passed
+    assert output.class_logits.shape == (2, 4)
     assert len(passed) == 2
     for scale, affinity in ((1.0, True), (0.5, False), (0.5, True)):
         torch.testing.assert_close(views.maps(scale, affinity=affinity).mirrored, views.maps(scale, affinity=False)[1])
@@ -106,13 +131,13 @@ def test_what_no_plan_names_is_computed_when_it_is_asked_for(network, images, pa
 @torch.no_grad()
 def test_views_stand_for_the_network(network, images, passed):
     """A label maker may ask for other images than the photos, too."""
-    views = Views(network, images, cam_scales=(1.0,))
-    views.output()
+    views = Views(network, images, scales=(1.0,), cam_scales=(1.0,))
+    views.class_logits()
     passed.clear()
     cam, pairs = views.activate(images, affinity=True, mirror=True)
     maps, none = views.activate(images)
     logits = views.segment(images)
-    assert not passed, "all of it came with the output"
+    assert not passed, "all of it came with the classes"
     assert none is None
     wanted, affinity = network.activate(images, affinity=True, mirror=True)
     torch.testing.assert_close(cam, wanted, **CLOSE)
@@ -130,4 +155,4 @@ def test_views_stand_for_the_network(network, images, passed):
 def test_a_network_that_leaves_out_what_it_is_asked_for_is_refused(network, images, monkeypatch):
     monkeypatch.setattr(network, "view", lambda images, **_: View(images[:, :, 0, 0], images))
     with pytest.raises(UserError, match="need a network whose view"):
-        Views(network, images).output()
+        tuple(Views(network, images).output())

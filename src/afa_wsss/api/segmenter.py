@@ -133,15 +133,15 @@ class Segmenter:
         with torch.inference_mode():
             images = self._tensor(pixels)
             views = Views(self.network, normalize(images), scales=inference.scales, mirror=inference.mirror)
-            output, size = views.output(), pixels.shape[:2]
+            size = pixels.shape[:2]
             found = multi_scale_logits(views, views.images, scales=inference.scales, mirror=inference.mirror)
-            found = self.gate.apply(inference.gate, found, output.class_logits)
+            found = self.gate.apply(inference.gate, found, views.class_logits())
             if inference.refines:
                 found = refined_scores(images, found, inference)
             labels = labels_at(found, size)[0].cpu().numpy()
             full = resize(found, size) if scores else found
             kept = (full if inference.refines else full.softmax(dim=1))[0].cpu().numpy() if scores else None
-            class_scores = output.class_logits[0].float().sigmoid().cpu().numpy()
+            class_scores = views.class_logits()[0].float().sigmoid().cpu().numpy()
         return Segmentation(pixels, labels, kept, self.class_names, self.palette, class_scores)
 
     def _with_refinement(self, crf: bool | None, refinement: str | None) -> InferenceSettings:

@@ -7,7 +7,7 @@ Prediction, class activation maps, affinity and class logits read the same featu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -69,6 +69,8 @@ class Views:
     Attributes:
         network: In evaluation mode.
         images: Normalized photos.
+        scale: Where class logits are read, and what pictures and checks show: 1 if segmentation logits are wanted
+            there, else the largest scale at which they are. So they need no pass of their own.
     """
 
     def __init__(
@@ -90,21 +92,28 @@ class Views:
             cam_scales: Plan: scales of the class activation maps; the largest gives the affinity.
         """
         self.network, self.images, self.num_classes = network, images, network.num_classes
-        self._decoded = {(1.0, False)} | {(scale, flip) for scale in scales for flip in ((False, True)[: 1 + mirror])}
+        self.scale = 1.0 if 1.0 in scales else max(scales, default=1.0)
+        self._decoded = {(scale, flip) for scale in scales for flip in ((False, True)[: 1 + mirror])}
         self._both = {*cam_scales, *(scales if mirror else ())}
-        self._paired = {1.0, max(cam_scales, default=1.0)}
+        self._paired = {self.scale, max(cam_scales, default=1.0)}
         self._seen: dict[tuple[float, bool], View] = {}
 
     def output(self) -> AFAOutput:
-        """The network's output for the photos, as ``network(images)`` gives it.
+        """The network's output for the photos, as ``network(images)`` gives it; what nobody reads is not computed."""
+        return _OutputWhenRead(self)
+
+    def class_logits(self) -> Float[Tensor, "b k"]:
+        """Of the photos, at ``scale``."""
+        return self._view(self.scale).class_logits
+
+    def shown(self) -> tuple[Float[Tensor, "b k h w"], AffinityPairs | Tensor]:
+        """Class scores of the tokens and their affinity, at ``scale``.
 
         Raises:
-            UserError: For a network whose ``view`` leaves out what it is asked for.
+            UserError: For a network whose ``view`` leaves out the affinity.
         """
-        seen = self._view(1.0, decoded=True, paired=True)
-        if seen.seg_logits is None or seen.affinity is None:
-            raise UserError("need a network whose view(images, decoded=1, paired=1) gives logits and affinity")
-        return AFAOutput(seen.class_logits, seen.seg_logits, seen.affinity, seen.cam)
+        seen = self._view(self.scale, paired=True)
+        return seen.cam, _pairs_of(seen)
 
     def maps(self, scale: float, *, affinity: bool) -> Maps:
         """Maps of the photos and of their mirror images; the affinity if it is wanted."""
@@ -165,3 +174,50 @@ class Views:
             rows = slice(place * count, (place + 1) * count)
             logits, affinity = decodings[place] if place < len(decodings) else None, None if flip else found.affinity
             self._seen[scale, flip] = View(found.class_logits[rows], found.cam[rows], logits, affinity)
+
+
+class _OutputWhenRead(AFAOutput):
+    """The output at scale 1, whose values are computed when they are read: often none is."""
+
+    _views: Views
+
+    def __new__(cls, views: Views) -> _OutputWhenRead:
+        """Of nothing yet."""
+        made = AFAOutput.__new__(cls, None, None, None, None)  # type: ignore[arg-type]  # the properties below stand in
+        made._views = views
+        return made
+
+    @property
+    def class_logits(self) -> Tensor:
+        return self._views._view(1.0).class_logits
+
+    @property
+    def seg_logits(self) -> Tensor:
+        logits = self._views._view(1.0, decoded=True).seg_logits
+        if logits is None:
+            raise _left_out("segmentation logits")
+        return logits
+
+    @property
+    def pairs(self) -> AffinityPairs | Tensor:
+        return _pairs_of(self._views._view(1.0, paired=True))
+
+    @property
+    def cam(self) -> Tensor:
+        return self._views._view(1.0).cam
+
+    def _replace(self, **changes: Any) -> Any:
+        """An output of these values and the others as they are."""
+        names = {"affinity": "pairs"}  # under which it is read as it is stored
+        kept = {name: getattr(self, names.get(name, name)) for name in self._fields if name not in changes}
+        return AFAOutput(**kept, **changes)
+
+
+def _pairs_of(seen: View) -> AffinityPairs | Tensor:
+    if seen.affinity is None:
+        raise _left_out("the affinity")
+    return seen.affinity
+
+
+def _left_out(what: str) -> UserError:
+    return UserError(f"need a network whose view(images, decoded=1, paired=1) gives {what}, got None")

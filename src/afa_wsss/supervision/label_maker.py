@@ -76,7 +76,8 @@ class LabelMaker(ABC):
 
         The last one is what ``afa-pseudo-label`` writes. Arguments are those of ``targets``; the network is in
         evaluation mode, or ``afa_wsss.inference.Views`` stand for it, which remember its passes over ``images``. They
-        are planned by the label maker's field ``cam_scales``, where it has one.
+        are planned by the label maker's field ``cam_scales``, where it has one; ``output`` is then computed when it is
+        read.
         """
 
     @property

@@ -54,10 +54,10 @@ class Inspection(NamedTuple):
         stages: Labels after each stage of the label maker, which knows the photo's classes; by name.
         branch: Labels of the segmentation branch, which sees the photo alone: ``segmentation``, and the same
             after the refinement of inference, by its name.
-        class_logits: Output of the class branch.
-        affinity: At scale 1, on ``grid``; ``affinity_row`` gives that of one token.
+        class_logits: Output of the class branch, at ``Views.scale``, as are the following.
+        affinity: On ``grid``; ``affinity_row`` gives that of one token.
         grid: Height and width of the token grid.
-        cam: Class scores of the tokens at scale 1: see ``AFAOutput.cam``.
+        cam: Class scores of the tokens: see ``AFAOutput.cam``.
     """
 
     stages: Mapping[str, Labels]
@@ -146,14 +146,13 @@ class AFAModule(lightning.LightningModule):
         """Everything that validation scores and pictures show of a batch, one of ``frames`` if photos were shrunk."""
         images = normalize(batch.images)
         views = self.views(images)
-        output = views.output()
         size = images.shape[-2:] if batch.full_sizes is None else batch.full_sizes[0]
         # Before the stages: segmentation logits are not in memory any more then.
-        branch = self._branch(batch, views, output.class_logits, size)
-        made = self.label_maker.stages(views, batch, images, output)
+        branch = self._branch(batch, views, size)
+        made = self.label_maker.stages(views, batch, images, views.output())
         stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
-        grid = self.network.grid(*images.shape[-2:])
-        return Inspection(stages, branch, output.class_logits, output.pairs, grid, output.cam)
+        cam, pairs = views.shown()
+        return Inspection(stages, branch, views.class_logits(), pairs, (cam.shape[-2], cam.shape[-1]), cam)
 
     def views(self, images: Float[Tensor, "b 3 H W"]) -> Views:
         """The network on normalized photos, each scale and mirror image once, for prediction and label maker alike."""
@@ -161,11 +160,11 @@ class AFAModule(lightning.LightningModule):
         scales, mirror = self.inference.scales, self.inference.mirror
         return Views(self.network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
 
-    def _branch(self, batch: Batch, views: Views, class_logits: Tensor, size: Sequence[int]) -> dict[str, Labels]:
+    def _branch(self, batch: Batch, views: Views, size: Sequence[int]) -> dict[str, Labels]:
         """Labels of the segmentation branch at full size, by stage; of the classes that the gate lets through."""
         scales, mirror = self.inference.scales, self.inference.mirror
         logits = multi_scale_logits(views, views.images, scales=scales, mirror=mirror)
-        logits = self.gate.apply(self.inference.gate, logits, class_logits)
+        logits = self.gate.apply(self.inference.gate, logits, views.class_logits())
         branch = {BRANCH: Labels(labels_at(logits, size))}
         refinement = self.inference.refinement
         if self.inference.refines and (self.last_validation or refinement != "crf"):
