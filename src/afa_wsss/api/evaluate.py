@@ -73,7 +73,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         checkpoint = read_checkpoint(settings.checkpoint)
     stored = changed(checkpoint.settings(), data=settings.data, inference=settings.inference)
     data = _open(stored, checkpoint, with_masks=with_masks)
-    if stage is None and not data.dataset.image_labels.any():
+    labels = data.dataset.image_labels
+    if stage is None and labels is not None and not labels.any():
         raise UserError(
             f"need image labels to make pseudo labels from, {stored.data.val_split} has none; evaluate writes masks "
             "without",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from afa_wsss.data.formats.photo_files import PhotoFiles
     from afa_wsss.data.formats.voc import VOCDataset
     from afa_wsss.data.loading.settings import CropSettings, DataSettings
+    from afa_wsss.data.shards.dataset import ShardedDataset
 
 __all__ = [
     "COCODataset",
@@ -22,6 +23,7 @@ __all__ = [
     "PhotoFiles",
     "Sample",
     "SegmentationDataset",
+    "ShardedDataset",
     "VOCDataset",
 ]
 
@@ -33,6 +35,7 @@ _MODULES = {
     "PhotoFiles": "formats.photo_files",
     "Sample": "base",
     "SegmentationDataset": "base",
+    "ShardedDataset": "shards.dataset",
     "VOCDataset": "formats.voc",
 }
 

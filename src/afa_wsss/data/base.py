@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,7 +40,7 @@ class SegmentationDataset(Protocol):
 
     Attributes:
         class_names: Foreground classes, in the order of their mask values from 1.
-        names: Names of the photos, unique.
+        names: Names of the photos, unique; empty where they are read with the photos.
     """
 
     class_names: tuple[str, ...]
@@ -51,8 +51,8 @@ class SegmentationDataset(Protocol):
         """(k + 1, 3) RGB colors, background first."""
 
     @property
-    def image_labels(self) -> Labels:
-        """(N, k) multi-hot, one byte per label."""
+    def image_labels(self) -> Labels | None:
+        """(N, k) multi-hot, one byte per label; None where they are read with the photos."""
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -66,3 +66,20 @@ class SegmentationDataset(Protocol):
         Raises:
             UserError: Where training would fail on a file.
         """
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """What a data set has besides whose photos lie together in large files, too many to check before training."""
+
+    def order(self, epoch: int, *, seed: int, places: range) -> Iterator[int]:
+        """Indices of the photos at some places of an epoch, near ones after each other.
+
+        Args:
+            epoch: From 0; each has another order.
+            seed: Of the order.
+            places: Of one process, from 0; after the last photo comes the first again.
+        """
+
+    def usable(self, index: int) -> Sample:
+        """The photo, or another in its place where it cannot be read; says what it leaves out."""

@@ -16,15 +16,16 @@ LOOKED_AT = 8
 def fingerprint(photos: SegmentationDataset, *, masks: bool = False) -> str:
     """16 hex digits of SHA-256 of classes, image labels of all photos, names and pixels of a few.
 
-    A folder that was moved keeps it. A photo that cannot be read is left out; training and validation say what is wrong
-    with it.
+    Where labels are read with the photos, their number stands for them. A folder that was moved keeps it. A photo that
+    cannot be read is left out; training and validation say what is wrong with it.
 
     Args:
         photos: A split.
         masks: Whether the masks of these few photos count, too.
     """
     digest = hashlib.sha256("\n".join(photos.class_names).encode())
-    digest.update(np.ascontiguousarray(photos.image_labels).tobytes())
+    labels = photos.image_labels
+    digest.update(str(len(photos)).encode() if labels is None else np.ascontiguousarray(labels).tobytes())
     for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
         try:
             sample = photos.sample(int(index))

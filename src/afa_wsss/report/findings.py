@@ -92,7 +92,7 @@ def splits_table(splits: Mapping[str, tuple[int, int, Mapping[str, int]]]) -> Ta
     table.add_row("photos", *(str(photos) for photos, _, _ in splits.values()))
     table.add_row("masks", *(str(masks) for _, masks, _ in splits.values()), end_section=True)
     for name in dict.fromkeys(name for _, _, classes in splits.values() for name in classes):
-        table.add_row(name, *(str(classes.get(name, 0)) for _, _, classes in splits.values()))
+        table.add_row(name, *(str(classes.get(name, 0)) if classes else "" for _, _, classes in splits.values()))
     return table
 
 

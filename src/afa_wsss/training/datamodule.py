@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal
 
 import lightning
@@ -12,7 +13,7 @@ import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
-from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.base import SegmentationDataset, Streamed
 from afa_wsss.data.files.parallel import available_cores
 from afa_wsss.data.files.shared_range import range_in_use
 from afa_wsss.data.files.value_range import RangeSetting
@@ -33,12 +34,22 @@ def _processes() -> tuple[int, int]:
 class CropSampler(Sampler[tuple[int, int]]):
     """Shuffles photos anew each epoch and shards them over the processes; yields (epoch, index)."""
 
-    def __init__(self, count: int, *, batch_size: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        batch_size: int,
+        seed: int,
+        start: tuple[int, int] = (0, 0),
+        streamed: Streamed | None = None,
+    ) -> None:
         """Every process gets as many of ``count`` photos, in whole steps: none ends with the epoch.
 
         ``batch_size``: crops of a step in this process, those of all batches that its gradients are accumulated over.
         ``start``: the first epoch, and how many of its photos this process had used before this run resumed another.
+        ``streamed``: the photos, where they have an order of their own: each process has a part of it in one piece.
         """
+        self.streamed = streamed
         self.count, self.seed, self.epoch = count, seed, start[0]
         self.first_epoch, self.had = start
         self.rank, self.world = _processes()
@@ -55,9 +66,14 @@ class CropSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Another order each epoch, the same for equal seeds; photos repeat where there are fewer than a batch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        dealt = np.resize(order, self.share * self.world)[self.rank :: self.world]
         epoch, had = self.epoch, self.had if self.epoch == self.first_epoch else 0
+        if self.streamed is not None:
+            places = range(self.rank * self.share, (self.rank + 1) * self.share)
+            return (
+                (epoch, index) for index in islice(self.streamed.order(epoch, seed=self.seed, places=places), had, None)
+            )
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        dealt = np.resize(order, self.share * self.world)[self.rank :: self.world]
         return ((epoch, int(index)) for index in dealt[had:])
 
 
@@ -130,6 +146,8 @@ class AFADataModule(lightning.LightningDataModule):
             )
         if settings.val_split is not None:
             self.val_set = EvalSet(_checked(settings, "val", with_masks=with_masks), max_side=settings.max_side)
+        if self.train_set and self.val_set:
+            _check_same_classes(self.train_set.dataset.class_names, self.val_set.dataset.class_names)
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -156,7 +174,9 @@ class AFADataModule(lightning.LightningDataModule):
         start = self._position()
         accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         step = self.batch_size * accumulated
-        sampler = CropSampler(len(self.train_set), batch_size=step, seed=self.seed, start=start)
+        photos = self.train_set.dataset
+        streamed = photos if isinstance(photos, Streamed) else None
+        sampler = CropSampler(len(photos), batch_size=step, seed=self.seed, start=start, streamed=streamed)
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
@@ -210,6 +230,20 @@ def _checked(settings: DataSettings, use: Literal["train", "val"], *, with_masks
     opened.check_files()
     _ = opened.image_labels
     return opened
+
+
+def _check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
+    """Checks that numbers of classes mean the same in both splits.
+
+    Raises:
+        UserError: Where they do not.
+    """
+    if tuple(train) != tuple(val):
+        raise UserError(
+            f"need the same classes to train and to validate with, got {', '.join(train)} and {', '.join(val)}; list "
+            "them in the same classes.txt for both",
+            arguments=("train_split", "val_split"),
+        )
 
 
 def _check_train_masks(opened: SegmentationDataset, split: str) -> None:

@@ -89,7 +89,7 @@ def check_dataset(
         dataset = _opened(open_split, use, split, problems)
         if dataset is not None:
             opened[use], found.counts[split] = dataset, _counts(dataset)
-            facts = dataset.facts if isinstance(dataset, PhotoFiles) else ()
+            facts = getattr(dataset, "facts", ())
             found.facts.extend(fact for fact in facts if fact not in found.facts)
         # One table may list both splits: what is wrong with it is reported once.
         seen = {problem.message for other in found.problems if other != split for problem in found.problems[other]}

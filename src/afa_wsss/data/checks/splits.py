@@ -13,8 +13,9 @@ from afa_wsss.data.formats.photo_files import PhotoFiles
 
 
 def count_labels(dataset: SegmentationDataset) -> dict[str, int]:
-    """Number of photos of each class."""
-    return dict(zip(dataset.class_names, dataset.image_labels.sum(axis=0, dtype=int).tolist(), strict=True))
+    """Number of photos of each class; empty where labels are read with the photos."""
+    labels = dataset.image_labels
+    return {} if labels is None else dict(zip(dataset.class_names, labels.sum(axis=0, dtype=int).tolist(), strict=True))
 
 
 def early_warnings(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
@@ -23,7 +24,7 @@ def early_warnings(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
     Args:
         splits: The opened splits by their use: ``train``, ``val``.
     """
-    found = [problem for data in splits.values() if isinstance(data, PhotoFiles) for problem in data.warnings]
+    found = [problem for data in splits.values() for problem in getattr(data, "warnings", ())]
     return list(dict.fromkeys([*found, *compare_splits(splits, contents=False)]))
 
 
@@ -40,7 +41,7 @@ def compare_splits(splits: Mapping[str, SegmentationDataset], *, contents: bool 
         absent = [name for name, photos in count_labels(train).items() if not photos]
         message = "need photos of every class to train with, {!r} has none; add some or leave the class out"
         problems += [Problem("class without photos", name, message.format(name), "warning") for name in absent]
-    if val is not None and len(val) and not val.image_labels.any():
+    if val is not None and len(val) and val.image_labels is not None and not val.image_labels.any():
         message = "need the classes of photos to score them, none of {} to validate with has any; label them"
         problems.append(Problem("no class", val.names[0], message.format(len(val)), "warning"))
     if train is not None and val is not None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch.utils.data import Dataset
 
-from afa_wsss.data.base import Mask, Photo, SegmentationDataset
+from afa_wsss.data.base import Mask, Photo, SegmentationDataset, Streamed
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.data.loading.transforms import PADDING, Box, TrainTransform
 from afa_wsss.errors import UserError
@@ -81,7 +81,7 @@ class TrainSet(Dataset[Item]):
             UserError: For a photo without the mask that is wanted.
         """
         epoch, index = key
-        sample = self.dataset.sample(index)
+        sample = self.dataset.usable(index) if isinstance(self.dataset, Streamed) else self.dataset.sample(index)
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
         if self.with_masks and sample.mask is None:
             raise UserError(f"need a mask of every training photo for this label maker, {sample.name} has none")

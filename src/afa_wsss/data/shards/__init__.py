@@ -1,0 +1,1 @@
+"""Photos and labels in sharded tar files, as the ``webdataset`` package writes them, read where they are."""

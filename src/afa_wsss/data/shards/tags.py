@@ -1,0 +1,76 @@
+"""The classes of a photo from the entry beside it in a shard: ``.cls``, ``.json`` or ``.txt``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from afa_wsss.data.files.mask_colors import is_background
+from afa_wsss.data.formats.folder_labels.reading import plain, unique
+from afa_wsss.data.formats.folder_labels.tags import JOINERS
+from afa_wsss.data.formats.folder_labels.words import LABEL_WORDS, column_word
+from afa_wsss.errors import UserError
+
+Tags = tuple[str, ...]
+
+
+def tags_of(entries: Mapping[str, bytes], class_names: Sequence[str] = ()) -> Tags:
+    """Names of the classes of a photo, each once; none for a negative.
+
+    Args:
+        entries: Contents by suffix, of ``LABEL_SUFFIXES``.
+        class_names: Classes that are known; a number is an index into them, from 0.
+
+    Raises:
+        UserError: Where no entry holds classes, or the one that does cannot be read; without the photo's name.
+
+    Example:
+        >>> tags_of({"txt": b"cat;dog"}), tags_of({"json": b'{"labels": ["cat"], "width": 4}'})
+        (('cat', 'dog'), ('cat',))
+        >>> tags_of({"cls": b"1"}, ("cat", "dog")), tags_of({"txt": b""})
+        (('dog',), ())
+    """
+    try:
+        for suffix, content in entries.items():
+            text = plain(content.decode("utf-8-sig"))
+            found = _of_json(text, class_names) if suffix == "json" else _of_text(text, class_names, suffix == "cls")
+            if found is not None:
+                return tuple(tag for tag in found if not is_background(tag))
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are some
+        raise UserError(f"labels that cannot be read ({error})") from error
+    raise UserError("no labels")
+
+
+def _of_text(text: str, class_names: Sequence[str], numbered: bool) -> Tags:
+    """One tag a line, or joined by ``;``, ``|`` or ``,``; numbers also by blanks."""
+    if text in class_names:
+        return (text,)
+    if numbered and re.fullmatch(r"[\d\s,;|]+", text):
+        return tuple(_named(int(number), class_names) for number in re.findall(r"\d+", text))
+    joiner = next((mark for mark in ("\n", *JOINERS) if mark in text), None)
+    return unique([text] if joiner is None else text.split(joiner))
+
+
+def _of_json(text: str, class_names: Sequence[str]) -> Tags | None:
+    """A list of tags, or the first member with a usual name that holds tags; None where there is no such member."""
+    found = json.loads(text)
+    if isinstance(found, dict):
+        members = [value for name, value in found.items() if column_word(str(name)) in LABEL_WORDS]
+        if not members:
+            return None
+        found = members[0]
+    if found is None:
+        return ()
+    if isinstance(found, str):
+        return _of_text(plain(found), class_names, numbered=False)
+    tags = found if isinstance(found, list) else [found]
+    if not all(isinstance(tag, (str, int)) and not isinstance(tag, bool) for tag in tags):
+        raise ValueError(f"need names or numbers of classes, got {str(found)[:40]}")
+    return unique(tag if isinstance(tag, str) else _named(tag, class_names) for tag in tags)
+
+
+def _named(number: int, class_names: Sequence[str]) -> str:
+    if not 0 <= number < len(class_names):
+        raise ValueError(f"class number {number}, classes.txt has {len(class_names)}")
+    return class_names[number]
