@@ -108,9 +108,11 @@ def stage_colors(stages: Sequence[str]) -> dict[str, str]:
 
 
 def _facts(metrics: Mapping[str, float], run: RunInfo) -> list[tuple[str, str]]:
-    """The head of the page: scores of the branch, of the label maker's last stage and of the image labels; facts."""
-    made = [name for name in run.stages if name not in BRANCH_COLORS]
-    scores = [(f"mIoU of the {stage_title(name)}", stage_key(name)) for name in (BRANCH, *made[-1:])]
+    """The head of the page: scores of predictions, of the label maker's last stage and of the image labels; facts."""
+    scored = [name for name in run.stages if stage_key(name) in metrics]
+    branch = [name for name in scored if name in BRANCH_COLORS]
+    made = [name for name in scored if name not in BRANCH_COLORS]
+    scores = [(f"mIoU of the {stage_title(name)}", stage_key(name)) for name in (*branch[-1:], *made[-1:])]
     scores.append(("F1 of the image labels", CLASS_F1))
     return [(what, f"{metrics[key]:.1f} %") for what, key in scores if key in metrics] + list(run.facts)
 

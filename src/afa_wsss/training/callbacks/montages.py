@@ -22,7 +22,6 @@ from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.report.inspection import Shown, montage_row
 from afa_wsss.report.montage import montage
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.training.scores import BRANCH
 from afa_wsss.types import Batch, affinity_row
 
 LONGEST_SIDE = 1024
@@ -87,7 +86,7 @@ def first_photos(batch: Batch, outputs: Sequence[Inspection], most: int) -> Iter
 
 
 def shown(batch: Batch, found: Inspection, index: int) -> Shown:
-    """What is drawn of one photo: heat maps of stages with scores, the last stage, the branch.
+    """What is drawn of one photo: heat maps of stages with scores, the last stage, the prediction of the branch.
 
     Args:
         batch: Photos that fill their frames.
@@ -103,7 +102,7 @@ def shown(batch: Batch, found: Inspection, index: int) -> Shown:
     }
     last = list(found.stages)[-1:]
     labels = {name: sampled(found.stages[name].labels[index], size) for name in last}
-    labels[BRANCH] = sampled(found.branch[BRANCH].labels[index], size)
+    labels |= {name: sampled(found.branch[name].labels[index], size) for name in list(found.branch)[-1:]}
     affinity, point = _affinity_of_peak(heat, found, index)
     target = None if batch.masks is None else sampled(batch.masks[index], size)
     return Shown(photo=photo, heat=heat, labels=labels, affinity=affinity, point=point, target=target)
