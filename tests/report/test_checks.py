@@ -144,5 +144,13 @@ def test_settings_and_lists():
     assert settings_text(RUN, "a.b", "c") == "a.b and c"
     run = RUN._replace(config={"a": None, "b": True, "c": 1e-4})
     assert settings_text(run, "a", "b", "c", last="or") == "a (now null), b (now True) or c (now 0.0001)"
+
+
+def test_background_scores_that_find_themselves_have_the_value_that_was_found():
+    config = {"supervision": {"low": "auto", "high": 0.5, "walk_low": None}}
+    found = {"supervision.low": 0.347, "supervision.high": 0.5, "supervision.walk_low": 0.41}
+    run = RUN._replace(config=config, thresholds=found)
+    text = "supervision.low (now 0.35, found), supervision.high (now 0.5) and supervision.walk_low (now 0.41, found)"
+    assert settings_text(run, *found) == text
     assert listed([]) == ""
     assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"

@@ -28,9 +28,12 @@ class RunWarning(NamedTuple):
 def settings_text(run: RunInfo, *names: str, last: str = "and") -> str:
     """Settings with their values, as "a (now 1), b (now 2) and c (now 3)".
 
-    Names that the run's configuration does not have are left out, as long as it has one of them.
+    Names that the run's configuration does not have are left out, as long as it has one of them. A background score
+    that finds itself has the value that was found.
     """
     values = {name: _value(run.config, name) for name in names}
+    found = {name: f"{run.thresholds[name]:.2g}, found" for name in names if name in run.thresholds}
+    values |= {name: number for name, number in found.items() if values[name] in ("auto", "null")}
     known = {name: value for name, value in values.items() if value is not None}
     return listed([f"{name} (now {value})" for name, value in known.items()] or names, last=last)
 
