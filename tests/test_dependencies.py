@@ -17,12 +17,13 @@ PACKAGES_OF_IMPORTS = {
     "cv2": "opencv-python-headless",
     "hydra": "hydra-core",
     "hydra_plugins": "hydra-optuna-sweeper",
+    "optuna": "hydra-optuna-sweeper",
     "pydensecrf": "pydensecrf2",
     "yaml": "pyyaml",
 }
 """Packages whose name on the registry differs from the name that is imported."""
 
-LOADED_ON_USE = {"pillow-heif"}
+LOADED_ON_USE = {"hydra-optuna-sweeper", "pillow-heif", "wandb-workspaces"}
 """Packages of extras, each imported in one place, on its first use."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
