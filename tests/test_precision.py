@@ -42,8 +42,8 @@ def error(found, expected):
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
 
 
-def autocast():
-    return torch.autocast("cpu", torch.bfloat16)
+def autocast(dtype=torch.bfloat16):
+    return torch.autocast("cpu", dtype)
 
 
 @pytest.fixture
@@ -69,12 +69,13 @@ def run(network, images, call=None):
     return output, torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", CASES)
-def test_operators_keep_their_values_under_autocast(name):
+def test_operators_keep_their_values_under_autocast(name, dtype):
     case, size = CASES[name], SIZES[1]
     arguments = case.arguments(size)
     exact = case.run(*arguments)
-    with autocast():
+    with autocast(dtype):
         found = case.run(*arguments)
     assert error(found, exact) <= case.tolerance
     assert case.tolerance or found.dtype == exact.dtype

@@ -6,11 +6,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from tests.commands import composed, quiet_libraries, run_command, small_run, write_small_set
 
 from afa_wsss.cli import train
+from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks import ProgressBar
-from afa_wsss.training.trainer import DeviceSettings, evaluation_trainer, training_trainer
+from afa_wsss.training.trainer import DeviceSettings, TrainerSettings, evaluation_trainer, training_trainer
 
 CPU = DeviceSettings(accelerator="cpu")
 
@@ -44,3 +47,43 @@ def test_advice_on_short_epochs_is_not_shown():
         quiet_libraries()
         warnings.warn("The number of training batches (4) is smaller than the logging interval", stacklevel=1)
     assert not found
+
+
+@pytest.mark.parametrize(
+    ("given", "instead"),
+    [
+        ("bf16-true", "bf16-mixed"),
+        ("16-true", "16-mixed"),
+        ("64-true", "32-true"),
+        ("transformer-engine", "bf16-mixed"),
+        ("transformer-engine-float16", "16-mixed"),
+        ("int8", "bf16-mixed"),
+    ],
+)
+@pytest.mark.parametrize("settings", [DeviceSettings, TrainerSettings])
+def test_a_precision_that_rounds_weights_is_refused_with_the_one_to_use(settings, given, instead):
+    with pytest.raises(UserError, match=f"one of 32-true, bf16-mixed, 16-mixed, .*; got {given}; use {instead}$"):
+        settings(precision=given)
+
+
+@pytest.mark.parametrize("given", ["16", "16-mixed"])
+def test_float16_is_float16_on_a_cpu_too(given):
+    plugin = evaluation_trainer(DeviceSettings(accelerator="cpu", precision=given), callbacks=[]).precision_plugin
+    assert isinstance(plugin, MixedPrecision)
+    with plugin.forward_context():
+        assert torch.get_autocast_dtype("cpu") == torch.float16
+    assert plugin.scaler is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["precision=bf16-true", "strategy=none_such", "devices=0", "gradient_clip_val=-1", "limit_val_batches=-3"],
+)
+def test_values_that_cannot_be_are_one_line_before_anything_is_written(words, tmp_path, capsys):
+    root, folder = write_small_set(tmp_path / "data"), tmp_path / "run"
+    given = [*small_run(root), "callbacks=none", "logger=none", f"trainer.{words}", f"output_dir={folder}"]
+    assert run_command(train.main, *given) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: trainer")
+    assert "need" in line
+    assert not (folder / "config.yaml").exists()

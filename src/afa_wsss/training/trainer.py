@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks.nonfinite import NonFinite
@@ -20,14 +21,42 @@ from afa_wsss.training.freed_memory import keep_freed_memory
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
 
+HALF: Final = "16-mixed"
+"""float16 where autocast sees fit; gradients are scaled so that they do not vanish."""
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": HALF}
+"""The precisions to choose from, by Lightning's short names."""
+
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """Where to run, as ``lightning.Trainer`` takes it."""
+    """Where to run, as ``lightning.Trainer`` takes it.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``gpu`` or another of Lightning's.
+        devices: How many, which, or ``auto``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``; see docs/training.md.
+    """
 
     accelerator: str = "auto"
     devices: Any = 1
     precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        """Checks the precision, and writes it out.
+
+        Raises:
+            UserError: For one in which weights would be rounded, and for an unknown one.
+        """
+        precision = PRECISIONS.get(str(self.precision), str(self.precision))
+        if precision not in PRECISIONS.values():
+            instead = {"16-true": HALF, "transformer-engine-float16": HALF, "64-true": "32-true"}
+            raise UserError(
+                f"need precision to be one of {', '.join(PRECISIONS.values())}, which keep weights, labels and losses "
+                f"in float32; got {precision}; use {instead.get(precision, 'bf16-mixed')}",
+                arguments=("precision",),
+            )
+        object.__setattr__(self, "precision", precision)
 
 
 @dataclass(frozen=True)
@@ -65,8 +94,9 @@ class TrainerSettings(DeviceSettings):
         """Checks the settings once.
 
         Raises:
-            UserError: For a number of steps or an interval below 1, and ``skip_nonfinite`` below 0.
+            UserError: For another precision, a number of steps or an interval below 1, and a limit below 0.
         """
+        super().__post_init__()
         names = (
             "max_steps",
             "val_check_interval",
@@ -78,13 +108,14 @@ class TrainerSettings(DeviceSettings):
         if wrong:
             got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
             raise UserError(f"need at least 1, got {got}", arguments=wrong)
-        if self.skip_nonfinite < 0:
-            raise UserError(f"need at least 0, got {self.skip_nonfinite}", arguments=("skip_nonfinite",))
+        for name, limit in {"skip_nonfinite": self.skip_nonfinite, "gradient_clip_val": self.gradient_clip_val}.items():
+            if limit is not None and limit < 0:
+                raise UserError(f"need at least 0, got {limit}", arguments=(name,))
 
     @property
     def scales_gradients(self) -> bool:
         """Whether Lightning scales the loss so that gradients do not vanish in float16."""
-        return str(self.precision) in ("16", "16-mixed")
+        return self.precision == HALF
 
     def arguments(self) -> dict[str, Any]:
         """Those of ``lightning.Trainer``, which counts validation in batches."""
@@ -147,14 +178,18 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
             kind="no_gpu",
             arguments=("accelerator",),
         )
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     if accelerator == "cpu" or not torch.cuda.is_available():
         keep_freed_memory()
+    if on_cpu and arguments["precision"] == HALF:  # of itself, Lightning takes bfloat16 there
+        plugins = [*arguments.get("plugins", ()), MixedPrecision(HALF, "cpu")]
+        arguments = {**arguments, "precision": None, "plugins": plugins}
     shows_progress = any(isinstance(callback, ProgressBar) for callback in others["callbacks"])
     others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
     try:
         return lightning.Trainer(**arguments, **others)
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"need values that lightning.Trainer takes, got: {error}") from error
+        raise UserError(f"need values that lightning.Trainer takes, got: {' '.join(str(error).split())}") from error
 
 
 def seed_everything(seed: int) -> None:
