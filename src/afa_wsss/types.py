@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # commands that need no torch start at once
     from jaxtyping import Float, Int, UInt8
     from torch import Tensor
 
+WALK_LABELS = "labels from the walk"
+"""Title of the phase of training in which the walk makes the pixel labels."""
+
 IGNORE_INDEX = 255
 """Label of a pixel, or of a pair of tokens, that no loss and no score counts."""
 

@@ -9,6 +9,7 @@ from afa_wsss.report.checks import affinity_warnings, branch_warnings, class_bra
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.report.warning import listed, settings_text
+from afa_wsss.types import WALK_LABELS
 
 CONFIG = {
     "data": {"crop_size": 256, "scale": [0.5, 2.0]},
@@ -90,6 +91,21 @@ def test_a_branch_far_below_its_labels():
         "loss.segmentation.first_step (now 200)"
     )
     assert run_warnings(HEALTHY | {"val/miou": 1.0, "val/pseudo_label_miou": 5.0}, RUN) == []
+
+
+def test_labels_that_the_walk_makes_worse():
+    stages = ("cam", "cam_par", "walk", "pseudo_label", "segmentation")
+    config = {"supervision": {"walk_first_step": 324, "walk_radius": 8, "radius": 4, "walk_steps": 3}}
+    run = RUN._replace(stages=stages, config=config, begun=[WALK_LABELS])
+    lost = HEALTHY | {"val/cam_par_miou": 62.1, "val/walk_miou": 55.0}
+    assert only(lost, run) == (
+        "the walk makes labels worse: pseudo label 60.0 mIoU on held-out photos, CAM + PAR 62.1: set "
+        "supervision.walk_first_step (now 324) to null, which takes labels before it, or lower supervision.walk_radius "
+        "(now 8), supervision.radius (now 4) or supervision.walk_steps (now 3)"
+    )
+    assert run_warnings(lost, run._replace(begun=["labels from the CAM"])) == []
+    assert run_warnings(lost | {"val/cam_par_miou": 61.9}, run) == []
+    assert run_warnings(lost, run._replace(stages=("cam", "cam_par", "segmentation"))) == []
 
 
 def test_cams_at_the_border():

@@ -35,20 +35,21 @@ def run_info(
         last_step: Training step, from 0, whose labels are judged.
         settle: Steps that a loss term has to count before what it trains is judged.
     """
-    thresholds = module.label_maker.thresholds(step=last_step)
+    thresholds, marks = module.label_maker.thresholds(step=last_step), module.label_maker.marks()
     return RunInfo(
         name=name,
         class_names=module.class_names,
         palette=module.palette,
         stages=module.scores.stages,
         losses=losses,
-        marks=module.label_maker.marks(),
+        marks=marks,
         facts=facts,
         settings=as_yaml(config),
         thresholds={f"supervision.{name}": value for name, value in thresholds.items()},
         config=config,
         trained=_trained(module, last_step - settle) if len(module.losses) else None,
         pending=_pending(module, last_step),
+        begun=[title for title, step in marks.items() if step <= last_step - settle],
     )
 
 

@@ -27,6 +27,7 @@ class RunInfo(NamedTuple):
             ``{"pseudo_label": "segmentation"}``: warnings judge nothing else. None where nothing is known of the
             training: all is judged.
         pending: Targets that loss terms will need later in the training.
+        begun: Titles of ``marks`` that the training has passed for a while; None where nothing is known of it: all.
         not_finite: Steps, from 0, that were left out because a loss or gradient was not finite.
     """
 
@@ -42,4 +43,5 @@ class RunInfo(NamedTuple):
     config: Mapping[str, Any] = {}
     trained: Mapping[str, str] | None = None
     pending: Collection[str] = ()
+    begun: Collection[str] | None = None
     not_finite: Sequence[int] = ()

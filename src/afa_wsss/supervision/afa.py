@@ -35,7 +35,7 @@ from afa_wsss.supervision.maps import Maps, make_maps
 from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
-from afa_wsss.types import AFAOutput, Batch, Labels, Targets
+from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class AFALabels(LabelMaker):
 
     def marks(self) -> dict[str, int]:
         """Where labels from the CAM begin, and those from the walk."""
-        walk = {} if self.walk_first_step is None else {"labels from the walk": self.walk_first_step}
+        walk = {} if self.walk_first_step is None else {WALK_LABELS: self.walk_first_step}
         return {"labels from the CAM": self.first_step} | walk
 
     def thresholds(self, *, step: int) -> dict[str, float]:
