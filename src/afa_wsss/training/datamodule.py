@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any, Literal
 
 import lightning
@@ -239,9 +239,11 @@ def _check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
         UserError: Where they do not.
     """
     if tuple(train) != tuple(val):
+        pairs = enumerate(zip_longest(train, val, fillvalue="none"), start=1)
+        number, (one, other) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
         raise UserError(
-            f"need the same classes to train and to validate with, got {', '.join(train)} and {', '.join(val)}; list "
-            "them in the same classes.txt for both",
+            f"need the same classes to train and to validate with, class {number} is {one} and {other}; list all in "
+            "the same classes.txt for both",
             arguments=("train_split", "val_split"),
         )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies
 from tests.data.shards.shards import PHOTO, write_shard
 
 from afa_wsss.data.shards.tar_index import members, read_index
@@ -67,6 +70,28 @@ def test_a_shard_that_is_cut_off_anywhere_is_refused(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(UserError, match="need whole tar files"):
             list(members(str(path)))
+
+
+@pytest.mark.parametrize("size", [b"-00000001130", b"77777777777\0", b"twelve bytes"])
+def test_a_header_with_another_size_is_refused(tmp_path, size):
+    path = write_shard(tmp_path / "a.tar", [{"png": PHOTO, "txt": b"cat"}])
+    content = bytearray(path.read_bytes())
+    content[124:136] = size
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="need whole tar files"):
+        read_index(str(path))
+
+
+@given(strategies.integers(0, 2**30), strategies.binary(min_size=1, max_size=30))
+def test_a_damaged_shard_is_read_or_refused(place, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_names(Path(folder) / "a.tar", tarfile.PAX_FORMAT)
+        content = bytearray(path.read_bytes())
+        place %= len(content)
+        content[place : place + len(damage)] = damage
+        path.write_bytes(content)
+        with suppress(UserError):
+            read_index.__wrapped__(str(path))
 
 
 @pytest.mark.parametrize(

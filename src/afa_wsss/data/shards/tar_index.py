@@ -94,6 +94,10 @@ def members(path: str) -> Iterator[Member]:
         raise UserError(f"need a shard at {path}, it cannot be opened ({error.strerror}); fix root") from error
     try:
         yield from _walk(path, descriptor, os.fstat(descriptor).st_size)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"need whole tar files, a header of {path} is damaged ({error}); copy it again") from error
     finally:
         os.close(descriptor)
 
@@ -106,7 +110,7 @@ def _walk(path: str, descriptor: int, total: int) -> Iterator[Member]:
         kind, start, size = head[156:157], position + BLOCK, _number(head[124:136])
         if kind in _FILE:
             size = int(extra.get(b"size", size))
-        if start + size > total:
+        if not 0 <= size <= total - start:
             raise UserError(f"need whole tar files, {path} is cut off; copy it again")
         position = start + (size + BLOCK - 1) // BLOCK * BLOCK
         if kind in _MORE:
@@ -129,8 +133,7 @@ def _number(field: bytes) -> int:
     """Octal digits, or base 256 where the first bit is set."""
     if field[:1] and field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    digits = field.strip(b" \0")
-    return int(digits, 8) if digits.isdigit() else 0
+    return int(field.strip(b" \0") or b"0", 8)
 
 
 def _short_name(head: bytes) -> bytes:
@@ -149,6 +152,8 @@ def _records(data: bytes, kind: bytes) -> dict[bytes, bytes]:
     while data and kind == b"x":
         digits = data.partition(b" ")[0]
         length = int(digits)
+        if length <= len(digits):
+            raise ValueError(f"a record of length {length}")
         name, _, value = data[len(digits) + 1 : length - 1].partition(b"=")
         found[name] = value
         data = data[length:]
