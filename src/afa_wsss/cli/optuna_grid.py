@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import GridSampler
+if TYPE_CHECKING:
+    from optuna.samplers import GridSampler
 
 
 def grid_whose_last_trial_may_fail() -> functools.partial[GridSampler]:
@@ -15,6 +16,8 @@ def grid_whose_last_trial_may_fail() -> functools.partial[GridSampler]:
     plugin expects the error of a trial that was done, but not of one that failed, and would end without its results. It
     counts the trials of a grid itself; and it knows a grid by this very class, so a subclass is of no use.
     """
+    from optuna.samplers import GridSampler
+
     GridSampler.after_trial = _leave_running  # type: ignore[assignment]  # see above
     return functools.partial(GridSampler)
 
