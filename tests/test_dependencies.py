@@ -23,7 +23,7 @@ PACKAGES_OF_IMPORTS = {
 }
 """Packages whose name on the registry differs from the name that is imported."""
 
-LOADED_ON_USE = {"hydra-optuna-sweeper", "pillow-heif", "wandb-workspaces"}
+LOADED_ON_USE = {"bitsandbytes", "hydra-optuna-sweeper", "pillow-heif", "wandb-workspaces"}
 """Packages of extras, each imported in one place, on its first use."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -84,6 +84,10 @@ REFUSED = {
         lambda config: config["loss"].pop("affinity"),
         ["loss: need the loss table of ", "affinity (AffinityLoss)"],
     ),
+    "frozen": (
+        lambda config: config["optimizer"].update(freeze_backbone=True),
+        ["optimizer.freeze_backbone: need the freezing of the backbone of ", "which is on, got off"],
+    ),
     "seed": (lambda config: config.update(seed=3), ["seed: need the seed of ", "which is 3, got 0"]),
 }
 

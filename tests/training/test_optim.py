@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
-from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, afa_optimizer, warmup_poly
+from afa_wsss.training.optim import OptimizerSettings, SchedulerSettings, adamw_8bit, afa_optimizer, warmup_poly
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,7 @@ def test_the_end_of_the_schedule_is_that_of_training_unless_set():
     [
         ({"lr": 0.0}, "need a learning rate above 0, got lr=0.0", "lr"),
         ({"betas": (0.9,)}, "need two betas of at least 0 and below 1", "betas"),
+        ({"layer_decay": 0.0}, "need a layer_decay above 0 and of at most 1, got 0.0", "layer_decay"),
         ({"betas": (0.9, 1.0)}, "need two betas of at least 0 and below 1", "betas"),
     ],
 )
@@ -108,3 +112,96 @@ def test_impossible_settings_of_the_schedule_name_their_argument(name, value):
     with pytest.raises(UserError, match=f"need {name} of at least") as error:
         SchedulerSettings(**{name: value})
     assert error.value.arguments == (name,)
+
+
+@pytest.mark.parametrize("backbone", ["mit_b0", "deit_tiny_patch16_224", "tf_efficientnet_lite0", "convnext_atto"])
+def test_rates_fall_from_the_top_of_the_backbone_to_the_photo(backbone):
+    network = create_model(backbone, num_classes=2, decoder_width=16)
+    settings = OptimizerSettings(lr=1e-3, norm_lr_factor=0.5, layer_decay=0.5)
+    optimizer = afa_optimizer(network, settings)
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+    count = len(network.encoder.layers())
+    rates = by_name(optimizer, "lr")
+    assert len(rates) == len(optimizer.param_groups)
+    assert rates[f"backbone_layer_{count - 1:02}"] == 1e-3
+    for name, rate in rates.items():
+        kind, _, layer = name.partition("_layer_")
+        if layer:
+            full = {"backbone": 1e-3, "norms": 5e-4, "attention_logits": 1e-3}[kind]
+            assert rate == pytest.approx(full * 0.5 ** (count - 1 - int(layer)))
+    assert rates["heads"] == pytest.approx(1e-2)
+
+
+def test_new_parts_on_a_backbone_keep_the_rate_of_the_heads():
+    network = create_model("tf_efficientnet_lite0", num_classes=2, decoder_width=16)
+    optimizer = afa_optimizer(network, OptimizerSettings(layer_decay=0.5))
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    logits = {id(parameter) for parameter in network.encoder.attention_inputs()}
+    for parameter in network.encoder.new_parameters():
+        assert rates[id(parameter)] == pytest.approx(6e-5 if id(parameter) in logits else 6e-4)
+
+
+def test_layers_of_a_mix_transformer_are_its_blocks_in_order(network):
+    places = {id(one): index for index, layer in enumerate(network.encoder.layers()) for one in layer}
+    assert places.keys() == {id(parameter) for parameter in network.encoder.parameters()}
+    blocks = [block for stage in network.encoder.stages for block in stage.blocks]
+    for index, block in enumerate(blocks):
+        assert {places[id(parameter)] for parameter in block.parameters()} == {index}
+
+
+def test_layers_warm_up_alike(network):
+    optimizer = afa_optimizer(network, OptimizerSettings(lr=1e-3, layer_decay=0.5))
+    warmup_poly(optimizer, SchedulerSettings(warmup_steps=10, warmup_lr=1e-5), max_steps=100)
+    shares = [group["lr"] / group["initial_lr"] for group in optimizer.param_groups if group["initial_lr"]]
+    assert shares == pytest.approx([0.01] * len(shares))
+
+
+def test_a_backbone_without_layers_is_refused():
+    network = create_model("mit_nano", num_classes=2, decoder_width=16)
+    network.encoder.layers = list
+    with pytest.raises(UserError, match=r"need a backbone with layers for layer_decay=0\.5, MitNano names none"):
+        afa_optimizer(network, OptimizerSettings(layer_decay=0.5))
+
+
+def test_a_frozen_backbone_has_no_rates_to_decay():
+    with pytest.raises(UserError, match=r"need a backbone that learns for layer_decay=0\.5"):
+        OptimizerSettings(layer_decay=0.5, freeze_backbone=True)
+
+
+installed = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs the extra eight-bit")
+
+
+@installed
+def test_averages_of_8_bits_take_a_quarter_of_the_memory_and_train_alike():
+    steps = []
+    for eight_bit in (False, True):
+        torch.manual_seed(0)
+        one = create_model("mit_nano", num_classes=2, decoder_width=16)
+        settings = OptimizerSettings(lr=1e-3, norm_lr_factor=1.0, eight_bit=eight_bit)
+        optimizer = afa_optimizer(one, settings)
+        before = torch.cat([parameter.detach().flatten() for parameter in one.parameters()])
+        for _ in range(3):
+            optimizer.zero_grad()
+            one(torch.randn(2, 3, 32, 32)).seg_logits.square().mean().backward()
+            optimizer.step()
+        after = torch.cat([parameter.detach().flatten() for parameter in one.parameters()])
+        tensors = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+        shared = {value.data_ptr(): value.nbytes for value in tensors}
+        steps.append((after - before, sum(shared.values())))
+    (plain, whole), (found, quarter) = steps
+    assert quarter < 0.35 * whole
+    assert torch.nn.functional.cosine_similarity(plain, found, dim=0) > 0.98
+
+
+@installed
+def test_8_bits_on_another_device_are_refused():
+    with pytest.raises(UserError, match="need a CPU or a GPU for eight_bit=true, got mps"):
+        adamw_8bit({"cpu", "mps"})
+
+
+def test_8_bits_without_the_package_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim.adamw", None)
+    with pytest.raises(UserError, match=r"pip install .afa-wsss\[eight-bit\]") as error:
+        adamw_8bit()
+    assert error.value.arguments == ("eight_bit",)

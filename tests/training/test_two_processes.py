@@ -58,8 +58,10 @@ def found_in(step: Step) -> dict[str, torch.Tensor]:
     return gradients | step.found
 
 
-def use_a_share(rank: int, step: int) -> dict[str, torch.Tensor]:
+def use_a_share(rank: int, step: int, frozen: bool = False) -> dict[str, torch.Tensor]:
     module = Step(step)
+    if frozen:
+        module.inner.network.encoder.freeze()
     together = DistributedDataParallel(module)
     together(share(rank)).backward()
     return found_in(module)
@@ -78,3 +80,16 @@ def test_two_processes_train_as_one_does_with_the_whole_batch(tmp_path: Path, st
             torch.testing.assert_close(
                 found[name], value, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: name + text
             )
+
+
+@pytest.mark.ddp
+def test_two_processes_with_a_frozen_backbone_have_the_gradients_of_the_heads(tmp_path: Path) -> None:
+    alone = Step(FIRST)
+    alone.inner.network.encoder.freeze()
+    alone(whole_batch()).backward()
+    wanted, (first, second) = found_in(alone), in_two_processes(use_a_share, tmp_path, FIRST, True)
+    assert not any(name.startswith("network.encoder.") for name in wanted)
+    assert wanted.keys() == first.keys() == second.keys()
+    for name, value in wanted.items():
+        for found in (first, second):
+            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)

@@ -72,7 +72,7 @@ class Checkpoint(NamedTuple):
         with argument("model"):
             settings = assemble(ModelSettings, self.config["model"])
         check_backbone(settings)
-        network = build_model(replace(settings, pretrained=None), len(self.class_names))
+        network = build_model(replace(settings, pretrained=None, gradient_checkpointing=False), len(self.class_names))
         load_strictly(network, self.weights, source=self.source)
         return network.eval()
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import Parameter
 
 from afa_wsss.api import resume
+from afa_wsss.api.options import check_network, check_options
 from afa_wsss.api.origin import origin_of
 from afa_wsss.api.run_info import info_at_step
 from afa_wsss.api.settings import TrainSettings
@@ -31,10 +32,12 @@ from afa_wsss.training.callbacks import (
     LabelCurves,
     Origin,
     PlainConfig,
+    Recomputation,
     UnevenValidation,
     ValidationChecks,
     WandbSummary,
     Warnings,
+    WeightAveraging,
 )
 from afa_wsss.training.callbacks.held_out_looks import held_out_looks
 from afa_wsss.training.datamodule import AFADataModule
@@ -97,9 +100,11 @@ def prepare(
         resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
     if resumed is not None:
         resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
+    check_options(settings)
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
         network = build_model(settings.model, len(data.class_names), pretrained=resumed is None)
+    check_network(settings, network)
     palette = data.dataset.palette
     module = make_module(settings, network, class_names=data.class_names, palette=palette)
     if resumed is not None:
@@ -139,11 +144,13 @@ def prepare(
 def make_module(
     settings: TrainSettings, network: AFA, *, class_names: Sequence[str], palette: NDArray[np.uint8]
 ) -> AFAModule:
-    """The LightningModule around a network.
+    """The LightningModule around a network, whose backbone is frozen where the settings say so.
 
     Raises:
         UserError: For a loss whose targets nobody makes.
     """
+    if settings.optimizer.freeze_backbone:
+        network.encoder.freeze()
 
     def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
         own: list[Parameter] = list(others)
@@ -166,6 +173,7 @@ def _make_trainer(
 ) -> lightning.Trainer:
     """The Trainer with the callbacks and loggers of the settings, and those that every run has."""
     folder, loggers = Path(settings.output_dir), list(settings.logger.values())
+    average = settings.trainer.ema_decay
     callbacks = [
         PlainConfig(dict(stored)),
         UnevenValidation(),
@@ -176,6 +184,8 @@ def _make_trainer(
         *others,
         *([LearningRateMonitor("step")] if loggers else []),
         *([Compilation()] if settings.trainer.compile else []),
+        *([Recomputation()] if settings.model.gradient_checkpointing else []),
+        *([WeightAveraging(average, settings.trainer.ema_for)] if average is not None else []),
         *settings.callbacks.values(),
     ]
     return training_trainer(settings.trainer, callbacks=callbacks, loggers=loggers, folder=folder, validate=validate)

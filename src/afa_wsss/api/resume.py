@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,11 +155,20 @@ def _terms(config: Mapping[str, Any]) -> str:
     return ", ".join(sorted(f"{name} ({_kind(part)})" for name, part in config["loss"].items() if part is not None))
 
 
+def _switch(group: str, name: str, *, off: Any) -> Callable[[Mapping[str, Any]], str]:
+    """Whether a way to train is used that decides what the optimizer holds; runs from before it was there use none."""
+    return lambda config: "off" if config.get(group, {}).get(name, off) == off else "on"
+
+
 _FIXED = (
     ("seed", "seed", lambda config: config["seed"]),
     ("backbone", "model.backbone", lambda config: _kind(config["model"]["backbone"])),
     ("label maker", "supervision", lambda config: _kind(config["supervision"])),
     ("loss table", "loss", _terms),
+    ("freezing of the backbone", "optimizer.freeze_backbone", _switch("optimizer", "freeze_backbone", off=False)),
+    ("decay by layers", "optimizer.layer_decay", _switch("optimizer", "layer_decay", off=1.0)),
+    ("8-bit optimizer", "optimizer.eight_bit", _switch("optimizer", "eight_bit", off=False)),
+    ("average of weights", "trainer.ema_decay", _switch("trainer", "ema_decay", off=None)),
 )
 """What may not change, the setting's name, and where it is in a configuration."""
 

@@ -48,7 +48,7 @@ class Run:
         """The trained network, with its last weights."""
         module, settings = self._prepared.module, self._prepared.settings
         return Segmenter(
-            module.network,
+            module.validated_network,
             module.class_names,
             module.palette,
             inference=settings.inference,

@@ -125,6 +125,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # optuna 2 needs SQLAlchemy below 2, and has it
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what kernels it lacks that nothing here uses
     for message in (
         r".*your dataloader is not resumable.*",  # our sampler continues where the earlier run stopped
         r".*does not have many workers.*",  # loader workers are a setting of ours
@@ -134,6 +135,7 @@ def quiet_libraries() -> None:
         r".*You are using a CUDA device .* Tensor Cores.*",
         r".*smaller than the logging interval.*",  # values are logged by steps of the run, whatever an epoch has
         r".*lr_scheduler\.step\(\).*",  # Lightning calls them in order
+        r".*module\(s\) in eval mode at the start of training.*",  # those that optimizer.freeze_backbone freezes
         r"(?s).*Grad strides do not match bucket view strides.*",  # depthwise convolutions under DDP; a copy is made
     ):
         warnings.filterwarnings("ignore", message=message)

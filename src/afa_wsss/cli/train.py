@@ -97,14 +97,18 @@ def announce(prepared: Prepared) -> None:
 
 
 def network_table(network: AFA) -> Table:
-    """Parameters of each part."""
+    """Parameters of each part, and how many of them are trained where that is not all."""
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     table.add_column("part")
     table.add_column("parameters", justify="right")
+    frozen = not all(parameter.requires_grad for parameter in network.parameters())
+    if frozen:
+        table.add_column("trained", justify="right")
     for name, part in (*network.named_children(), ("all", network)):
-        count = sum(parameter.numel() for parameter in part.parameters())
-        if count:
-            table.add_row(name.replace("_", " "), f"{count:,}")
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in part.parameters()]
+        if counts:
+            trained = [f"{sum(count for count, is_trained in counts if is_trained):,}"] if frozen else []
+            table.add_row(name.replace("_", " "), f"{sum(count for count, _ in counts):,}", *trained)
     return table
 
 

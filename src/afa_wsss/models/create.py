@@ -64,9 +64,12 @@ def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool =
         pretrained: Whether to load the weights that ``settings.pretrained`` names; without, they are random.
 
     Raises:
-        UserError: For an unknown backbone, and for weights that do not fit.
+        UserError: For an unknown backbone, for weights that do not fit, and for gradient checkpointing of a backbone
+            that has none.
     """
     network = AFA(_encoder(settings), num_classes, settings)
+    if settings.gradient_checkpointing:
+        network.encoder.checkpoint_gradients()
     weights = settings.pretrained if pretrained else None
     with about("pretrained"):
         if weights is not None and is_reference_checkpoint(weights):

@@ -32,6 +32,8 @@ class ModelSettings:
             1/16).
         cam_in_training_mode: Whether the passes that make class activation maps in training run in training mode, as in
             the official code: they drop paths, and they update the running statistics of the decoder's batch norm.
+        gradient_checkpointing: Whether a training step keeps the inputs of the backbone's blocks alone, and computes
+            them again in the backward pass: less memory, the same gradients, about a third more time.
     """
 
     backbone: Any = "mit_b1"
@@ -43,6 +45,7 @@ class ModelSettings:
     drop_path_rate: float = 0.1
     strides: list[int] | None = None
     cam_in_training_mode: bool = False
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Checks the settings once.

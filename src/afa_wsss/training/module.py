@@ -33,6 +33,7 @@ from afa_wsss.training.terms import (
     loss_table,
     reads_seg_logits,
 )
+from afa_wsss.training.weight_average import LABELS, VALIDATION, WeightAverage, teacher
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
@@ -106,6 +107,7 @@ class AFAModule(lightning.LightningModule):
         self.class_names, self.palette, self.inference = tuple(class_names), palette, inference
         self.scores, self.label_shares = ValidationScores(self.class_names), LabelShares(len(self.class_names))
         self.validated_step = -1
+        self.average: WeightAverage | None = None  # set by a callback
         self.gate = ClassGate(self.class_names)
         self.last_validation = False  # only the last one applies the dense CRF, because it takes time
 
@@ -130,7 +132,9 @@ class AFAModule(lightning.LightningModule):
         """
         if not asks_label_maker(terms):
             return Targets.of(batch)
-        targets = self.label_maker.targets(self.network, batch, images, output, step=self.global_step)
+        decoded = self.label_maker.reads_seg_logits
+        with teacher(self.average, self.network, images, output, decoded=decoded) as (network, own):
+            targets = self.label_maker.targets(network, batch, images, own, step=self.global_step)
         needed = {need: name for name, term in terms.items() for need in term.needs}
         check_made(targets, needed, self.label_maker)
         return targets
@@ -154,11 +158,23 @@ class AFAModule(lightning.LightningModule):
         cam, pairs = views.shown()
         return Inspection(stages, branch, views.class_logits(), pairs, (cam.shape[-2], cam.shape[-1]), cam)
 
+    @property
+    def validated_network(self) -> AFA:
+        """The network whose weights are scored and kept: the trained one, or its average."""
+        average = self.average
+        return self.network if average is None or VALIDATION not in average.uses else average.network
+
+    @property
+    def labelling_network(self) -> AFA:
+        """The network whose maps labels are made of: the trained one, or its average."""
+        average = self.average
+        return self.network if average is None or LABELS not in average.uses else average.network
+
     def views(self, images: Float[Tensor, "b 3 H W"]) -> Views:
         """The network on normalized photos, each scale and mirror image once, for prediction and label maker alike."""
         cam_scales = getattr(self.label_maker, "cam_scales", ())
         scales, mirror = self.inference.scales, self.inference.mirror
-        return Views(self.network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
+        return Views(self.validated_network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
 
     def _branch(self, batch: Batch, views: Views, size: Sequence[int]) -> dict[str, Labels]:
         """Labels of the segmentation branch at full size, by stage; of the classes that the gate lets through."""

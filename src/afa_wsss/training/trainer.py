@@ -19,6 +19,7 @@ from afa_wsss.training.callbacks.nonfinite import NonFinite
 from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.freed_memory import keep_freed_memory
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
+from afa_wsss.training.weight_average import LABELS, VALIDATION
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
 
 HALF: Final = "16-mixed"
@@ -61,7 +62,7 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class TrainerSettings(DeviceSettings):
-    """Arguments of ``lightning.Trainer`` for training, and four of our own.
+    """Arguments of ``lightning.Trainer`` for training, and six of our own.
 
     Attributes:
         max_steps: Training steps of the whole run.
@@ -72,6 +73,8 @@ class TrainerSettings(DeviceSettings):
         compile: Whether the encoder is compiled with ``torch.compile`` in training; not one of Lightning's.
         skip_nonfinite: Steps in a row that may be left out because a loss or gradient is not finite; not one of
             Lightning's.
+        ema_decay: Share of a moving average of the network's weights that stays in a step; None for no average.
+        ema_for: What the average is used for: ``validation``, and with it the weights of checkpoints; ``labels``.
     """
 
     max_steps: int = 20000
@@ -89,6 +92,8 @@ class TrainerSettings(DeviceSettings):
     benchmark: bool = False
     compile: bool = False
     skip_nonfinite: int = 0
+    ema_decay: float | None = None
+    ema_for: tuple[str, ...] = (VALIDATION,)
 
     def __post_init__(self) -> None:
         """Checks the settings once.
@@ -111,6 +116,22 @@ class TrainerSettings(DeviceSettings):
         for name, limit in {"skip_nonfinite": self.skip_nonfinite, "gradient_clip_val": self.gradient_clip_val}.items():
             if limit is not None and limit < 0:
                 raise UserError(f"need at least 0, got {limit}", arguments=(name,))
+        self._check_average()
+
+    def _check_average(self) -> None:
+        object.__setattr__(self, "ema_for", tuple(self.ema_for))
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(f"need an ema_decay above 0 and below 1, got {self.ema_decay}", arguments=("ema_decay",))
+        if not self.ema_for or not set(self.ema_for) <= {VALIDATION, LABELS}:
+            raise UserError(
+                f"need ema_for to be [{VALIDATION}], [{LABELS}] or both, got [{', '.join(self.ema_for)}]",
+                arguments=("ema_for",),
+            )
+        if self.ema_decay is None and self.ema_for != (VALIDATION,):
+            raise UserError(
+                f"need an ema_decay for ema_for=[{', '.join(self.ema_for)}], got none; set it, as 0.999",
+                arguments=("ema_decay",),
+            )
 
     @property
     def scales_gradients(self) -> bool:
@@ -127,7 +148,7 @@ class TrainerSettings(DeviceSettings):
         }
 
 
-_OURS = ("sync_batchnorm", "checkpoint_interval", "compile", "skip_nonfinite")
+_OURS = ("sync_batchnorm", "checkpoint_interval", "compile", "skip_nonfinite", "ema_decay", "ema_for")
 
 
 def _lightning_arguments(settings: DeviceSettings) -> dict[str, Any]:

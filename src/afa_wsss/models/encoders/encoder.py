@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.training_parts import parts_without_training
 from afa_wsss.models.weights.layouts import StateDict, Translated
 
 READ_BLOCKS = 2
@@ -66,6 +67,15 @@ class EncoderOutput(NamedTuple):
     attention: Attention | None
 
 
+def cannot_recompute(name: str) -> UserError:
+    """The error for gradient checkpointing of a backbone that has none."""
+    return UserError(
+        f"need a backbone that computes its blocks again in the backward pass, {name} does not; leave out "
+        "gradient_checkpointing, or choose a mit_b*, a ViT, DeiT, DINOv2, DINOv3, EVA-02, ConvNeXt or EfficientNet",
+        arguments=("gradient_checkpointing",),
+    )
+
+
 class Encoder(nn.Module, ABC):
     """A backbone.
 
@@ -76,6 +86,7 @@ class Encoder(nn.Module, ABC):
     Attributes:
         widths: Channels of each feature map, finest first.
         attention_channels: Channels of the attention logits: read blocks times heads.
+        frozen: Whether ``freeze`` was called.
 
     Example:
         >>> import torch
@@ -108,6 +119,7 @@ class Encoder(nn.Module, ABC):
 
     widths: tuple[int, ...]
     attention_channels: int
+    frozen: bool = False
 
     def forward(self, images: Float[Tensor, "b 3 H W"], *, attention: bool = True) -> EncoderOutput:
         """``encode`` of images that are large enough.
@@ -144,6 +156,37 @@ class Encoder(nn.Module, ABC):
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters that no pretrained weights fill: they learn at the heads' rate, ``attention_inputs`` excepted."""
         return []
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters by layer, from the photo to the top, without ``new_parameters``; empty where no order is known.
+
+        With ``layer_decay`` the learning rate falls from the top to the photo.
+        """
+        return []
+
+    def checkpoint_gradients(self) -> None:
+        """From now on passes with gradient keep the inputs of blocks alone; the backward pass computes the rest again.
+
+        Raises:
+            UserError: For an encoder that cannot.
+        """
+        raise cannot_recompute(type(self).__name__)
+
+    def freeze(self) -> None:
+        """From now on trains ``new_parameters`` alone; all other parts get no gradient and stay in evaluation mode."""
+        new = {id(parameter) for parameter in self.new_parameters()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in new)
+        self.frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Sets the mode of all parts that are not frozen; frozen ones drop nothing and keep their batch norms."""
+        super().train(mode)
+        if self.frozen:
+            for part in parts_without_training(self):
+                part.training = False
+        return self
 
     def norms(self) -> list[nn.Parameter]:
         """Weights and biases of the norms of tokens, trained without weight decay: all layer norms and RMS norms."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.efficient_attention import EfficientAttention, TokenMixing
@@ -77,7 +79,11 @@ def patches(channels: int, width: int, *, kernel: int, stride: int) -> nn.Conv2d
 
 
 class MixStage(nn.Module):
-    """A patch embedding, its blocks and a norm."""
+    """A patch embedding, its blocks and a norm.
+
+    Attributes:
+        recomputes: Whether passes with gradient keep the input of each block alone.
+    """
 
     def __init__(self, embedding: PatchEmbedding, blocks: Sequence[MixBlock], width: int) -> None:
         """``blocks`` work on the tokens of ``embedding``."""
@@ -85,15 +91,17 @@ class MixStage(nn.Module):
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.recomputes = False
 
     def forward(
         self, maps: Float[Tensor, "b d h w"], *, read: int = 0
     ) -> tuple[Float[Tensor, "b e h2 w2"], list[Attention]]:
         """Feature map, and the attention of the last ``read`` blocks."""
         tokens, grid = self.embedding(maps)
-        seen = []
+        seen, recomputes = [], self.recomputes and torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
-            tokens, attention = block(tokens, grid, read=index >= len(self.blocks) - read)
+            run = partial(checkpoint, block, use_reentrant=False) if recomputes else block
+            tokens, attention = run(tokens, grid, read=index >= len(self.blocks) - read)
             if attention is not None:
                 seen.append(attention)
         return to_map(self.norm(tokens), grid), seen
@@ -145,6 +153,21 @@ class MixTransformer(Encoder):
         mixing = [module for module in self.stages[-1].modules() if isinstance(module, TokenMixing)]
         layers = [layer for one in mixing[-READ_BLOCKS:] for layer in one.logit_layers()]
         return [parameter for layer in layers for parameter in layer.parameters()]
+
+    def checkpoint_gradients(self) -> None:
+        """Each block of the four stages; their embeddings and norms keep what they need."""
+        for stage in self.stages:
+            stage.recomputes = True  # type: ignore[assignment]  # of MixStage
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """A layer for each block; patch embeddings go with the block after them, norms of stages with that before."""
+        layers = []
+        for stage in (one for one in self.stages if isinstance(one, MixStage)):
+            blocks = [list(block.parameters()) for block in stage.blocks]
+            blocks[0] = [*stage.embedding.parameters(), *blocks[0]]
+            blocks[-1] += stage.norm.parameters()
+            layers += blocks
+        return layers
 
     def acts_in_training(self) -> bool:
         """Whether a block in training mode drops paths."""

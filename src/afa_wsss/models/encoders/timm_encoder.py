@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.models.encoders.encoder import NORMS, Encoder
+from afa_wsss.models.encoders.encoder import NORMS, Encoder, cannot_recompute
+from afa_wsss.models.encoders.kept_results import kept_bytes
 from afa_wsss.models.encoders.training_parts import acts_in_training
 from afa_wsss.models.weights.hub import HUB_PREFIX
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
@@ -50,6 +51,35 @@ class TimmEncoder(Encoder):
         return [
             parameter for module in self.modules() if isinstance(module, kinds) for parameter in module.parameters()
         ]
+
+    @property
+    def timm_model(self) -> Any:
+        """The model of timm."""
+        raise NotImplementedError
+
+    def checkpoint_gradients(self) -> None:
+        """Uses timm's gradient checkpointing: of each block, or of each stage.
+
+        Raises:
+            UserError: For a model without, or with one that feature maps go past.
+        """
+        before = kept_bytes(self)
+        try:
+            self.timm_model.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError, NotImplementedError) as error:
+            raise cannot_recompute(str(self.config["architecture"])) from error
+        if kept_bytes(self) >= before:
+            raise cannot_recompute(str(self.config["architecture"]))
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """The parameters of timm's model as timm groups them: embedding or stem, then block by block."""
+        from timm.models import group_parameters
+
+        if not hasattr(self.timm_model, "group_matcher"):
+            return []
+        matcher = self.timm_model.group_matcher(coarse=False)
+        grouped = group_parameters(self.timm_model, matcher, return_values=True)
+        return [list(grouped[index]) for index in sorted(grouped)]
 
     def acts_in_training(self) -> bool:
         """Whether a part in training mode drops something at random or normalizes by the batch."""

@@ -8,6 +8,7 @@ decides what attention contributes. Their attention starts as the similarity of 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +70,11 @@ class TimmFeatureEncoder(TimmEncoder):
         self.projection = nn.Conv2d(body.channels[-1], WIDTH, 1)
         self.context = Context(body.channels[-2:], WIDTH)
         self.attention_blocks = nn.ModuleList(AttentionBlock(WIDTH, HEADS) for _ in range(READ_BLOCKS))
+
+    @property
+    def timm_model(self) -> Any:
+        """``body``."""
+        return self.body
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Feature maps at strides 4, 8, 16 and 16; a map has ceil(side / stride) cells."""

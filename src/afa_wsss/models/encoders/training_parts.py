@@ -1,6 +1,8 @@
-"""Which parts of timm's models give something else in training mode."""
+"""Which parts of a backbone act in training mode, and which have nothing to train."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -8,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 
 def acts_in_training(part: nn.Module) -> bool:
-    """Whether training mode changes the output of this part, its children left aside.
+    """Whether training mode changes the output of this part of timm's models, its children left aside.
 
     Dropout, drop path and patch dropout do at a rate above 0; norms do where they use the statistics of the batch;
     rotary embeddings do where they jitter their coordinates.
@@ -28,3 +30,13 @@ def acts_in_training(part: nn.Module) -> bool:
         return bool(getattr(part, "aug_active", False))  # only some of them can jitter
     batch_norms = (_NormBase, InplaceAbn, evo_norm.EvoNorm2dB0, evo_norm.EvoNorm2dB1, evo_norm.EvoNorm2dB2)
     return isinstance(part, batch_norms)
+
+
+def parts_without_training(module: nn.Module) -> Iterator[nn.Module]:
+    """The parts of ``module``, itself among them, that neither are nor belong to one whose parameters all train."""
+    parameters = list(module.parameters())
+    if parameters and all(parameter.requires_grad for parameter in parameters):
+        return
+    yield module
+    for child in module.children():
+        yield from parts_without_training(child)

@@ -71,6 +71,7 @@ class AttentionReader:
         if groups > 1:  # heads that share their keys
             key = key.repeat_interleave(groups, dim=1)
         self.query = self.key = self.rotation = None
+        self.reading = False  # gradient checkpointing runs the module again, and nothing would take what is kept then
         return Attention(query, key)
 
     def _rotated(self, vectors: Tensor, rotation: Tensor) -> Tensor:
@@ -99,6 +100,11 @@ class VisionTransformerEncoder(TimmEncoder):
         self.readers = [AttentionReader(attention) for attention in read]
         self.attention_channels = sum(int(attention.num_heads) for attention in read)
         self.patch: tuple[int, int] = tuple(self.transformer.patch_embed.patch_size)
+
+    @property
+    def timm_model(self) -> Any:
+        """``transformer``."""
+        return self.transformer
 
     def encode(self, images: Float[Tensor, "b 3 H W"], *, attention: bool) -> EncoderOutput:
         """Four feature maps of one size."""

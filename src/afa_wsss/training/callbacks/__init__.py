@@ -14,6 +14,7 @@ from afa_wsss.training.callbacks.nonfinite import NonFinite
 from afa_wsss.training.callbacks.origin import Origin
 from afa_wsss.training.callbacks.plain_config import PlainConfig
 from afa_wsss.training.callbacks.progress import ProgressBar
+from afa_wsss.training.callbacks.recomputation import Recomputation
 from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.callbacks.throughput import Throughput
 from afa_wsss.training.callbacks.uneven_validation import UnevenValidation
@@ -22,6 +23,7 @@ from afa_wsss.training.callbacks.wandb_files import WandbFiles
 from afa_wsss.training.callbacks.wandb_photos import WandbPhotos
 from afa_wsss.training.callbacks.wandb_summary import WandbSummary
 from afa_wsss.training.callbacks.warnings import Warnings
+from afa_wsss.training.callbacks.weight_averaging import WeightAveraging
 
 __all__ = [
     "BackboneWriter",
@@ -38,6 +40,7 @@ __all__ = [
     "Origin",
     "PlainConfig",
     "ProgressBar",
+    "Recomputation",
     "Signals",
     "Throughput",
     "UnevenValidation",
@@ -46,4 +49,5 @@ __all__ = [
     "WandbPhotos",
     "WandbSummary",
     "Warnings",
+    "WeightAveraging",
 ]

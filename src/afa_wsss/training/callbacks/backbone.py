@@ -24,7 +24,7 @@ class BackboneWriter(Callback):
         if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, AFAModule):
             weights = {
                 name: value.cpu().contiguous()
-                for name, value in pl_module.network.state_dict().items()
+                for name, value in pl_module.validated_network.state_dict().items()
                 if name.startswith(("encoder.", "affinity_head."))
             }
             with whole_file(self.path) as part:
