@@ -11,6 +11,7 @@ from typing import NamedTuple
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 from afa_wsss.report import sweep_lines
+from afa_wsss.report.stages import BRANCH, CLASS_F1, stage_key, stage_title
 from afa_wsss.report.sweep_lines import parallel_coordinates
 from afa_wsss.report.sweep_runs import SweepRun, read_sweep, score_names
 from afa_wsss.report.sweep_values import (
@@ -98,10 +99,24 @@ def write_sweep_report(folder: Path, summary: SweepSummary, path: Path) -> Path:
         words=" ".join(summary.words),
         names=short_names(list(summary.runs[0].settings)),
         short=short_text,
+        title=score_title,
     )
     with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
     return path
+
+
+def score_title(name: str) -> str:
+    """Head of a column, short: mIoU of a stage has the name of the stage.
+
+    Example:
+        >>> [score_title(name) for name in ("val/miou", "val/par_miou", "val/cam_par_miou", "val/class_f1", "x/y")]
+        ['branch', 'branch + PAR', 'CAM + PAR', 'classes, F1', 'x/y']
+    """
+    if name == CLASS_F1:
+        return "classes, F1"
+    stage = BRANCH if name == stage_key(BRANCH) else name.removeprefix("val/").removesuffix("_miou")
+    return stage_title(stage).removeprefix("segmentation ") if stage_key(stage) == name else name.removeprefix("val/")
 
 
 def _facts(summary: SweepSummary, metric: str) -> list[tuple[str, str]]:
