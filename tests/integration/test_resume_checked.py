@@ -88,6 +88,10 @@ REFUSED = {
         lambda config: config["optimizer"].update(freeze_backbone=True),
         ["optimizer.freeze_backbone: need the freezing of the backbone of ", "which is on, got off"],
     ),
+    "average": (
+        lambda config: config["trainer"].update(ema_decay=0.9),
+        ["trainer.ema_decay: need the average of weights of ", "which is on, got off"],
+    ),
     "seed": (lambda config: config.update(seed=3), ["seed: need the seed of ", "which is 3, got 0"]),
 }
 

@@ -94,6 +94,20 @@ def test_it_trains_to_finite_values_and_goes_on_as_if_never_stopped(names, root,
     assert losses(tmp_path / "stopped") == found
 
 
+def test_gradient_checkpointing_changes_nothing_of_a_run_with_batch_norms(root, tmp_path):
+    """Blocks of an EfficientNet run twice in a step; their batch norms count its batch once."""
+    states = []
+    for name, more in {"plain": [], "saving": WORDS["checkpointing"]}.items():
+        words = [*small(root, tmp_path / name, []), "model=efficientnet_lite0", "model.pretrained=null", *more]
+        assert run_command(train.main, *words, "trainer.max_steps=2", "trainer.val_check_interval=2") == 0
+        states.append(state(tmp_path / name)["state_dict"])
+    plain, saving = states
+    (counter, *_) = (name for name in plain if name.startswith("network.encoder.") and name.endswith("batches_tracked"))
+    assert int(saving[counter]) == 2
+    for name, value in plain.items():
+        torch.testing.assert_close(saving[name], value, msg=lambda text, name=name: name + text)
+
+
 def test_a_frozen_backbone_is_told_and_needs_pretrained_weights(root, tmp_path, capfd):
     words = [*small(root, tmp_path / "run", ["frozen"]), "trainer.max_steps=1"]
     assert run_command(train.main, *words) == 0

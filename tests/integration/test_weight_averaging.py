@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import composed, quiet_libraries, run_command, small_run, write_small_set
 
 from afa_wsss import load
+from afa_wsss.api.train import train as train_run
 from afa_wsss.cli import evaluate
 from afa_wsss.cli import train as training
 from afa_wsss.losses import SegmentationLoss
@@ -81,6 +82,14 @@ def test_validation_by_the_average_changes_nothing_of_training(root, tmp_path):
     plain = trained(root, tmp_path / "plain", "trainer.ema_decay=null")
     assert "weight_average" not in plain
     assert not differing(state["weight_average"]["trained"], network_of(plain))
+
+
+def test_a_finished_run_predicts_with_the_average(root, tmp_path):
+    quiet_libraries()
+    composed_run = composed(*words(root, tmp_path / "run"))
+    run = train_run(composed_run.settings, composed_run.config)
+    state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not differing(run.segmenter.network.state_dict(), state["weight_average"]["network"])
 
 
 def test_gathered_gradients_move_it_once(root, tmp_path):

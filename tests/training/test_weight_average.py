@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from tests.imagined_gpu import imagined_gpu
 from tests.training.test_module import WALK, make_module
 from tests.training.test_two_processes import whole_batch
 
@@ -36,14 +37,11 @@ def moved(network):
 
 def test_the_average_is_that_of_the_formula_with_statistics_of_batch_norms(network):
     average = WeightAverage(network, decay=DECAY, uses=[VALIDATION])
-    expected = None
-    for step in range(6):
+    expected = copy.deepcopy(network.state_dict())
+    for step in range(1, 7):
         weights = moved(network)
         average.update(network)
         share = warm_decay(DECAY, step)
-        if expected is None:
-            expected = weights
-            continue
         for name, value in weights.items():
             if value.is_floating_point():
                 expected[name] = share * expected[name] + (1 - share) * value
@@ -79,6 +77,15 @@ def test_an_average_goes_on_from_its_state(network):
         one.update(network)
     for name, value in average.network.state_dict().items():
         assert torch.equal(other.network.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("left_out", [None, torch.tensor(True)])
+def test_a_step_waits_for_no_gpu(network, left_out):
+    average = WeightAverage(network, decay=DECAY, uses=[VALIDATION])
+    with imagined_gpu() as move:
+        average.network = move(average.network)
+        average.update(move(network), left_out=move(left_out))
+        assert {one.device.type for one in average.network.parameters()} == {"cuda"}
 
 
 class Asked(Exception):  # noqa: N818  it is no error

@@ -7,19 +7,19 @@ are forgotten soon.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from afa_wsss.models import AFA
 from afa_wsss.types import AFAOutput
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 VALIDATION, LABELS = "validation", "labels"
 """What an average can be used for: validation and the weights of checkpoints; maps and affinity of labels."""
@@ -39,48 +39,48 @@ class WeightAverage:
     """The average of a network's parameters and buffers; itself no part of a module, so that nobody trains it.
 
     Attributes:
+        network: The network with the averaged weights, in evaluation mode, without gradient.
         decay: Share of the average that stays in a step, once it is warm.
         uses: ``VALIDATION``, ``LABELS`` or both.
+        updates: Steps so far.
     """
 
     def __init__(self, network: AFA, *, decay: float, uses: Sequence[str]) -> None:
         """Starts as a copy of ``network``, on its device."""
-        self.decay, self.uses = decay, tuple(uses)
-        self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True)
-        self.averaged.requires_grad_(False).eval()
-        self.left_out: Tensor | None = None
-
-    @property
-    def network(self) -> AFA:
-        """The network with the averaged weights, in evaluation mode."""
-        return cast(AFA, self.averaged.module)
-
-    def update(self, network: AFA, *, left_out: Bool[Tensor, ""] | None = None) -> None:
-        """Takes a step of training in, unless ``left_out``; that is read on its device alone."""
-        self.left_out = left_out
-        self.averaged.update_parameters(network)
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.decay, self.uses, self.updates = decay, tuple(uses), 0
 
     @torch.no_grad()
-    def _average(self, averaged: Tensors, current: Tensors, _: Tensor | int) -> None:
-        """The step of the average for tensors of one type, counters of batch norms among them."""
-        if self.left_out is not None:
-            left_out = self.left_out
-            current = [torch.where(left_out, mean, own) for mean, own in zip(averaged, current, strict=True)]
-        if averaged[0].is_floating_point():
-            # The third argument lies on the device of the tensors: reading it would wait for that.
-            decay = warm_decay(self.decay, int(self.averaged.n_averaged))
-            get_ema_multi_avg_fn(decay)(averaged, current, 0)  # type: ignore[no-untyped-call]  # torch's own
-        else:
-            torch._foreach_copy_(averaged, current)
+    def update(self, network: AFA, *, left_out: Bool[Tensor, ""] | None = None) -> None:
+        """Takes a step of training in; none where ``left_out``, which is read on its device alone.
+
+        Counters of batch norms are those of ``network``. ``AveragedModel`` of torch does the same, but makes the host
+        wait for a GPU in every step.
+        """
+        self.updates += 1
+        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
+        if left_out is not None:
+            pairs = [(mean, torch.where(left_out, mean, own)) for mean, own in pairs]
+        values = [pair for pair in pairs if pair[0].is_floating_point()]
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+        average = get_ema_multi_avg_fn(warm_decay(self.decay, self.updates))  # type: ignore[no-untyped-call]  # torch's own
+        average([mean for mean, _ in values], [own for _, own in values], self.updates)
+        for kept, own in counters:
+            kept.copy_(own)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
-        return {"network": self.network.state_dict(), "updates": int(self.averaged.n_averaged)}
+        return {"network": self.network.state_dict(), "updates": self.updates}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Goes on with the average of a run that is resumed."""
         self.network.load_state_dict(state["network"])
-        self.averaged.n_averaged.fill_(state["updates"])
+        self.updates = state["updates"]
+
+
+def _tensors(network: AFA) -> Iterator[Tensor]:
+    """Parameters and buffers, without gradient."""
+    return (tensor.detach() for tensor in chain(network.parameters(), network.buffers()))
 
 
 @contextmanager

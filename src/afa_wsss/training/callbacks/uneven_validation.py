@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning
 import torch.distributed
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -29,8 +30,8 @@ class UnevenValidation(Callback):
             wrapped.broadcast_buffers = True
 
 
-def equal_buffers(trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-    """Broadcasts the buffers of process 0, as DDP does before each batch of training; nothing without DDP."""
+def equal_buffers(trainer: lightning.Trainer, module: nn.Module) -> None:
+    """Broadcasts the buffers of process 0, as DDP does before each batch of training; does nothing without DDP."""
     if isinstance(trainer.strategy.model, DistributedDataParallel):
-        for buffer in pl_module.buffers():
+        for buffer in module.buffers():
             torch.distributed.broadcast(buffer, src=0)

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from afa_wsss.training.callbacks.nonfinite import NonFinite
+from afa_wsss.training.callbacks.uneven_validation import equal_buffers
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.weight_average import VALIDATION, WeightAverage
 from afa_wsss.types import Batch
@@ -70,9 +71,10 @@ class WeightAveraging(Callback):
             self.average.update(pl_module.network, left_out=_left_out(trainer))
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Lightning moves the module, which the average is no part of."""
+        """Lightning moves the module, which the average is no part of; neither does DDP make its buffers equal."""
         if self.average is not None:
             self.average.network.to(pl_module.device)
+            equal_buffers(trainer, self.average.network)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Lightning moves the module to the CPU."""
