@@ -67,7 +67,10 @@ MISTAKES = {
     "split": ("data.train_split=nope", "lists there: train, val"),
     "steps": ("trainer.max_steps=0", "trainer.max_steps: need at least 1, got max_steps=0"),
     "devices": ("trainer.devices=abc", "trainer: need values that lightning.Trainer takes"),
-    "precision": ("trainer.precision=17", "Precision '17' is invalid"),
+    "precision": (
+        "trainer.precision=17",
+        "trainer.precision: need precision to be one of 32-true, bf16-mixed, 16-mixed",
+    ),
     "seed": ("seed=-1", "seed: need a seed of at least 0"),
     "betas": ("optimizer.betas=[0.9]", "optimizer.betas: need two betas"),
     "target of a loss": (

@@ -31,9 +31,12 @@ class Names(Dataset):
     def __init__(self, photos): self.photos = photos
     def __getitem__(self, key): return self.photos.usable(key[1]).name
 
-def peak(who): return resource.getrusage(who).ru_maxrss * 1024
+def peak():
+    # getrusage() counts the process that started this one, too: its memory was this one's for a moment.
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
-before = peak(resource.RUSAGE_SELF)
+before = peak()
 photos = ShardedDataset(sys.argv[1], "train")
 photos.check_files()
 names = []
@@ -44,12 +47,13 @@ for rank in (0, 1):
     batches = list(loader)
     assert all(len(batch) == 50 for batch in batches)
     names.append([name for batch in batches for name in batch])
-peaks = [peak(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+peaks = [peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024]
 print(len(photos), *map(len, names), len(set(names[0]) | set(names[1])), peaks[0] - before, *peaks)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory in /proc")
 def test_a_hundred_thousand_entries_are_read_once_in_bounded_memory(tmp_path):
     root = write_copies(tmp_path, shards=SHARDS, samples=ENTRIES // SHARDS)
     assert sum(path.stat().st_size for path in root.iterdir()) < 2**30
