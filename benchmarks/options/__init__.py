@@ -4,7 +4,6 @@ from benchmarks.options.chosen_walk import ChosenWalkLabels
 from benchmarks.options.class_distribution import ClassDistributionLabels
 from benchmarks.options.consistency import ConsistencyLabels, ConsistencyLoss
 from benchmarks.options.dupl import DuPLLabels
-from benchmarks.options.ema_teacher import EMATeacherLabels
 from benchmarks.options.falling_threshold import FallingThresholdLabels
 from benchmarks.options.gated_walk import GatedWalkLabels
 from benchmarks.options.noise_filter import NoiseFilteredLabels
@@ -16,7 +15,6 @@ __all__ = [
     "ConsistencyLabels",
     "ConsistencyLoss",
     "DuPLLabels",
-    "EMATeacherLabels",
     "FallingThresholdLabels",
     "GatedWalkLabels",
     "NoiseFilteredLabels",

@@ -19,7 +19,7 @@ _CONSISTENCY = (
 
 OPTIONS = {
     BASELINE: (),
-    "ema": ("supervision._target_=benchmarks.options.EMATeacherLabels", "supervision.decay=0.99"),
+    "ema": ("trainer.ema_decay=0.99", "trainer.ema_for=[labels]"),
     "ptc": (
         "loss.ptc._target_=benchmarks.options.TokenContrastLoss",
         "loss.ptc.weight=0.2",
