@@ -17,21 +17,17 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from rich.console import Console
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from afa_wsss.data import CropSettings
 from afa_wsss.data.loading.transforms import TrainTransform
-from afa_wsss.models import create_model
 from benchmarks.cost import PHASES
-from benchmarks.stages import module_of, training_batch
+from benchmarks.flops import counted
 
 CROP, CROPS_PER_GPU, CLASSES = 512, 8, 80
 GPUS, SHARES, WORKERS = (8, 64, 512), (0.1, 0.3), 4
@@ -127,42 +123,6 @@ def loader_cores(seconds: float, gpu_seconds: float) -> float:
 def gpu_bytes(parameters: int, per_crop: float, crops: int) -> float:
     """Weights, gradients and AdamW's two moments in float32, and what a step needs for each crop."""
     return 4 * 4 * parameters + per_crop * crops
-
-
-class Flops(TorchDispatchMode):
-    """Counts the arithmetic of matrix products, convolutions and attention, forward and backward.
-
-    A convolution's backward pass counts as its forward pass for each gradient: torch's own count leaves out groups.
-    """
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called by torch for each operation."""
-        out, packet, aten = func(*args, **(kwargs or {})), func._overloadpacket, torch.ops.aten
-        if packet is aten.convolution_backward:
-            gradient, photos, weight, _, *shape = args[:10]
-            forward = flop_registry[aten.convolution](photos, weight, None, *shape, out_val=gradient)
-            self.total += forward * sum(args[10][:2])
-        elif packet is aten.baddbmm_:
-            self.total += flop_registry[aten.baddbmm](*args[:3], out_val=out)
-        elif packet in flop_registry:
-            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-def counted(backbone: str) -> dict[str, float]:
-    """Parameters, and FLOPs of a crop of 512 in each phase, by name."""
-    torch.manual_seed(0)
-    network = create_model(backbone, CLASSES).train()
-    found: dict[str, float] = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
-    batch = training_batch(CROP, 1, CLASSES)
-    for phase, first_step in PHASES.items():
-        module = module_of(network, first_step=first_step)
-        with Flops() as flops:
-            module.training_step(batch, 0).backward()
-        found[phase] = flops.total
-    return found
 
 
 def crop_seconds(folder: Path, sizes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], float]:
@@ -296,7 +256,7 @@ def main() -> None:
     match settings.what:
         case "count":
             for backbone in settings.words:
-                for name, value in counted(backbone).items():
+                for name, value in counted(backbone, crop=CROP, classes=CLASSES).items():
                     write(f"{backbone},{name},{value:.0f}")
         case "photos":
             for size, seconds in crop_seconds(Path(settings.words[0]), ((500, 375), (640, 480), (1024, 768))).items():

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks.scaling import Flops, Machine
+from benchmarks.flops import Flops
+from benchmarks.scaling import Machine
 
 from benchmarks import scaling
 
