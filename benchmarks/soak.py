@@ -142,8 +142,10 @@ def soak(
         expected, lasted = whole[kind]
         run = folder / f"{name}_{index}"
         command, killed = words(root, run, **shape), 0
-        for _ in range(draw.randint(1, most_kills)):
-            killed += run_until_killed(command, run, seconds=draw.uniform(0, 0.9) * lasted) is None
+        while killed == 0:  # one that ended before its time came is begun again
+            shutil.rmtree(run, ignore_errors=True)
+            for _ in range(draw.randint(1, most_kills)):
+                killed += run_until_killed(command, run, seconds=draw.uniform(0, 0.9) * lasted) is None
         run_until_killed(command, run, seconds=None)
         found = differing(outcome(run), expected)
         say(f"{run.name}: killed {killed} times, {'differs: ' + ', '.join(found) if found else 'equal'}")

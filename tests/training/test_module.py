@@ -250,6 +250,32 @@ def test_validation_passes_no_view_of_a_photo_twice(module, batch, mirror):
     assert len(found) == len(set(found)) == 2 * views
 
 
+def batch_norms(network):
+    return [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+
+
+def test_a_validation_sees_the_weights_of_its_start_with_batch_norms_fused(batch, monkeypatch):
+    module, photos = make_module().eval(), batch._replace(masks=None)
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    for _ in range(2):
+        with torch.no_grad():
+            for norm in batch_norms(module.network.encoder):
+                norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
+        plain = module.inspect(photos)
+        module.on_validation_epoch_start()
+        network = module.views(module_file.normalize(batch.images)).network
+        assert batch_norms(module.network.encoder)
+        assert not batch_norms(network.encoder)
+        fused = module.inspect(photos)
+        with torch.no_grad():
+            module.validation_step(photos, 0)
+        module.on_validation_epoch_end()
+        torch.testing.assert_close(fused.cam, plain.cam, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(fused.cam, plain.cam)
+        assert module.views(module_file.normalize(batch.images)).network is module.network
+    assert not any("_fused" in name for name in module.state_dict())
+
+
 def test_masks_are_never_looked_at_in_training(module, batch, logged, monkeypatch):
     at_step(monkeypatch, WALK)
     module.eval()  # no dropout: both steps see the same network

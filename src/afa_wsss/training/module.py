@@ -20,6 +20,7 @@ from afa_wsss.evaluation.label_shares import LabelShares
 from afa_wsss.inference import ClassGate, InferenceSettings, Views, multi_scale_logits, refined_labels
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA
+from afa_wsss.models.fused_norms import fuse_batch_norms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
@@ -110,6 +111,7 @@ class AFAModule(lightning.LightningModule):
         self.average: WeightAverage | None = None  # set by a callback
         self.gate = ClassGate(self.class_names)
         self.last_validation = False  # only the last one applies the dense CRF, because it takes time
+        self._fused: tuple[AFA, ...] = ()  # in a tuple, so that it is no part of this module
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """L = L_cls + lambda_1 L_seg + lambda_2 L_aff + ..., each term from its own first step on."""
@@ -174,7 +176,8 @@ class AFAModule(lightning.LightningModule):
         """The network on normalized photos, each scale and mirror image once, for prediction and label maker alike."""
         cam_scales = getattr(self.label_maker, "cam_scales", ())
         scales, mirror = self.inference.scales, self.inference.mirror
-        return Views(self.validated_network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
+        network = self._fused[0] if self._fused else self.validated_network
+        return Views(network, images, scales=scales, mirror=mirror, cam_scales=cam_scales)
 
     def _branch(self, batch: Batch, views: Views, size: Sequence[int]) -> dict[str, Labels]:
         """Labels of the segmentation branch at full size, by stage; of the classes that the gate lets through."""
@@ -186,6 +189,10 @@ class AFAModule(lightning.LightningModule):
         if self.inference.refines and (self.last_validation or refinement != "crf"):
             branch[refinement] = Labels(refined_labels(batch.images, logits, batch.boxes, self.inference, size=size))
         return branch
+
+    def on_validation_epoch_start(self) -> None:
+        """Weights stay as they are until the end of the validation, so batch norms can be fused for so long."""
+        self._fused = (fuse_batch_norms(self.validated_network),)
 
     def validation_step(  # type: ignore[override]  # for callbacks
         self, batch: Batch, batch_index: int
@@ -200,6 +207,7 @@ class AFAModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs every score and starts anew; torchmetrics sums over all processes, so all log the same."""
+        self._fused = ()
         scores = self.scores.compute()
         self.log_dict(scores, sync_dist=True)
         self.gate.found = self.scores.class_thresholds(scores)
