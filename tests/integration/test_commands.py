@@ -87,6 +87,8 @@ def test_evaluation_needs_the_checkpoint_alone(trained, tmp_path, monkeypatch):
         palette = torch.load(alone, weights_only=True)["config"]["palette"]
         assert mask.getpalette()[: 3 * len(palette)] == np.ravel(palette).tolist()
     assert {"report.html", "config.yaml", "montages"} <= {path.name for path in (tmp_path / "scored").iterdir()}
+    assert [path.name for path in (tmp_path / "scored" / "montages").iterdir()] == ["held_out_photos.png"]
+    assert "<figcaption>held out photos</figcaption>" in (tmp_path / "scored" / "report.html").read_text()
 
 
 def test_evaluation_takes_other_scales_data_and_split(trained, root, tmp_path):

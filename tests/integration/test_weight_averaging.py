@@ -63,6 +63,7 @@ def test_who_opens_a_checkpoint_gets_the_average_that_was_scored(root, tmp_path)
     assert not differing(network_of(state), state["weight_average"]["network"])
     assert "classifier.weight" in differing(network_of(state), state["weight_average"]["trained"])
     assert any("running_mean" in name for name in differing(network_of(state), state["weight_average"]["trained"]))
+    assert "decay 0.9, for validation" in (tmp_path / "run" / "report.html").read_text()
     opened = load(tmp_path / "run" / "checkpoints" / "last.ckpt", device="cpu").network.state_dict()
     assert not differing(opened, state["weight_average"]["network"])
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"

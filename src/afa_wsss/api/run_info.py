@@ -57,6 +57,8 @@ def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping
     """What the report shows of a whole run."""
     steps = settings.trainer.max_steps
     facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
+    if (decay := settings.trainer.ema_decay) is not None:
+        facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)
     return run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
 

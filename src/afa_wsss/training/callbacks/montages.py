@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -65,14 +66,20 @@ class Montages(Callback):
         names, colors = ("background", *pl_module.class_names), pl_module.palette.tolist()
         legend = list(zip(names, colors, strict=True)) if len(names) <= MOST_LEGEND_ENTRIES else []
         picture = montage(self.rows, cell=self.cell, legend=legend)
-        stage = "sanity" if trainer.sanity_checking else f"step_{trainer.global_step:06d}"
-        with whole_file(self.folder / f"{stage}.png") as part:
+        with whole_file(self.folder / f"{_title(trainer)}.png") as part:
             Image.fromarray(picture).save(part, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/montage", [Image.fromarray(picture)])
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/montage", picture, trainer.global_step, dataformats="HWC")
+
+
+def _title(trainer: lightning.Trainer) -> str:
+    """Name of the picture: the step of the training, or what it shows of an evaluation alone, which has no steps."""
+    if trainer.state.fn != TrainerFn.FITTING and trainer.global_step == 0:
+        return "held_out_photos"
+    return "sanity" if trainer.sanity_checking else f"step_{trainer.global_step:06d}"
 
 
 def first_photos(batch: Batch, outputs: Sequence[Inspection], most: int) -> Iterator[tuple[Batch, Inspection, int]]:
