@@ -95,7 +95,7 @@ def test_a_folder_is_checked_and_trained_on(photos: Path, tmp_path: Path, capsys
     printed = capsys.readouterr().out
     assert re.search(r"photos +10 +2\n", printed)
     assert re.search(r"dog +7 +1\n", printed)
-    assert f"train on it: afa-train data=folder data.root={photos}" in printed
+    assert f"train on it: afa-train experiment=photos data.root={photos}" in printed
     assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 0
     assert "val/iou/dog" in json.loads((tmp_path / "run" / "metrics.json").read_text())
 

@@ -63,7 +63,7 @@ def run_folder(composed: Composed[FolderSettings]) -> None:
     """Checks a user's own photos."""
     check = check_folder(composed.settings, progress=BAR, on_open=print_opened)
     print_check(check)
-    say(f"train on it: afa-train data=folder {as_word('data.root', str(check.root))}")
+    say(f"train on it: afa-train experiment=photos {as_word('data.root', str(check.root))}")
 
 
 def run_check(composed: Composed[CheckSettings]) -> None:
