@@ -10,7 +10,7 @@ from torch import nn
 
 from afa_wsss.models import AFA, Encoder, EncoderOutput, Grid, create_model
 from afa_wsss.models.encoders.encoder import Attention
-from afa_wsss.models.fused_norms import fuse_batch_norms
+from afa_wsss.models.fused_norms import FusedNorms, fuse_batch_norms
 from afa_wsss.types import dense
 
 
@@ -120,3 +120,28 @@ def test_parts_made_in_another_order_are_left_as_they_are() -> None:
     network = trained(create_model(Swapped, num_classes=2)).eval()
 
     assert fuse_batch_norms(network) is network
+
+
+def test_it_is_made_again_where_weights_have_changed() -> None:
+    network, fused = trained(create_model("mit_nano", num_classes=2)).eval(), FusedNorms()
+    first = fused.of(network)
+    assert fused.of(network) is first
+    other = trained(create_model("mit_nano", num_classes=2))
+
+    for change in (
+        lambda: network.load_state_dict(other.state_dict()),
+        lambda: next(network.encoder.parameters()).add_(0.5),
+        lambda: next(part for part in network.encoder.buffers() if part.is_floating_point()).add_(0.5),
+    ):
+        with torch.no_grad():
+            change()
+        made = fused.of(network)
+        assert made is not first
+        assert difference(made, network) < 1e-4
+        first = made
+
+
+def test_a_network_of_inference_tensors_is_fused_too() -> None:
+    with torch.inference_mode():
+        network = trained(create_model("mit_nano", num_classes=2)).eval()
+        assert difference(FusedNorms().of(network), network) < 1e-4

@@ -23,6 +23,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.inference import ClassGate, InferenceSettings, Views, multi_scale_logits, multi_scale_maps, refined_scores
 from afa_wsss.inference.settings import NO_REFINEMENT
 from afa_wsss.models import AFA
+from afa_wsss.models.fused_norms import FusedNorms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize, resize
 from afa_wsss.supervision import LabelMaker
@@ -80,7 +81,7 @@ class Segmenter:
                 photo's own.
             class_thresholds: What ``inference.gate=auto`` goes by, see ``Checkpoint``.
         """
-        self.network = network.eval()
+        self.network, self._fused = network.eval(), FusedNorms()
         self.class_names, self.palette = tuple(class_names), palette
         self.inference = inference or InferenceSettings()
         self._label_maker, self._checkpoint = label_maker, checkpoint
@@ -131,8 +132,8 @@ class Segmenter:
             return [self.predict(one, refinement=inference.refinement, scores=scores) for one in photo]
         pixels = as_pixels(photo, self.range_of)
         with torch.inference_mode():
-            images = self._tensor(pixels)
-            views = Views(self.network, normalize(images), scales=inference.scales, mirror=inference.mirror)
+            network, images = self._fused.of(self.network), self._tensor(pixels)
+            views = Views(network, normalize(images), scales=inference.scales, mirror=inference.mirror)
             size = pixels.shape[:2]
             found = multi_scale_logits(views, views.images, scales=inference.scales, mirror=inference.mirror)
             found = self.gate.apply(inference.gate, found, views.class_logits())

@@ -19,6 +19,28 @@ TOLERANCE = 1e-2
 """Largest difference, relative to the largest value, of features that count as equal; TF32 rounds at about 1e-3."""
 
 
+class FusedNorms:
+    """``fuse_batch_norms`` of a network, made again whenever its weights have changed since."""
+
+    def __init__(self) -> None:
+        """Of no network yet."""
+        self._made: tuple[object, AFA] | None = None
+
+    def of(self, network: AFA) -> AFA:
+        """The fused copy of the network as it is now; the network itself where nothing can be fused."""
+        state = _state(network)
+        if self._made is None or self._made[0] != state:
+            self._made = state, fuse_batch_norms(network)
+        return self._made[1]
+
+
+def _state(network: AFA) -> tuple[object, ...]:
+    """Changes with any change of the encoder's weights in place, and with its device."""
+    tensors = [*network.encoder.parameters(), *network.encoder.buffers()]
+    versions = tuple(-1 if tensor.is_inference() else tensor._version for tensor in tensors)
+    return id(network), tensors[0].device, versions
+
+
 def fuse_batch_norms(network: AFA) -> AFA:
     """A copy of the network for evaluation, whose encoder has no batch norm that a convolution can compute.
 
@@ -35,8 +57,15 @@ def fuse_batch_norms(network: AFA) -> AFA:
     Returns:
         The copy; the network itself where there is nothing to fuse.
     """
+    if not any(_followed(module) for module in network.encoder.modules()):
+        return network
     encoder = copy.deepcopy(network.encoder).eval()
-    if _fuse(encoder) == 0 or not _equal(network.encoder, encoder):
+    for module in list(encoder.modules()):
+        for place, norm_place in _followed(module):
+            norm = getattr(module, norm_place)
+            setattr(module, place, fuse_conv_bn_eval(getattr(module, place), norm))
+            setattr(module, norm_place, _activation(norm))
+    if not _equal(network.encoder, encoder):
         return network
     fused = copy.copy(network)
     fused._modules = {**network._modules, "encoder": encoder}
@@ -44,18 +73,16 @@ def fuse_batch_norms(network: AFA) -> AFA:
     return fused
 
 
-def _fuse(encoder: Encoder) -> int:
-    """Fuses each batch norm of ``encoder`` with the convolution made right before it; says how many there were."""
-    count = 0
-    for module in list(encoder.modules()):
-        for (place, convolution), (next_place, norm) in pairwise(list(module.named_children())):
-            if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-                continue
-            if norm.num_features == convolution.out_channels and norm.running_mean is not None:
-                setattr(module, place, fuse_conv_bn_eval(convolution, norm))
-                setattr(module, next_place, _activation(norm))
-                count += 1
-    return count
+def _followed(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of the module's own convolutions, and of the batch norm that was made right after each."""
+    return [
+        (place, norm_place)
+        for (place, convolution), (norm_place, norm) in pairwise(module.named_children())
+        if isinstance(convolution, nn.Conv2d)
+        and isinstance(norm, nn.BatchNorm2d)
+        and norm.num_features == convolution.out_channels
+        and norm.running_mean is not None
+    ]
 
 
 def _activation(norm: nn.BatchNorm2d) -> nn.Module:
