@@ -94,3 +94,32 @@ def test_from_every_checkpoint_the_same_run(root, whole, tmp_path):
         shutil.copytree(moment, run)
         assert run_command(training.main, *words(root, run, "resume=auto")) == 0, moment.name
         assert_equal_runs(run, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("interval", "validation"), [(1, 3), (2, 2), (2, 8)])
+def test_killed_after_every_checkpoint_it_is_the_same_run(root, tmp_path, monkeypatch, interval, validation):
+    """Two steps are an epoch here: with an interval of two, every checkpoint is written at the end of one."""
+    more = ["data.batch_size=4", "trainer.max_steps=8", f"trainer.val_check_interval={validation}"]
+    more.append(f"trainer.checkpoint_interval={interval}")
+    expected, run = tmp_path / "whole", tmp_path / "run"
+    assert run_command(training.main, *words(root, expected, *more)) == 0
+    save, written = Checkpoints.save, []
+
+    def save_and_die(self, trainer, path=None):
+        save(self, trainer, path)
+        moment = trainer.global_step, self.validates, path
+        if moment not in written:  # else it would never get past a validation, which begins with a checkpoint
+            written.append(moment)
+            shutil.copytree(run, tmp_path / "killed")
+            raise SystemExit(9)
+
+    kills = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_die)
+        while run_command(training.main, *words(root, run, *more, "resume=auto")) != 0:
+            shutil.rmtree(run)
+            (tmp_path / "killed").rename(run)
+            kills += 1
+    assert kills >= 8 // interval
+    assert_equal_runs(run, expected)

@@ -53,7 +53,8 @@ class Trainer(lightning.Trainer):
         self.global_step, self.world_size, self.log_every_n_steps = 7, 2, 1
         self.strategy = SimpleNamespace(model=None)
         counts = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
-        loops = {"fit_loop": {VALIDATION: {"total": counts, "current": dict(counts)}}}
+        progress = {name: {"total": dict(counts), "current": dict(counts)} for name in (VALIDATION, "epoch_progress")}
+        loops = {"fit_loop": progress}
         self._checkpoint_connector = SimpleNamespace(_get_loops_state_dict=lambda: loops)
 
     def save_checkpoint(self, filepath, weights_only=None):

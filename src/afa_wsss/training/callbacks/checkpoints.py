@@ -160,10 +160,12 @@ class Checkpoints(Checkpoint):
             copy_whole(self.last, self.best)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """A run that was killed after its last step logs the scores of that step where it would have."""
+        """A run that was killed after its last step logs the scores where it would have: same step, same epoch."""
         skipped = trainer.global_step > 0 and self.written_step == 0
         if skipped and not self.validates:
             trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            trainer.fit_loop.epoch_progress.increment_processed()
+            trainer.fit_loop.epoch_progress.increment_completed()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -194,6 +196,7 @@ class Checkpoints(Checkpoint):
             return
         loops = trainer._checkpoint_connector._get_loops_state_dict()
         _set_validation(loops["fit_loop"][VALIDATION], begun=validates)
+        _set_epoch(loops["fit_loop"]["epoch_progress"])
         self.validates = validates
         self.position = Position(trainer.global_step, loops, process_state(pl_module))
 
@@ -238,6 +241,17 @@ class Checkpoints(Checkpoint):
             self.best_score = state_dict["best_score"]
         self.metrics, self.processes = state_dict.get("metrics", {}), state_dict.get("processes", [])
         self.validates = state_dict.get("validates", False)
+
+
+def _set_epoch(progress: dict[str, Any]) -> None:
+    """Lets Lightning know that the epoch after those that are processed has begun.
+
+    Its own counts say that none has, in the first epoch after it went on from the end of one; from such a checkpoint
+    it would repeat the epoch.
+    """
+    for counts in (progress["total"], progress["current"]):
+        ended = counts["processed"]
+        counts |= {"ready": ended + 1, "started": ended + 1, "completed": ended}
 
 
 def _set_validation(progress: dict[str, Any], *, begun: bool) -> None:
