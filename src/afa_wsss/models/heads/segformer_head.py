@@ -32,30 +32,53 @@ class SegFormerHead(nn.Module):
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, features: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c H4 W4"]:
-        """Logits at the grid of the first features: classify(dropout(relu(norm(fused))))."""
-        fused = F.relu(self.norm(self.fused(features)))
-        logits: Tensor = self.classify(self.dropout(fused))
+        """Logits at the grid of the first features: classify(dropout(relu(norm(fused)))).
+
+        In evaluation mode the norm is linear in each channel, and part of the linear layers.
+        """
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        if self.norm.training or mean is None or variance is None:
+            fused = self.norm(self.fused(features))
+        else:
+            scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+            shift = self.norm.bias - mean * scale
+            fused = self.fused(features, scale=scale, shift=shift)
+        logits: Tensor = self.classify(self.dropout(fused.relu_()))
         return logits
 
-    def fused(self, features: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b d H4 W4"]:
+    def fused(
+        self,
+        features: Sequence[Float[Tensor, "b _ _ _"]],
+        *,
+        scale: Float[Tensor, " d"] | None = None,
+        shift: Float[Tensor, " d"] | None = None,
+    ) -> Float[Tensor, "b d H4 W4"]:
         """fuse(concat(resize(project(features)))), without the maps of all stages at the finest grid.
 
         Nothing between the two linear layers is nonlinear, and resizing, which weighs neighbors by numbers that sum to
         1, commutes with a linear layer of each cell. So each stage has one layer whose weight is the product of both,
         applied to its own, coarser grid: at stride 4 and MiT-B1 a seventh of the arithmetic.
+
+        Args:
+            features: Feature maps, finest first.
+            scale: Of each channel of the result; None for 1.
+            shift: What is added to it then; None for 0.
         """
         with torch.autocast(features[0].device.type, enabled=False):
             weights, bias = self._joined()
+            if scale is not None:
+                weights, bias = [weight * scale[:, None] for weight in weights], bias * scale
+            bias = bias if shift is None else bias + shift
         grids: list[Tensor] = []
         for weight, maps in zip(weights, features, strict=True):
             stage = F.conv2d(maps, weight[..., None, None])
             if grids and grids[-1].shape[-2:] == stage.shape[-2:]:
-                grids[-1] = grids[-1] + stage  # stages of one grid are resized together
+                grids[-1] += stage  # stages of one grid are resized together
             else:
                 grids.append(stage)
         finest, *coarser = grids
         for one in coarser:
-            finest = finest + resize(one, finest.shape[-2:])
+            finest += resize(one, finest.shape[-2:])
         return finest + bias[:, None, None]
 
     def _joined(self) -> tuple[list[Float[Tensor, "d _"]], Float[Tensor, " d"]]:
