@@ -1,6 +1,5 @@
 """Options of the method that are measured before any of them moves into the package: README.md has the commands."""
 
-from benchmarks.options.chosen_walk import ChosenWalkLabels
 from benchmarks.options.class_distribution import ClassDistributionLabels
 from benchmarks.options.consistency import ConsistencyLabels, ConsistencyLoss
 from benchmarks.options.dupl import DuPLLabels
@@ -10,7 +9,6 @@ from benchmarks.options.noise_filter import NoiseFilteredLabels
 from benchmarks.options.token_contrast import TokenContrastLoss
 
 __all__ = [
-    "ChosenWalkLabels",
     "ClassDistributionLabels",
     "ConsistencyLabels",
     "ConsistencyLoss",

@@ -41,10 +41,6 @@ OPTIONS = {
     ),
     "classes": ("supervision._target_=benchmarks.options.ClassDistributionLabels",),
     "gate": ("supervision._target_=benchmarks.options.GatedWalkLabels", "supervision.gate=0.5"),
-    "chosen": (
-        "supervision._target_=benchmarks.options.ChosenWalkLabels",
-        *(f"supervision.{kind}{name}=auto" for kind in ("", "walk_") for name in ("low", "high", "background")),
-    ),
     "steps3": (
         "supervision._target_=benchmarks.options.GatedWalkLabels",
         "supervision.gate=0.5",

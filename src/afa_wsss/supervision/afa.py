@@ -24,9 +24,6 @@ from afa_wsss.supervision.found_thresholds import (
     FoundThresholds,
     Threshold,
     Thresholds,
-    check_pair,
-    check_scores,
-    check_source,
     resolved,
 )
 from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
@@ -35,7 +32,11 @@ from afa_wsss.supervision.maps import Maps, make_maps
 from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
+from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source
 from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
+
+ALWAYS, BETTER = "always", "better"
+"""When the walk makes labels, from its first step on."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class AFALabels(LabelMaker):
         first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
             loss table refers to it.
         walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
+        walk_when: ``always`` from then on, or only while its labels are ``better`` than those before it: while they
+            split the photos' colors better or, with ``auto_from=masks``, have a higher mIoU on these.
         affinity_from_walk: Whether it then also makes those for affinity, as on COCO.
         truncate_photos: Whether the refinement gets photos in training as the official code hands them over: see
             ``afa_wsss.ops.image.truncated``.
@@ -83,6 +86,7 @@ class AFALabels(LabelMaker):
     walk_steps: int = STEPS
     first_step: int = 2001
     walk_first_step: int | None = 6001
+    walk_when: str = ALWAYS
     affinity_from_walk: bool = False
     truncate_photos: bool = False
     cam_scales: tuple[float, ...] = CAM_SCALES
@@ -104,10 +108,12 @@ class AFALabels(LabelMaker):
                 f"need first_step <= walk_first_step, got {self.first_step} and {self.walk_first_step}",
                 arguments=("first_step", "walk_first_step"),
             )
+        if self.walk_when not in (ALWAYS, BETTER):
+            raise UserError(f"need walk_when to be always or better, got {self.walk_when}", arguments=("walk_when",))
         finds = AUTO in (*self._given(), *self._given(of_walk=True))
-        check_source(self.auto_from, finds=finds)
-        if finds:
-            object.__setattr__(self, "memory", FoundThresholds())
+        check_source(self.auto_from, finds=finds or self.walk_when == BETTER)
+        if finds or self.walk_when == BETTER:
+            object.__setattr__(self, "memory", FoundThresholds(compares_walk=self.walk_when == BETTER))
 
     def _check_ranges(self) -> None:
         check_scores({"background": self.background, "walk_background": self.walk_background})
@@ -144,7 +150,13 @@ class AFALabels(LabelMaker):
         return resolved(self._given(of_walk=True), self.memory, "walk")
 
     def _walks(self, step: int) -> bool:
+        """Whether labels after the walk are looked at, and made unless others are better."""
         return self.walk_first_step is not None and step >= self.walk_first_step
+
+    @property
+    def leaves_out_walk(self) -> bool:
+        """Whether labels before the walk are the better ones, and ``walk_when`` goes by that."""
+        return self.walk_when == BETTER and self.memory is not None and not self.memory.walk_is_better
 
     def walk_on(self, grid: tuple[int, int]) -> Walk:
         """The random walk on a token grid."""
@@ -182,7 +194,7 @@ class AFALabels(LabelMaker):
 
     def thresholds(self, *, step: int) -> dict[str, float]:
         """The two background scores of training, and that of validation; those of the walk where it has its own."""
-        walks = self._walks(step)
+        walks = self._walks(step) and not self.leaves_out_walk
         found = self.walk_thresholds if walks else self.cam_thresholds
         own = [name for name in Thresholds._fields if walks and self._is_of_walk(name)]
         return {f"walk_{name}" if name in own else name: getattr(found, name) for name in Thresholds._fields}
@@ -234,7 +246,7 @@ class AFALabels(LabelMaker):
         photos = truncated(photos) if self.truncate_photos else photos
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
         present, boxes = maps.present.labels, batch.boxes
-        walks = self._walks(step)
+        walks = self._walks(step) and not self.leaves_out_walk
         labels = []
         if not (walks and self.affinity_from_walk):
             low, high, _ = self.cam_thresholds
@@ -277,5 +289,7 @@ class AFALabels(LabelMaker):
             (refined,) = cam_scores(cam, present, (background,), refiner=refiner)
             stages[f"cam_{self.refinement.name}"] = argmax_labels(refined)
         (walked,) = walk_scores(cam, maps.affinity, present, (walk_background,), walk=self.walk_on(maps.grid))
+        if self.leaves_out_walk:
+            return stages | {"walk": argmax_labels(walked), "pseudo_label": stages[list(stages)[-1]]}
         (both,) = refiner.refine_each([walked], in_boxes=True)
         return stages | {"walk": argmax_labels(walked), "pseudo_label": argmax_labels(both)}

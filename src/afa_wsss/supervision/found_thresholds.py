@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,6 @@ import torch.distributed
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from afa_wsss.errors import UserError
 from afa_wsss.evaluation.metrics import iou_of
 
 AUTO = "auto"
@@ -33,9 +33,6 @@ LOOKED_AT = 16
 
 NEARLY = 0.97
 """``low`` and ``high`` are where the split, or with masks the mIoU, is this much of the best one."""
-
-SOURCES = ("photos", "masks")
-"""What background scores are found from: the colors of training photos, or the masks of held-out photos."""
 
 
 class Thresholds(NamedTuple):
@@ -67,6 +64,14 @@ class Look(NamedTuple):
     counted: Float[Tensor, " b"]
 
 
+class _Read(NamedTuple):
+    """Buffers of ``FoundThresholds`` as plain numbers."""
+
+    found: list[Thresholds]
+    looks: list[int]
+    best: list[float]
+
+
 KINDS = ("cam", "walk")
 """Labels from the CAM and those after the walk have background scores of their own."""
 
@@ -90,25 +95,29 @@ class FoundThresholds(nn.Module):
         weights: Of the photos in ``sums``; both stay 0 where scores are found from masks.
         looks: How often photos were looked at.
         found: ``low``, ``high`` and ``background``.
+        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``; NaN before the first look.
     """
 
-    def __init__(self) -> None:
-        """Begins with the paper's values."""
+    def __init__(self, *, compares_walk: bool = False) -> None:
+        """Begins with the paper's values; ``compares_walk``: says when labels after the walk get better or worse."""
         super().__init__()
+        self.compares_walk = compares_walk
         self.sums: Tensor
         self.weights: Tensor
         self.looks: Tensor
         self.found: Tensor
+        self.best: Tensor
         self.register_buffer("sums", torch.zeros(len(KINDS), 2, len(CANDIDATES)))
         self.register_buffer("weights", torch.zeros(len(KINDS)))
         self.register_buffer("looks", torch.zeros(len(KINDS), dtype=torch.long))
         self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
-        self._read: tuple[list[Thresholds], list[int]] | None = None
+        self.register_buffer("best", torch.full((len(KINDS),), torch.nan))
+        self._read: _Read | None = None
         self.register_load_state_dict_post_hook(_read_again)  # type: ignore[no-untyped-call]  # of torch
 
     def wants_look(self, step: int, *, walks: bool) -> bool:
         """Whether to look at the photos of a training step; the same in all processes."""
-        return self._state()[1][KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS or step % INTERVAL == 0
+        return self._state().looks[KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS or step % INTERVAL == 0
 
     @torch.no_grad()
     def update(self, cam: Look, walk: Look | None, *, given: Sequence[Threshold] = (AUTO, AUTO, AUTO)) -> None:
@@ -119,9 +128,11 @@ class FoundThresholds(nn.Module):
             walk: Those of the same photos after the walk; None where it makes no labels yet.
             given: Background scores of the CAM as they were set; those of the walk follow them.
         """
+        was_better = self.walk_is_better
         for kind, look in enumerate((cam, walk)):
             if look is not None:
                 self._add(kind, look)
+        self.best = (self.sums[:, 0] / self.weights[:, None]).amax(dim=1)
         if self.weights[0] > 0:
             fixed = self.found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
             of_cam = best_thresholds(self.sums[0, 0] / self.weights[0])
@@ -129,7 +140,7 @@ class FoundThresholds(nn.Module):
         if self.weights[1] > 0:
             before, after = self.sums[:, 1] / self.weights[:, None]
             self.found[1] = same_share(before, after, self.found[0])
-        self._read = None
+        self._looked("split the photos' colors", was_better=was_better)
 
     @torch.no_grad()
     def score(self, counts: Int[Tensor, "kinds t c c"]) -> None:
@@ -139,11 +150,12 @@ class FoundThresholds(nn.Module):
             counts: Pixels of this process by class, of labels at each of ``CANDIDATES``; rows are targets. Of labels
                 from the CAM alone, or of both ``KINDS``.
         """
+        was_better = self.walk_is_better
         for kind, miou in enumerate(iou_of(_over_processes(counts)).nanmean(dim=-1)):
             if not miou.isnan().any():  # else no pixel of any mask counts
-                self.found[kind] = best_thresholds(miou)
+                self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
             self.looks[kind] += 1
-        self._read = None
+        self._looked("fit the masks", was_better=was_better)
 
     def _add(self, kind: int, look: Look) -> None:
         counted = look.counted[:, None]
@@ -156,14 +168,29 @@ class FoundThresholds(nn.Module):
 
     def values(self, kind: str) -> Thresholds:
         """Background scores of one of ``KINDS``; those of the CAM until the walk's labels were looked at."""
-        found, looks = self._state()
         index = KINDS.index(kind)
-        return found[index if looks[index] else 0]
+        return self._state().found[index if self._state().looks[index] else 0]
 
-    def _state(self) -> tuple[list[Thresholds], list[int]]:
-        """Scores and number of looks; read from the device after a look alone, so that no other step waits for it."""
+    @property
+    def walk_is_better(self) -> bool:
+        """Whether the best labels after the walk are better than the best before it; yes until both were looked at."""
+        before, after = self._state().best
+        return not after <= before
+
+    def _looked(self, what: str, *, was_better: bool) -> None:
+        """Reads again what was found, and says so where other labels have become the better ones."""
+        self._read = None
+        if self.compares_walk and self.walk_is_better != was_better:
+            before, after = self._state().best
+            kind, how = ("CAM", "no better") if was_better else ("walk", "better")
+            note = "labels are from the %s now: after the walk they %s %s (%.3g, before it %.3g)"
+            logging.getLogger(__name__).info(note, kind, what, how, after, before)
+
+    def _state(self) -> _Read:
+        """What was found; read from the device after a look alone, so that no other step waits for it."""
         if self._read is None:
-            self._read = [Thresholds(*scores) for scores in self.found.tolist()], self.looks.tolist()
+            found = [Thresholds(*scores) for scores in self.found.tolist()]
+            self._read = _Read(found, self.looks.tolist(), self.best.tolist())
         return self._read
 
 
@@ -243,53 +270,3 @@ def resolved(given: Sequence[Threshold], memory: FoundThresholds | None, kind: s
     return Thresholds(
         *(own if isinstance(own, int | float) else value for own, value in zip(given, values, strict=True))
     )
-
-
-def check_pair(low_name: str, low: Threshold, high_name: str, high: Threshold) -> None:
-    """Checks the two background scores of training.
-
-    Raises:
-        UserError: Where they are not in order between 0 and 1, or only one of them is ``auto``.
-    """
-    check_scores({low_name: low, high_name: high})
-    names, got = (low_name, high_name), f"got {low_name}={low}, {high_name}={high}"
-    if (low == AUTO) != (high == AUTO):
-        raise UserError(f"need two numbers or auto for both {low_name} and {high_name}, {got}", arguments=names)
-    if isinstance(low, int | float) and isinstance(high, int | float) and not 0 <= low < high <= 1:
-        raise UserError(f"need 0 <= {low_name} < {high_name} <= 1, {got}", arguments=names)
-
-
-def check_scores(scores: Mapping[str, Threshold | None]) -> None:
-    """Checks background scores by name; None stands for that of the CAM.
-
-    Raises:
-        UserError: For one that is neither a number between 0 and 1 nor ``auto``.
-    """
-    wrong = [name for name, score in scores.items() if not (score is None or score == AUTO or _is_score(score))]
-    if wrong:
-        got = ", ".join(f"{name}={scores[name]}" for name in wrong)
-        raise UserError(f"need a background score between 0 and 1, or auto, got {got}", arguments=wrong)
-
-
-def check_source(source: str, *, finds: bool) -> None:
-    """Checks what background scores are found from.
-
-    Args:
-        source: One of ``SOURCES``.
-        finds: Whether any background score is ``auto``.
-
-    Raises:
-        UserError: For another source, and for masks where nothing is found.
-    """
-    if source not in SOURCES:
-        raise UserError(f"need auto_from to be photos or masks, got {source}", arguments=("auto_from",))
-    if source == "masks" and not finds:
-        raise UserError(
-            "need a background score that is auto for auto_from=masks, got numbers alone; set low and high or "
-            "background to auto, or leave auto_from at photos",
-            arguments=("auto_from",),
-        )
-
-
-def _is_score(value: Threshold) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

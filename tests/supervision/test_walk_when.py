@@ -1,0 +1,141 @@
+"""``walk_when=better``: labels are from the walk only while those are better than the labels before it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
+from afa_wsss.models import create_model
+from afa_wsss.ops.image import normalize
+from afa_wsss.supervision import AFALabels, NoRefinement
+from afa_wsss.supervision.found_thresholds import CANDIDATES, FoundThresholds, Look
+from afa_wsss.types import Batch
+
+SIDE = 64
+SETTINGS = {"first_step": 0, "walk_first_step": 4, "cam_scales": (1.0,), "radius": 2, "refinement": NoRefinement()}
+AUTO = {"low": "auto", "high": "auto", "background": "auto"}
+
+
+def look(best: float) -> Look:
+    """Two photos with a mean split of ``best`` at one candidate and less at the others."""
+    splits = torch.full((2, len(CANDIDATES)), 0.01)
+    splits[:, 7] = torch.tensor([best / 2, best * 3 / 2])
+    return Look(splits, torch.linspace(1, 0, len(CANDIDATES)).expand(2, -1), torch.ones(2))
+
+
+def counts(right: int) -> torch.Tensor:
+    """Of labels at every candidate: pixels of two classes, so many of each right out of 10."""
+    return torch.tensor([[right, 10 - right], [10 - right, right]]).expand(len(CANDIDATES), -1, -1)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Two photos of three classes; the second is padded and has one class."""
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
+    boxes = torch.tensor([[0, SIDE, 0, SIDE], [3, SIDE - 2, 5, SIDE]])
+    return Batch(images, torch.tensor([[1.0, 0, 1], [1, 0, 0]]), boxes, ("a", "b"), most_classes=2)
+
+
+def memory_of(maker: AFALabels) -> FoundThresholds:
+    assert maker.memory is not None
+    return maker.memory
+
+
+def test_the_walk_is_taken_until_both_kinds_of_labels_were_looked_at() -> None:
+    maker = AFALabels(**SETTINGS, walk_when="better")
+    assert not maker.leaves_out_walk
+    memory_of(maker).update(look(0.5), None)
+    assert not maker.leaves_out_walk
+
+
+@pytest.mark.parametrize(("before", "after", "left_out"), [(0.2, 0.3, False), (0.3, 0.2, True), (0.3, 0.3, True)])
+@pytest.mark.parametrize("scores", [{}, AUTO])
+def test_the_better_split_of_recent_photos_decides(
+    before: float, after: float, left_out: bool, scores: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    maker = AFALabels(**SETTINGS, **scores, walk_when="better")
+    found = memory_of(maker)
+    with caplog.at_level(logging.INFO, logger="afa_wsss"):
+        found.update(look(before), look(after))
+        assert maker.leaves_out_walk == left_out
+        for _ in range(40):  # what was seen before is forgotten
+            found.update(look(0.3), look(0.5))
+        assert not maker.leaves_out_walk
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 * left_out
+    if left_out:
+        assert told[0].startswith("labels are from the CAM now: after the walk they split the photos' colors no better")
+        assert told[1].startswith("labels are from the walk now: after the walk they split the photos' colors better")
+
+
+def test_masks_decide_where_scores_are_found_from_them() -> None:
+    maker = AFALabels(**SETTINGS, **AUTO, auto_from="masks", walk_when="better")
+    found = memory_of(maker)
+    found.score(torch.stack([counts(8)]))
+    assert not maker.leaves_out_walk
+    found.score(torch.stack([counts(8), counts(6)]))
+    assert maker.leaves_out_walk
+    found.score(torch.stack([counts(8), counts(9)]))
+    assert not maker.leaves_out_walk
+
+
+def test_always_asks_nobody() -> None:
+    maker = AFALabels(**SETTINGS, **AUTO)
+    memory_of(maker).update(look(0.3), look(0.1))
+    assert not maker.leaves_out_walk
+
+
+def test_the_choice_is_stored_with_the_weights() -> None:
+    maker, resumed = (AFALabels(**SETTINGS, walk_when="better") for _ in range(2))
+    memory_of(maker).update(look(0.3), look(0.1))
+    memory_of(resumed).load_state_dict(memory_of(maker).state_dict())
+    assert resumed.leaves_out_walk
+
+
+@pytest.mark.parametrize("better", [False, True])
+@torch.no_grad()
+def test_labels_are_those_before_the_walk_where_it_does_not_help(batch: Batch, better: bool) -> None:
+    network = create_model("mit_nano", 3, decoder_width=8).eval()
+    maker, plain = AFALabels(**SETTINGS, **AUTO, walk_when="better"), AFALabels(**SETTINGS, **AUTO)
+    memory_of(maker).update(look(0.3), look(0.5 if better else 0.1))
+    memory_of(plain).load_state_dict(memory_of(maker).state_dict())
+    images = normalize(batch.images)
+    output = network(images)
+    for step in (3, 9):
+        found = maker.targets(network, batch, images, output, step=step)
+        wanted = plain.targets(network, batch, images, output, step=step if better else 3)
+        assert torch.equal(found.pseudo_label, wanted.pseudo_label)
+        assert torch.equal(found.pair_labels.tokens, wanted.pair_labels.tokens)
+        assert maker.thresholds(step=step) == plain.thresholds(step=step if better else 3)
+    stages, usual = (one.stages(network, batch, images, output) for one in (maker, plain))
+    assert list(stages) == list(usual)
+    assert torch.equal(stages["pseudo_label"].labels, usual["pseudo_label" if better else "cam"].labels)
+    assert torch.equal(stages["walk"].labels, usual["walk"].labels)
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(UserError, match="need walk_when to be always or better, got never"):
+        AFALabels(walk_when="never")
+
+
+def test_masks_need_background_scores_or_a_choice_to_find() -> None:
+    with pytest.raises(UserError, match="need a background score that is auto"):
+        AFALabels(auto_from="masks")
+    AFALabels(auto_from="masks", walk_when="better")
+
+
+@pytest.mark.slow
+def test_the_real_command_looks_at_photos_and_at_masks(tmp_path, capsys) -> None:
+    root = write_small_set(tmp_path / "photos")
+    for source in ("photos", "masks"):
+        words = ["callbacks=quiet", "supervision.walk_when=better", f"supervision.auto_from={source}"]
+        assert run_command(training.main, *small_run(root), *words, f"output_dir={tmp_path / source}") == 0
+        state = torch.load(tmp_path / source / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        before, after = state["label_memory.best"].tolist()
+        told = capsys.readouterr().out
+        assert ("labels are from the CAM now" in told) == (after <= before) == (" no better (" in told)
