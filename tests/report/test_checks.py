@@ -103,6 +103,11 @@ def test_labels_that_the_walk_makes_worse():
         "supervision.walk_first_step (now 324) to null, which takes labels before it, or lower supervision.walk_radius "
         "(now 8), supervision.radius (now 4) or supervision.walk_steps (now 3)"
     )
+    always = run._replace(config={"supervision": {**config["supervision"], "walk_when": "always"}})
+    both = (
+        "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null, which take"
+    )
+    assert both in only(lost, always)
     assert run_warnings(lost, run._replace(begun=["labels from the CAM"])) == []
     assert run_warnings(lost | {"val/cam_par_miou": 61.9}, run) == []
     assert run_warnings(lost, run._replace(stages=("cam", "cam_par", "segmentation"))) == []
