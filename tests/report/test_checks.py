@@ -105,7 +105,7 @@ def test_labels_that_the_walk_makes_worse():
     )
     always = run._replace(config={"supervision": {**config["supervision"], "walk_when": "always"}})
     both = (
-        "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null, which take"
+        "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null"
     )
     assert both in only(lost, always)
     assert run_warnings(lost, run._replace(begun=["labels from the CAM"])) == []
