@@ -104,9 +104,7 @@ def test_labels_that_the_walk_makes_worse():
         "(now 8), supervision.radius (now 4) or supervision.walk_steps (now 3)"
     )
     always = run._replace(config={"supervision": {**config["supervision"], "walk_when": "always"}})
-    both = (
-        "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null"
-    )
+    both = "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null"
     assert both in only(lost, always)
     assert run_warnings(lost, run._replace(begun=["labels from the CAM"])) == []
     assert run_warnings(lost | {"val/cam_par_miou": 61.9}, run) == []
