@@ -95,7 +95,7 @@ class FoundThresholds(nn.Module):
         weights: Of the photos in ``sums``; both stay 0 where scores are found from masks.
         looks: How often photos were looked at.
         found: ``low``, ``high`` and ``background``.
-        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``; NaN before the first look.
+        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``; -1 before the first look.
     """
 
     def __init__(self, *, compares_walk: bool = False) -> None:
@@ -111,7 +111,7 @@ class FoundThresholds(nn.Module):
         self.register_buffer("weights", torch.zeros(len(KINDS)))
         self.register_buffer("looks", torch.zeros(len(KINDS), dtype=torch.long))
         self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
-        self.register_buffer("best", torch.full((len(KINDS),), torch.nan))
+        self.register_buffer("best", torch.full((len(KINDS),), -1.0))
         self._read: _Read | None = None
         self.register_load_state_dict_post_hook(_read_again)  # type: ignore[no-untyped-call]  # of torch
 
@@ -132,7 +132,8 @@ class FoundThresholds(nn.Module):
         for kind, look in enumerate((cam, walk)):
             if look is not None:
                 self._add(kind, look)
-        self.best = (self.sums[:, 0] / self.weights[:, None]).amax(dim=1)
+        splits = self.sums[:, 0] / self.weights.clamp(min=1e-12)[:, None]
+        self.best = torch.where(self.weights > 0, splits.amax(dim=1), -1.0)
         if self.weights[0] > 0:
             fixed = self.found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
             of_cam = best_thresholds(self.sums[0, 0] / self.weights[0])
@@ -175,7 +176,7 @@ class FoundThresholds(nn.Module):
     def walk_is_better(self) -> bool:
         """Whether the best labels after the walk are better than the best before it; yes until both were looked at."""
         before, after = self._state().best
-        return not after <= before
+        return after < 0 or after > before
 
     def _looked(self, what: str, *, was_better: bool) -> None:
         """Reads again what was found, and says so where other labels have become the better ones."""
