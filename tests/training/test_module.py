@@ -250,6 +250,13 @@ def test_validation_passes_no_view_of_a_photo_twice(module, batch, mirror):
     assert len(found) == len(set(found)) == 2 * views
 
 
+def test_groups_of_the_optimizer_without_parameters_are_left_out_of_old_checkpoints(module):
+    groups = [{"params": [0, 1], "name": "backbone"}, {"params": [], "name": "norms"}, {"params": [2], "name": "heads"}]
+    checkpoint = {"optimizer_states": [{"state": {}, "param_groups": groups}]}
+    module.on_load_checkpoint(checkpoint)
+    assert [group["name"] for group in checkpoint["optimizer_states"][0]["param_groups"]] == ["backbone", "heads"]
+
+
 def batch_norms(network):
     return [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
 

@@ -120,8 +120,8 @@ def check_weights(resumed: Resumed, settings: TrainSettings, network: AFA) -> No
     if (settings.supervision.memory is None) == bool(network_weights(resumed.state, "label_memory.")):
         now, before = ("numbers", "auto") if settings.supervision.memory is None else ("auto", "numbers")
         raise UserError(
-            f"need background scores as those of {resumed.path}, which are {before}, got {now}; set low, high and "
-            "background of supervision as there, or start a run of its own",
+            f"need background scores as those of {resumed.path}, which are {before}, got {now}; set low, high, "
+            "background and walk_when of supervision as there, or start a run of its own",
         )
     if resumed.step > settings.trainer.max_steps:
         raise UserError(

@@ -219,9 +219,14 @@ class AFAModule(lightning.LightningModule):
         checkpoint[THRESHOLDS_KEY], checkpoint[VALIDATED_KEY] = self.gate.found, self.validated_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on with the thresholds of the run that is resumed; before version 0.3.0 there were none."""
+        """Goes on with the thresholds of the run that is resumed.
+
+        Before version 0.3.0 there were none, and groups of the optimizer without any parameter, which are left out now.
+        """
         self.gate.found = dict(checkpoint.get(THRESHOLDS_KEY, {}))
         self.validated_step = int(checkpoint.get(VALIDATED_KEY, -1))
+        for state in checkpoint.get("optimizer_states", ()):
+            state["param_groups"] = [group for group in state["param_groups"] if group["params"]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped after every batch."""
