@@ -53,6 +53,7 @@ BOTH = {
     "supervision.radius": 8,
     "supervision.walk_radius": None,
     "supervision.alpha": 2.0,
+    "supervision.walk_when": "always",
     "supervision.walk_steps": 1,
     "supervision.truncate_photos": False,
     "supervision.cam_scales": [1.0, 0.5, 1.5],
