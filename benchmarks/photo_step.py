@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -115,9 +116,7 @@ def parts(rounds: int) -> dict[str, float]:
             timed("labels from the walk", lambda maps=maps: step.targets(maps, WALK))
             walk = step.labels.walk_on(maps.grid)
             for name, chosen in (("CAM", None), ("walk", walk)):
-                look = lambda maps=maps, chosen=chosen: look_at_candidates(  # noqa: E731
-                    maps, step.batch, refinement=step.labels.refinement, walk=chosen
-                )
+                look = partial(look_at_candidates, maps, step.batch, refinement=step.labels.refinement, walk=chosen)
                 timed(f"a look of auto at the {name}", look)
         timed("all losses, backward, update", lambda o=output, t=targets: step.backward(step.all_losses(o, t)))
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}

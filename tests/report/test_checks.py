@@ -100,8 +100,8 @@ def test_labels_that_the_walk_makes_worse():
     lost = HEALTHY | {"val/cam_par_miou": 62.1, "val/walk_miou": 55.0}
     assert only(lost, run) == (
         "the walk makes labels worse: pseudo label 60.0 mIoU on held-out photos, CAM + PAR 62.1: set "
-        "supervision.walk_first_step (now 324) to null, which takes labels before it, or lower supervision.walk_radius "
-        "(now 8), supervision.radius (now 4) or supervision.walk_steps (now 3)"
+        "supervision.walk_first_step (now 324) to null, so that labels are those before it, or lower "
+        "supervision.walk_radius (now 8), supervision.radius (now 4) or supervision.walk_steps (now 3)"
     )
     always = run._replace(config={"supervision": {**config["supervision"], "walk_when": "always"}})
     both = "set supervision.walk_when (now always) to better or supervision.walk_first_step (now 324) to null"

@@ -52,7 +52,8 @@ def early_end(
 
 def with_not_finite(info: RunInfo, trainer: lightning.Trainer) -> RunInfo:
     """``info`` with the steps that were left out because a loss or gradient was not finite, if any were."""
-    found = [one for part in trainer.callbacks if isinstance(part, NonFinite) for one in part.found]  # type: ignore[attr-defined]
+    parts = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    found = [one for part in parts if isinstance(part, NonFinite) for one in part.found]
     if not found:
         return info
     step, cause = found[0]

@@ -63,7 +63,7 @@ def save_workspace(settings: WandbWorkspaceSettings) -> str:
     """
     made = make_workspace(settings)
     try:
-        return str(made.save().url)  # type: ignore[no-untyped-call]
+        return str(made.save().url)  # type: ignore[no-untyped-call]  # of wandb
     except wandb.errors.Error as error:
         reason = " ".join(str(error).split())
         raise UserError(

@@ -159,5 +159,6 @@ def _without_old_defaults(values: DictConfig, schema: DictConfig) -> dict[str, A
     before = OmegaConf.get_type(values)
     if before is None or not is_dataclass(before):
         return given
-    old: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(before), resolve=False)  # type: ignore[assignment]
+    defaults = OmegaConf.structured(before)
+    old: dict[str, Any] = OmegaConf.to_container(defaults, resolve=False)  # type: ignore[assignment]  # a dict
     return {name: value for name, value in given.items() if name in schema or name not in old or value != old[name]}

@@ -188,13 +188,13 @@ def walk_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning
     old, new = (metrics.get(stage_key(name), math.nan) for name in (before, after))
     if not old - new >= LOST_BY_WALK:
         return []
-    never = f"{settings_text(run, 'supervision.walk_first_step')} to null"
-    when = settings_text(run, "supervision.walk_when")
-    before_it = f"{when} to better or {never}, which take" if when.endswith("(now always)") else f"{never}, which takes"
+    ways = [f"{settings_text(run, 'supervision.walk_first_step')} to null"]
+    if run.config.get("supervision", {}).get("walk_when") == "always":
+        ways.insert(0, f"{settings_text(run, 'supervision.walk_when')} to better")
     less = settings_text(run, "supervision.walk_radius", "supervision.radius", "supervision.walk_steps", last="or")
     line = (
         f"the walk makes labels worse: {stage_title(after)} {new:.1f} mIoU on held-out photos, {stage_title(before)} "
-        f"{old:.1f}: set {before_it} labels before it, or lower {less}"
+        f"{old:.1f}: set {listed(ways, last='or')}, so that labels are those before it, or lower {less}"
     )
     return [RunWarning("worse by the walk", (), line)]
 

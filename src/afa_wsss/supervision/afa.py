@@ -110,9 +110,9 @@ class AFALabels(LabelMaker):
             )
         if self.walk_when not in (ALWAYS, BETTER):
             raise UserError(f"need walk_when to be always or better, got {self.walk_when}", arguments=("walk_when",))
-        finds = AUTO in (*self._given(), *self._given(of_walk=True))
-        check_source(self.auto_from, finds=finds or self.walk_when == BETTER)
-        if finds or self.walk_when == BETTER:
+        finds = self.walk_when == BETTER or AUTO in (*self._given(), *self._given(of_walk=True))
+        check_source(self.auto_from, finds=finds)
+        if finds:
             object.__setattr__(self, "memory", FoundThresholds(compares_walk=self.walk_when == BETTER))
 
     def _check_ranges(self) -> None:
@@ -158,6 +158,10 @@ class AFALabels(LabelMaker):
         """Whether labels before the walk are the better ones, and ``walk_when`` goes by that."""
         return self.walk_when == BETTER and self.memory is not None and not self.memory.walk_is_better
 
+    def _takes_walk(self, step: int) -> bool:
+        """Whether labels of a training step are those after the walk."""
+        return self._walks(step) and not self.leaves_out_walk
+
     def walk_on(self, grid: tuple[int, int]) -> Walk:
         """The random walk on a token grid."""
         radius = self.radius if self.walk_radius is None else self.walk_radius
@@ -194,7 +198,7 @@ class AFALabels(LabelMaker):
 
     def thresholds(self, *, step: int) -> dict[str, float]:
         """The two background scores of training, and that of validation; those of the walk where it has its own."""
-        walks = self._walks(step) and not self.leaves_out_walk
+        walks = self._takes_walk(step)
         found = self.walk_thresholds if walks else self.cam_thresholds
         own = [name for name in Thresholds._fields if walks and self._is_of_walk(name)]
         return {f"walk_{name}" if name in own else name: getattr(found, name) for name in Thresholds._fields}
@@ -246,7 +250,7 @@ class AFALabels(LabelMaker):
         photos = truncated(photos) if self.truncate_photos else photos
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
         present, boxes = maps.present.labels, batch.boxes
-        walks = self._walks(step) and not self.leaves_out_walk
+        walks = self._takes_walk(step)
         labels = []
         if not (walks and self.affinity_from_walk):
             low, high, _ = self.cam_thresholds
