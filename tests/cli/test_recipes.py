@@ -35,6 +35,7 @@ BOTH = {
     "data.total_batch": None,
     "model.gradient_checkpointing": False,
     "optimizer.freeze_backbone": False,
+    "optimizer.freeze_layers": 0,
     "optimizer.layer_decay": 1.0,
     "optimizer.eight_bit": False,
     "data.crop_size": 512,

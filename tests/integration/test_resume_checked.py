@@ -88,6 +88,10 @@ REFUSED = {
         lambda config: config["optimizer"].update(freeze_backbone=True),
         ["optimizer.freeze_backbone: need the freezing of the backbone of ", "which is on, got off"],
     ),
+    "frozen layers": (
+        lambda config: config["optimizer"].update(freeze_layers=2),
+        ["optimizer.freeze_layers: need the number of frozen layers of ", "which is 2, got 0"],
+    ),
     "average": (
         lambda config: config["trainer"].update(ema_decay=0.9),
         ["trainer.ema_decay: need the average of weights of ", "which is on, got off"],

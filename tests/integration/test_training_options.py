@@ -22,13 +22,14 @@ WORDS = {
     "average for labels": ["trainer.ema_decay=0.9", "trainer.ema_for=[labels]"],
     "average for both": ["trainer.ema_decay=0.9", "trainer.ema_for=[validation,labels]"],
     "frozen": ["optimizer.freeze_backbone=true", "model.pretrained=nano"],
+    "frozen layers": ["optimizer.freeze_layers=2", "model.pretrained=nano"],
     "8 bits": ["optimizer.eight_bit=true"],
     "checkpointing": ["model.gradient_checkpointing=true"],
     "layer decay": ["optimizer.layer_decay=0.75"],
 }
 """One override each."""
 
-TOGETHER = [("average for both", "layer decay", "checkpointing", "fp16", "accumulation", "clipping")]
+TOGETHER = [("average for both", "layer decay", "frozen layers", "checkpointing", "fp16", "accumulation", "clipping")]
 """All that can be."""
 
 

@@ -164,6 +164,17 @@ def test_a_backbone_without_layers_is_refused():
         afa_optimizer(network, OptimizerSettings(layer_decay=0.5))
 
 
+def test_more_frozen_layers_than_there_are_and_a_frozen_backbone_with_frozen_layers_are_refused(network):
+    count = len(network.encoder.layers())
+    afa_optimizer(network, OptimizerSettings(freeze_layers=count))
+    with pytest.raises(UserError, match=f"need freeze_layers of at most {count}, .* got {count + 1}"):
+        afa_optimizer(network, OptimizerSettings(freeze_layers=count + 1))
+    with pytest.raises(UserError, match="need freeze_layers of at least 0, got -1"):
+        OptimizerSettings(freeze_layers=-1)
+    with pytest.raises(UserError, match="need either freeze_backbone=true"):
+        OptimizerSettings(freeze_layers=1, freeze_backbone=True)
+
+
 def test_a_frozen_backbone_has_no_rates_to_decay():
     with pytest.raises(UserError, match=r"need a backbone that learns for layer_decay=0\.5"):
         OptimizerSettings(layer_decay=0.5, freeze_backbone=True)

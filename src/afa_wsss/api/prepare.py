@@ -151,6 +151,8 @@ def make_module(
     """
     if settings.optimizer.freeze_backbone:
         network.encoder.freeze()
+    elif settings.optimizer.freeze_layers:
+        network.encoder.freeze(settings.optimizer.freeze_layers)
 
     def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
         own: list[Parameter] = list(others)

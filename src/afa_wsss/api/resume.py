@@ -166,6 +166,7 @@ _FIXED = (
     ("label maker", "supervision", lambda config: _kind(config["supervision"])),
     ("loss table", "loss", _terms),
     ("freezing of the backbone", "optimizer.freeze_backbone", _switch("optimizer", "freeze_backbone", off=False)),
+    ("number of frozen layers", "optimizer.freeze_layers", lambda config: config["optimizer"].get("freeze_layers", 0)),
     ("decay by layers", "optimizer.layer_decay", _switch("optimizer", "layer_decay", off=1.0)),
     ("8-bit optimizer", "optimizer.eight_bit", _switch("optimizer", "eight_bit", off=False)),
     ("average of weights", "trainer.ema_decay", _switch("trainer", "ema_decay", off=None)),

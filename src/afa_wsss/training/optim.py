@@ -27,6 +27,7 @@ class OptimizerSettings:
         betas: Coefficients of the moving averages.
         freeze_backbone: Whether the pretrained parts of the backbone stay as they are, in evaluation mode; what the
             encoder puts on top of them and the heads are trained.
+        freeze_layers: How many layers of the pretrained backbone, from the photo on, stay as they are in the same way.
         eight_bit: Whether the moving averages of tensors with at least 4096 values are kept in 8 bits: a quarter of
             their memory. Needs bitsandbytes.
         layer_decay: The rates of a layer of the pretrained backbone over those of the layer above; 1 for equal rates.
@@ -39,6 +40,7 @@ class OptimizerSettings:
     weight_decay: float = 0.01
     betas: tuple[float, ...] = (0.9, 0.999)
     freeze_backbone: bool = False
+    freeze_layers: int = 0
     layer_decay: float = 1.0
     eight_bit: bool = False
 
@@ -47,7 +49,8 @@ class OptimizerSettings:
 
         Raises:
             UserError: For a rate that is not above 0, betas that are not two numbers in [0, 1), a decay of layers that
-                is not in (0, 1], and one of a backbone that does not learn.
+                is not in (0, 1], a negative number of layers, and for settings of layers of a backbone that does not
+                learn.
         """
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.lr <= 0:
@@ -57,6 +60,14 @@ class OptimizerSettings:
         if not 0 < self.layer_decay <= 1:
             raise UserError(
                 f"need a layer_decay above 0 and of at most 1, got {self.layer_decay}", arguments=("layer_decay",)
+            )
+        if self.freeze_layers < 0:
+            raise UserError(f"need freeze_layers of at least 0, got {self.freeze_layers}", arguments=("freeze_layers",))
+        if self.freeze_backbone and self.freeze_layers:
+            raise UserError(
+                f"need either freeze_backbone=true, which freezes all layers, or freeze_layers={self.freeze_layers}, "
+                "got both; leave one out",
+                arguments=("freeze_layers", "freeze_backbone"),
             )
         if self.freeze_backbone and self.layer_decay < 1:
             raise UserError(
@@ -101,7 +112,8 @@ def afa_optimizer(
     ]
     if own:
         groups.append({"params": own, "lr": lr * settings.head_lr_factor, "weight_decay": 0.0, "name": "losses"})
-    layers = layers_of(network, settings)
+    check_layers(network, settings)
+    layers = encoder.layers() if settings.layer_decay < 1 else []
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
     groups = [part for group in groups for part in _by_layer(group, layers, settings.layer_decay) if part["params"]]
@@ -140,22 +152,24 @@ def adamw_8bit(devices: Collection[str] = ()) -> Callable[..., Optimizer]:
     return made
 
 
-def layers_of(network: AFA, settings: OptimizerSettings) -> list[list[Parameter]]:
-    """The layers whose rates differ; none where they do not.
+def check_layers(network: AFA, settings: OptimizerSettings) -> None:
+    """Checks that the encoder has the layers that settings speak of.
 
     Raises:
-        UserError: For an encoder that has fewer than two.
+        UserError: For ``layer_decay`` where it has fewer than two, and for more ``freeze_layers`` than it has.
     """
-    if settings.layer_decay == 1:
-        return []
-    layers = network.encoder.layers()
-    if len(layers) < 2:
+    count, name = len(network.encoder.layers()), type(network.encoder).__name__
+    if settings.layer_decay < 1 and count < 2:
         raise UserError(
-            f"need a backbone with layers for layer_decay={settings.layer_decay}, {type(network.encoder).__name__} "
-            "names none; set layer_decay=1, or let its layers() name them",
+            f"need a backbone with layers for layer_decay={settings.layer_decay}, {name} names none; set "
+            "layer_decay=1, or let its layers() name them",
             arguments=("layer_decay",),
         )
-    return layers
+    if settings.freeze_layers > count:
+        raise UserError(
+            f"need freeze_layers of at most {count}, the layers that {name} names, got {settings.freeze_layers}",
+            arguments=("freeze_layers",),
+        )
 
 
 def _by_layer(

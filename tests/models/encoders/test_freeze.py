@@ -65,6 +65,25 @@ def test_new_parts_are_in_training_mode():
     assert not any(part.training for part in encoder.body.modules())
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_first_layers_stay_as_they_are_and_those_above_train(backbone):
+    network = create_model(backbone, num_classes=2, decoder_width=16).train()
+    layers = network.encoder.layers()
+    count = len(layers) // 2
+    network.encoder.freeze(count)
+    optimizer = afa_optimizer(network, OptimizerSettings(lr=1e-2, norm_lr_factor=1.0, freeze_layers=count))
+    frozen = {id(parameter) for layer in layers[:count] for parameter in layer}
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    for _ in range(3):
+        step(network, optimizer)
+    for name, value in network.named_parameters():
+        assert torch.equal(value, before[name]) == (id(value) in frozen), name
+    for part in network.encoder.modules():
+        own = list(part.parameters(recurse=False))
+        if own:
+            assert part.training == all(id(value) not in frozen for value in own)
+
+
 def test_groups_without_anything_to_train_are_left_out():
     groups = [group["name"] for group in afa_optimizer(frozen_network("mit_nano"), OptimizerSettings()).param_groups]
     assert groups == ["heads"]

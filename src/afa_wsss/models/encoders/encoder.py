@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import chain
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -160,7 +161,7 @@ class Encoder(nn.Module, ABC):
     def layers(self) -> list[list[nn.Parameter]]:
         """Parameters by layer, from the photo to the top, without ``new_parameters``; empty where no order is known.
 
-        With ``layer_decay`` the learning rate falls from the top to the photo.
+        With ``layer_decay`` the learning rate falls from the top to the photo. ``freeze_layers`` counts from the photo.
         """
         return []
 
@@ -172,10 +173,15 @@ class Encoder(nn.Module, ABC):
         """
         raise cannot_recompute(type(self).__name__)
 
-    def freeze(self) -> None:
-        """From now on trains ``new_parameters`` alone; all other parts get no gradient and stay in evaluation mode."""
+    def freeze(self, layers: int | None = None) -> None:
+        """From now on leaves pretrained layers as they are: they get no gradient and stay in evaluation mode.
+
+        Args:
+            layers: How many of ``layers``, from the photo on; by default all parameters but ``new_parameters``.
+        """
         new = {id(parameter) for parameter in self.new_parameters()}
-        for parameter in self.parameters():
+        first = None if layers is None else chain.from_iterable(self.layers()[:layers])
+        for parameter in self.parameters() if first is None else first:
             parameter.requires_grad_(id(parameter) in new)
         self.frozen = True
         self.train(self.training)
