@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from afa_wsss.errors import UserError
+from afa_wsss.models.encoders.dilated_depthwise import speed_up_dilated_depthwise
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the feature maps that are taken, before the last stage is dilated."""
@@ -78,7 +79,9 @@ def build_body(name: str, *, drop_path_rate: float) -> TimmBody:
     multiple = None if keywords is None else _smallest_multiple(name, keywords)
     if keywords is None or multiple is None:
         raise _unfit(name, "takes images of one size only or has maps of other sizes")
-    return _body(timm.create_model(name, features_only=True, **keywords), keywords, multiple)
+    network = timm.create_model(name, features_only=True, **keywords)
+    speed_up_dilated_depthwise(network)
+    return _body(network, keywords, multiple)
 
 
 def _unfit(name: str, reason: str) -> UserError:
