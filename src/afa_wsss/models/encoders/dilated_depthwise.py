@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,8 +21,8 @@ class DilatedDepthwise(nn.Conv2d):
     alone. Other devices and types take PyTorch's.
     """
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """``maps`` after the convolution, [b, d, h, w] as before it."""
+    def forward(self, maps: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        """``maps`` after the convolution."""
         if maps.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
             return super().forward(maps)
         padding, dilation = (int(self.padding[0]), int(self.padding[1])), self.dilation
