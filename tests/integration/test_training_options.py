@@ -121,3 +121,6 @@ def test_a_frozen_backbone_is_told_and_needs_pretrained_weights(root, tmp_path, 
     assert run_command(train.main, *words, "model.pretrained=null", f"output_dir={tmp_path / 'random'}") == 1
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line.startswith("error: optimizer.freeze_backbone, model.pretrained: need pretrained weights for a backbone")
+    first = [*small(root, tmp_path / "random", ["frozen layers"]), "model.pretrained=null"]
+    assert run_command(train.main, *first) == 1
+    assert "error: optimizer.freeze_layers, model.pretrained: need pretrained weights" in capfd.readouterr().err

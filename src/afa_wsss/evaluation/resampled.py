@@ -37,7 +37,7 @@ class Expected(NamedTuple):
         low: Nineteen of twenty draws are above it.
         high: Nineteen of twenty draws are below it.
         gain: Mean difference from a given setting on the same other photos; None where none is given.
-        worse: Share of draws, in percent, that are worse than it; None likewise.
+        worse: Share of draws, in percent, that are worse than that setting; None where none is given.
     """
 
     photos: int

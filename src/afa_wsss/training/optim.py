@@ -93,8 +93,8 @@ def afa_optimizer(
             knowing. Lightning clips no gradients of such an optimizer together with a gradient scaler.
 
     Raises:
-        UserError: For ``layer_decay`` where the encoder has no layers, and for ``eight_bit`` without bitsandbytes or on
-            another device than a CPU or a GPU.
+        UserError: For ``layer_decay`` and ``freeze_layers`` where the encoder lacks the layers, and for ``eight_bit``
+            without bitsandbytes or on another device than a CPU or a GPU.
     """
     encoder = network.encoder
     logits = encoder.attention_inputs()

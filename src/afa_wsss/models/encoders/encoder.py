@@ -180,8 +180,7 @@ class Encoder(nn.Module, ABC):
             layers: How many of ``layers``, from the photo on; by default all parameters but ``new_parameters``.
         """
         new = {id(parameter) for parameter in self.new_parameters()}
-        first = None if layers is None else chain.from_iterable(self.layers()[:layers])
-        for parameter in self.parameters() if first is None else first:
+        for parameter in self.parameters() if layers is None else chain.from_iterable(self.layers()[:layers]):
             parameter.requires_grad_(id(parameter) in new)
         self.frozen = True
         self.train(self.training)
