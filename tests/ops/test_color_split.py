@@ -55,3 +55,34 @@ def test_the_split_does_not_depend_on_brightness_and_contrast(case):
     torch.testing.assert_close(
         color_split(0.2 + 0.5 * photos, foreground, inside), color_split(photos, foreground, inside)
     )
+
+
+def test_light_from_one_side_is_no_split(case):
+    """The same splits are found with a plane added to the photo, and a plane alone has none."""
+    photos, foreground, inside = case
+    slope = torch.linspace(0, 1, 9) - 0.4 * torch.linspace(0, 1, 7)[:, None]
+    light = torch.tensor([0.5, 1.0, -0.3]).view(3, 1, 1) * slope
+    expected = color_split(photos, foreground, inside)
+    torch.testing.assert_close(color_split(photos + light, foreground, inside), expected, atol=1e-5, rtol=1e-4)
+    alone = color_split(light.expand(3, 3, 7, 9), foreground, inside)
+    torch.testing.assert_close(alone, torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
+def test_photos_of_one_row_have_a_split_too(shape):
+    photos = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
+    foreground, inside = photos[:, :1] > 0.5, torch.ones(1, *shape, dtype=torch.bool)
+    expected = oracle.color_split(photos[0].numpy(), foreground[0, 0], inside[0])
+    assert color_split(photos, foreground, inside).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype):
+    """Sums over a crop of 512 are beyond what half precision holds."""
+    photos = 0.9 - 0.3 * torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    foreground = torch.zeros(1, 1, 512, 512, dtype=torch.bool)
+    foreground[..., :256] = True
+    inside = torch.ones(1, 512, 512, dtype=torch.bool)
+    with torch.autocast("cpu", dtype=dtype):
+        found = color_split(photos, foreground, inside)
+    assert torch.equal(found, color_split(photos, foreground, inside))

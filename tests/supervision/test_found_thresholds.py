@@ -81,6 +81,34 @@ def test_recent_photos_weigh_more_and_photos_without_a_class_nothing():
     assert nothing.values("cam") == pytest.approx(PAPER)
 
 
+def test_a_look_at_photos_without_a_class_is_none():
+    """As where most photos are negatives: the walk's scores stay those of the CAM, and the next step looks again."""
+    found = FoundThresholds(compares_walk=True)
+    found.update(look(0.04), None)
+    empty = look(0.6, counted=0.0)
+    before = {name: value.clone() for name, value in found.state_dict().items()}
+    found.update(empty, empty)
+    assert found.values("walk") == found.values("cam")
+    assert found.values("walk").background == pytest.approx(0.04)
+    assert all(torch.equal(value, before[name]) for name, value in found.state_dict().items())
+    assert found.wants_look(47, walks=True)
+    masks = FoundThresholds()
+    masks.score(torch.zeros(2, len(CANDIDATES), 3, 3, dtype=torch.long))
+    masks.found[0] = torch.tensor([0.1, 0.3, 0.2])
+    assert masks.values("walk") == pytest.approx((0.1, 0.3, 0.2))  # no pixel of any mask counts
+
+
+def test_about_160_photos_with_a_class_are_remembered():
+    """However they are dealt to the looks."""
+    weights = []
+    for photos in (2, 16, 64):
+        found = FoundThresholds()
+        for _ in range(2000 // photos):
+            found.update(look(0.5, photos=photos), None)
+        weights.append(float(found.weights[0]))
+    assert weights == pytest.approx([160, 160, 160], rel=0.2)
+
+
 def test_the_first_looks_are_close_together():
     found = FoundThresholds()
     looks = []

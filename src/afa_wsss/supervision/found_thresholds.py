@@ -23,7 +23,7 @@ CANDIDATES = (
 """Background scores that are tried: closer together where they are low, since activations fall off quickly."""
 
 DECAY = 0.9
-"""Weight of what was seen before at each look: about ten looks are remembered, 160 photos."""
+"""Weight of what was seen before for each ``LOOKED_AT`` photos with a class: about 160 photos are remembered."""
 
 FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth."""
@@ -93,7 +93,7 @@ class FoundThresholds(nn.Module):
     Attributes:
         sums: Splits and shares at each of ``CANDIDATES``, for both of ``KINDS``; recent photos have more weight.
         weights: Of the photos in ``sums``; both stay 0 where scores are found from masks.
-        looks: How often photos were looked at.
+        looks: How often photos were looked at; not counted where none of them had a class.
         found: ``low``, ``high`` and ``background``.
         best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``; -1 before the first look.
     """
@@ -113,7 +113,8 @@ class FoundThresholds(nn.Module):
         self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
         self.register_buffer("best", torch.full((len(KINDS),), -1.0))
         self._read: _Read | None = None
-        self.register_load_state_dict_post_hook(_read_again)  # type: ignore[no-untyped-call]  # of torch
+        self._looked_since = False
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # of torch
 
     def wants_look(self, step: int, *, walks: bool) -> bool:
         """Whether to look at the photos of a training step; the same in all processes."""
@@ -163,14 +164,16 @@ class FoundThresholds(nn.Module):
         seen = torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0)])
         seen = torch.cat([seen, look.counted.sum().expand(1, len(CANDIDATES))]).to(self.sums)
         seen = _over_processes(seen)
-        self.sums[kind] = self.sums[kind] * DECAY + seen[:2]
-        self.weights[kind] = self.weights[kind] * DECAY + seen[2, 0]
-        self.looks[kind] += 1
+        counted = seen[2, 0]
+        decay = DECAY ** (counted / LOOKED_AT)
+        self.sums[kind] = self.sums[kind] * decay + seen[:2]
+        self.weights[kind] = self.weights[kind] * decay + counted
+        self.looks[kind] += counted > 0
 
     def values(self, kind: str) -> Thresholds:
-        """Background scores of one of ``KINDS``; those of the CAM until the walk's labels were looked at."""
+        """Background scores of one of ``KINDS``; those of the CAM until any were found for the walk."""
         index = KINDS.index(kind)
-        return self._state().found[index if self._state().looks[index] else 0]
+        return self._state().found[index if self._state().best[index] >= 0 else 0]
 
     @property
     def walk_is_better(self) -> bool:
@@ -180,12 +183,17 @@ class FoundThresholds(nn.Module):
 
     def _looked(self, what: str, *, was_better: bool) -> None:
         """Reads again what was found, and says so where other labels have become the better ones."""
-        self._read = None
+        self._read, self._looked_since = None, True
         if self.compares_walk and self.walk_is_better != was_better:
             before, after = self._state().best
             kind, how = ("CAM", "no better") if was_better else ("walk", "better")
             note = "labels are from the %s now: after the walk they %s %s (%.3g, before it %.3g)"
             logging.getLogger(__name__).info(note, kind, what, how, after, before)
+
+    def read_again(self) -> None:
+        """Takes a look back whose step was left out: then its buffers are those of before the step."""
+        if self._looked_since:
+            self._read, self._looked_since = None, False
 
     def _state(self) -> _Read:
         """What was found; read from the device after a look alone, so that no other step waits for it."""
@@ -195,7 +203,7 @@ class FoundThresholds(nn.Module):
         return self._read
 
 
-def _read_again(found: FoundThresholds, _: object) -> None:
+def _forget(found: FoundThresholds, _: object) -> None:
     found._read = None
 
 
