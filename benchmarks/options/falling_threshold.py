@@ -13,6 +13,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.supervision import AFALabels, Network
+from afa_wsss.supervision.label_maker import is_training
 from afa_wsss.types import AFAOutput, Batch, Targets
 
 
@@ -30,7 +31,8 @@ def falling(start: float, share: float) -> float:
 class FallingThresholdLabels(AFALabels):
     """AFA's labels at background scores that fall from ``start`` times their values to these.
 
-    All of them fall, those after the walk too; validation reads labels at its own score as before.
+    All of them fall, those after the walk and those that are found (``auto``) too; validation reads labels at its own
+    score as before. Where a score that is found would be above 1, the factor is less.
 
     Attributes:
         start: Factor of the background scores at ``first_step``; at least 1.
@@ -44,16 +46,14 @@ class FallingThresholdLabels(AFALabels):
         """Checks the settings once.
 
         Raises:
-            UserError: For a factor below 1 or one that lifts a score above 1, a last step before ``first_step``, and
-                what AFA's labels refuse.
+            UserError: For a factor below 1 or one that lifts a score that is set above 1, a last step before
+                ``first_step``, and what AFA's labels refuse.
         """
         super().__post_init__()
-        highest = max(self.cam_thresholds.high, self.walk_thresholds.high)
-        if not 1 <= self.start <= 1 / highest:
-            raise UserError(
-                f"need start of at least 1 and at most 1 / {highest}, the highest background score, got {self.start}",
-                arguments=("start",),
-            )
+        highest = max((score for score in (self.high, self.walk_high) if isinstance(score, float)), default=0.0)
+        if not 1 <= self.start < math.inf or self.start * highest > 1:
+            most = f" and at most 1 / {highest}, the highest background score," if highest else ","
+            raise UserError(f"need start of at least 1{most} got {self.start}", arguments=("start",))
         if self.falls_until < self.first_step:
             raise UserError(
                 f"need first_step <= falls_until, got {self.first_step} and {self.falls_until}",
@@ -62,9 +62,10 @@ class FallingThresholdLabels(AFALabels):
 
     def at(self, step: int) -> FallingThresholdLabels:
         """These labels with the background scores of a training step, which do not fall any more."""
-        factor = falling(self.start, (step - self.first_step) / max(self.falls_until - self.first_step, 1))
         cam, walk = self.cam_thresholds, self.walk_thresholds
-        return replace(
+        factor = falling(self.start, (step - self.first_step) / max(self.falls_until - self.first_step, 1))
+        factor = min(factor, 1 / max(cam.high, walk.high))
+        fixed = replace(
             self,
             low=factor * cam.low,
             high=factor * cam.high,
@@ -72,9 +73,15 @@ class FallingThresholdLabels(AFALabels):
             walk_high=factor * walk.high,
             start=1.0,
         )
+        object.__setattr__(fixed, "memory", self.memory)  # what was found, such as whether labels from the walk count
+        return fixed
 
     def targets(
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
     ) -> Targets:
         """AFA's targets at the scores of ``step``."""
-        return super(FallingThresholdLabels, self.at(step)).targets(network, batch, images, output, step=step)
+        maps = self.maps(network, batch, images, output)
+        if self.auto_from == "photos" and is_training(network):
+            self.learn(maps, batch, step=step)
+        height, width = network.grid(*images.shape[-2:])
+        return self.at(step).targets_from(maps, batch, grid=(height, width), step=step)

@@ -67,6 +67,8 @@ class NoiseFilteredLabels(AFALabels):
         filter_after: Steps with labels before the filter begins: the losses of an untrained branch say nothing.
     """
 
+    reads_seg_logits = True
+
     gamma: float = GAMMA
     eta: float = ETA
     filter_after: int = 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
@@ -63,3 +64,27 @@ def about(name: str) -> Iterator[None]:
     except UserError as error:
         error.arguments = error.arguments or (name,)
         raise
+
+
+def check_at_least_0(values: Mapping[str, float]) -> None:
+    """Checks numbers by their arguments.
+
+    Raises:
+        UserError: For those that are negative, infinite or NaN.
+    """
+    _refuse({name: value for name, value in values.items() if not 0 <= value < math.inf}, "of at least 0")
+
+
+def check_above_0(values: Mapping[str, float]) -> None:
+    """Checks numbers by their arguments.
+
+    Raises:
+        UserError: For those that are 0, negative, infinite or NaN.
+    """
+    _refuse({name: value for name, value in values.items() if not 0 < value < math.inf}, "above 0")
+
+
+def _refuse(wrong: Mapping[str, float], wanted: str) -> None:
+    if wrong:
+        got = " and ".join(str(value) for value in wrong.values())
+        raise UserError(f"need {' and '.join(wrong)} {wanted}, got {got}", arguments=tuple(wrong))

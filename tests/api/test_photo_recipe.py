@@ -58,3 +58,20 @@ def test_the_machine_decides(monkeypatch, accelerator, gpus, expected):
 def test_a_core_is_left_to_the_training_process(monkeypatch, cores, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert rules.workers() == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(1, 16), (4, 64), ("4", 64), ("auto", 128), (-1, 128), ([0, 2], 32), ("0,2", 32), ("0,", 16), ("none", 16)],
+)
+def test_a_step_has_the_crops_of_all_devices(monkeypatch, devices, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert rules.step_crops(8, None, 2, accelerator="auto", devices=devices, nodes=1) == expected
+    assert rules.step_crops(8, None, 1, accelerator="gpu", devices=devices, nodes=2) == expected
+    assert rules.step_crops(8, 24, 1, accelerator="auto", devices=devices, nodes=1) == 24
+
+
+def test_a_cpu_is_one_device():
+    assert rules.step_crops(8, None, 1, accelerator="cpu", devices="auto", nodes=1) == 8
+    assert rules.step_crops(8, None, 1, accelerator="cpu", devices=2, nodes=1) == 16

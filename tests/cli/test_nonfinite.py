@@ -195,3 +195,17 @@ def test_two_processes_end_alike(root, tmp_path):
     assert "Traceback" not in run.stderr
     assert "go on after step 2 with" in run.stdout
     assert read(tmp_path)["global_step"] == 2
+
+
+def test_steps_in_a_row_are_counted_over_a_resume(root, tmp_path, spoil, capfd):
+    """Step 4 is left out, and the run stopped; after it step 5 is the second in a row, as without the stop."""
+    spoil([4, 5])
+    allowed = "trainer.skip_nonfinite=1"
+    assert run_command(training.main, *words(root, tmp_path / "run", allowed, "trainer.max_steps=4")) == 0
+    assert read(tmp_path / "run")["callbacks"]["NonFinite"]["streak"] == 1
+    go_on = f"resume={last(tmp_path / 'run')}"
+    for _ in range(2):  # the state is that before step 5, and stays so
+        assert run_command(training.main, *words(root, tmp_path / "run", allowed, go_on)) == 1
+        assert "in 2 steps in a row at step 5: segmentation loss is nan" in capfd.readouterr().err
+        found = read(tmp_path / "run")["callbacks"]["NonFinite"]
+        assert ([step for step, _ in found["found"]], found["streak"]) == ([4], 1)

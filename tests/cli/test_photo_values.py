@@ -57,6 +57,16 @@ def test_phases_follow_the_number_of_photos(no_gpu, words):
     assert (large.first_step, small.first_step) == (8, 10)
 
 
+@pytest.mark.parametrize(
+    "more", ["data.total_batch=2", "trainer.accumulate_grad_batches=2", "trainer.devices=2", "trainer.num_nodes=2"]
+)
+def test_steps_have_the_crops_of_all_devices(no_gpu, words, more):
+    """Two crops a step, 1.25 times over 8 photos, is step 5; a tenth of all steps is less."""
+    settings = composed(*words, "trainer.max_steps=10", "data.batch_size=1", more).settings
+    alone = composed(*words, "trainer.max_steps=10", "data.batch_size=1").settings
+    assert (settings.supervision.first_step, alone.supervision.first_step) == (5, 6)
+
+
 def test_the_numbers_stand_in_config_yaml(no_gpu, words, tmp_path):
     small = ["model=mit_nano", "model.pretrained=null", "data.crop_size=48", "data.batch_size=2", "data.num_workers=0"]
     small += ["trainer.max_steps=2", "data.val_split=null", "callbacks=none", f"output_dir={tmp_path / 'run'}"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from PIL import Image
+from tests.commands import composed, run_command, small_run, write_small_set
 
+from afa_wsss.api.train import train
 from afa_wsss.cli import train as training
 from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks import Checkpoints
@@ -193,3 +196,81 @@ def test_what_fails_after_the_last_step_is_finished_by_resuming(root, tmp_path, 
     monkeypatch.undo()
     assert run_command(training.main, *words(root, tmp_path / "run", resume)) == 0
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+OTHER_SCORES = {
+    "scales": ["inference.scales=[0.5]"],
+    "labels": ["supervision.background=0.9", "supervision.walk_background=0.9"],
+    "no refinement": ["inference.refinement=none"],
+}
+
+
+@pytest.mark.parametrize("more", OTHER_SCORES.values(), ids=OTHER_SCORES.keys())
+def test_a_finished_run_is_scored_again_where_scores_may_be_others(root, tmp_path, uninterrupted, more):
+    """The scores are those of a whole validation with these settings, with none left of the one before."""
+    scores = []
+    for name, words_of_run in (("finished", [f"resume={last(uninterrupted)}"]), ("again", [])):
+        go_on = words_of_run or [f"resume={last(tmp_path / 'finished')}", "trainer.max_steps=6"]
+        assert run_command(training.main, *words(root, tmp_path / name, *go_on, *more)) == 0
+        scores.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    before = json.loads((uninterrupted / "metrics.json").read_text())
+    assert scores[0] == scores[1] != before
+    assert ("val/par_miou" in scores[0]) == ("inference.refinement=none" not in more)
+
+
+def test_what_an_earlier_run_left_is_set_aside(root, tmp_path, stop, monkeypatch, capsys):
+    """A new run in its folder, killed before its first checkpoint, begins anew: it takes nothing of the other's."""
+    folder = tmp_path / "run"
+    assert run_command(training.main, *words(root, folder)) == 0
+    earlier = {name: (folder / name).read_bytes() for name in ("checkpoints/best.ckpt", "metrics.json")}
+    stop(0, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, folder, "supervision.high=0.2")) == 130
+    assert f"checkpoints and scores of an earlier run in {folder} are in earlier_1 now" in capsys.readouterr().out
+    assert {name: (folder / "earlier_1" / name).read_bytes() for name in earlier} == earlier
+    assert not any((folder / name).exists() for name in earlier)
+    monkeypatch.undo()
+    again = stop(99, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, folder, "supervision.high=0.2", "resume=auto")) == 0
+    assert len(again) == STEPS
+
+
+def test_a_checkpoint_of_elsewhere_brings_its_own_best(root, tmp_path, uninterrupted):
+    folder = tmp_path / "run"
+    assert run_command(training.main, *words(root, folder, "seed=7", "trainer.max_steps=2")) == 0
+    assert run_command(training.main, *words(root, folder, f"resume={last(uninterrupted)}")) == 0
+    best = [place / "checkpoints" / "best.ckpt" for place in (folder, uninterrupted, folder / "earlier_1")]
+    assert best[0].read_bytes() == best[1].read_bytes() != best[2].read_bytes()
+
+
+def test_the_same_words_again_lose_no_step(root, tmp_path, uninterrupted, stop, monkeypatch, capsys):
+    """As a scheduler gives them after it has stopped the job."""
+    longer = ["trainer.max_steps=9", f"resume={last(uninterrupted)}"]
+    stop(2, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 130
+    assert read(tmp_path / "run")["global_step"] == STEPS + 2
+    monkeypatch.undo()
+    seen = stop(99, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 0
+    assert f"this run has gone on from that checkpoint before; going on from {last(tmp_path / 'run')}" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert len(seen) == 1
+    assert read(tmp_path / "run")["global_step"] == 9
+
+
+def test_other_training_photos_are_told(tmp_path, capsys):
+    root = write_small_set(tmp_path / "photos")
+    assert run_command(training.main, *words(root, tmp_path / "run", "trainer.max_steps=3")) == 0
+    for photo in (root / "JPEGImages").glob("train_*.jpg"):
+        with Image.open(photo) as image:
+            dark = image.point(lambda value: value // 2)
+        dark.save(photo)
+    go_on = ["trainer.max_steps=4", f"resume={last(tmp_path / 'run')}"]
+    assert run_command(training.main, *words(root, tmp_path / "run", *go_on)) == 0
+    assert "resumed with training photos 8 (" in capsys.readouterr().out
+
+
+def test_python_has_to_give_the_settings(root, uninterrupted, tmp_path):
+    run = composed(*words(root, tmp_path / "run", f"resume={last(uninterrupted)}"))
+    with pytest.raises(UserError, match="need the settings as plain data, to compare them with those of"):
+        train(run.settings)

@@ -8,7 +8,7 @@ import torch
 from afa_wsss.errors import UserError
 from afa_wsss.inference import Views, multi_scale_logits, multi_scale_maps
 from afa_wsss.models import activation_passes, create_model
-from afa_wsss.types import View
+from afa_wsss.types import View, dense
 
 SCALES = {
     "paper": ((0.5, 0.75, 1.0, 1.25, 1.5), (1.0, 0.5, 1.5)),
@@ -156,3 +156,22 @@ def test_a_network_that_leaves_out_what_it_is_asked_for_is_refused(network, imag
     monkeypatch.setattr(network, "view", lambda images, **_: View(images[:, :, 0, 0], images))
     with pytest.raises(UserError, match="need a network whose view"):
         tuple(Views(network, images).output())
+
+
+@pytest.mark.parametrize("size", [(8, 70), (1, 1), (200, 3)])
+@torch.no_grad()
+def test_photos_that_are_too_narrow_are_enlarged(size):
+    """As panoramas are, whose sides are shrunk together; at no scale a side is under what the network takes."""
+    network = create_model("deit_tiny_patch16_224", num_classes=2, pretrained=None).eval()
+    photos, sizes = torch.randn(1, 3, *size), []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[-2:])))
+    views = Views(network, photos, scales=(0.5, 1.0), mirror=True, cam_scales=(0.5, 1.25))
+    logits = multi_scale_logits(views, photos, scales=(0.5, 1.0), mirror=True)
+    cam, affinity = multi_scale_maps(views, photos, scales=(0.5, 1.25))
+    assert logits.shape == (1, 3, *size)
+    assert cam.shape == (1, 2, *size)
+    assert logits.isfinite().all()
+    assert cam.isfinite().all()
+    rows, columns = views.grid(*(int(1.25 * side) for side in size))
+    assert dense(affinity).shape == (1, rows * columns, rows * columns)
+    assert set(sizes) == {tuple(max(16, int(scale * side)) for side in size) for scale in (0.5, 1.0, 1.25)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -42,6 +43,8 @@ def test_terms_count_from_their_first_step() -> None:
     ("settings", "arguments"),
     [
         ({"weight": -1.0}, ("weight",)),
+        ({"weight": math.nan}, ("weight",)),
+        ({"weight": math.inf}, ("weight",)),
         ({"first_step": -1}, ("first_step",)),
         ({"weight": -1.0, "first_step": -1}, ("weight", "first_step")),
     ],

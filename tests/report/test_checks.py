@@ -173,3 +173,45 @@ def test_background_scores_that_find_themselves_have_the_value_that_was_found():
     assert settings_text(run, *found) == text
     assert listed([]) == ""
     assert listed(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+
+
+WALKED = ("cam", "cam_par", "walk", "pseudo_label", "segmentation")
+
+
+def test_before_the_walk_begins_labels_are_those_before_it():
+    """A walk that nothing learns from yet is not judged, whatever it does to the labels."""
+    shares = {f"val/labels/cam_par/{kind}": share for kind, share in (("foreground", 20.0), ("background", 80.0))}
+    shares |= {"val/labels/pseudo_label/foreground": 0.1, "val/labels/pseudo_label/background": 99.9}
+    shares |= {f"val/labels/{stage}/unknown": 0.0 for stage in ("cam_par", "pseudo_label")}
+    scores = HEALTHY | shares | {"val/cam_par_miou": 55.0, "val/pseudo_label_miou": 90.0}
+    early = RUN._replace(stages=WALKED, begun=["labels from the CAM"], trained={"pseudo_label": "segmentation"})
+    assert (early.label_stage, run_warnings(scores, early)) == ("cam_par", [])
+    late = early._replace(begun=["labels from the CAM", WALK_LABELS])
+    assert late.label_stage == late._replace(begun=None).label_stage == "pseudo_label"
+    assert [warning.kind for warning in run_warnings(scores, late)] == ["labels", "worse than labels"]
+    assert RUN._replace(stages=("segmentation",)).label_stage is None
+
+
+def test_with_a_gate_it_is_named():
+    gated = RUN._replace(config=CONFIG | {"inference": {"gate": 0.9}})
+    for metrics in (HEALTHY | {"val/predicted_photos/cow": 0.0}, HEALTHY | {"val/miou": 20.0}):
+        assert only(metrics, gated) == f"{only(metrics)}, or set inference.gate (now 0.9) to none"
+        assert only(metrics, RUN._replace(config=CONFIG | {"inference": {"gate": None}})) == only(metrics)
+
+
+def test_label_makers_without_background_scores_have_none_to_lower():
+    unlabeled = {
+        "val/predicted_photos/cow": 0.0,
+        "train/labels/class/cow": 0.0,
+        "val/labels/pseudo_label/class/cow": 0.0,
+    }
+    line = only(HEALTHY | unlabeled, RUN._replace(thresholds={}))
+    assert line.endswith("cow (30); no label shows them either: look at the pictures of the labels")
+
+
+def test_losses_that_never_begin():
+    never = RUN._replace(never={"segmentation": 2001, "affinity": 2001})
+    assert only(HEALTHY, never) == (
+        "segmentation and affinity never count: training ends before step 2001, at which they would begin: lower "
+        "loss.segmentation.first_step (now 200), or raise trainer.max_steps (now 400)"
+    )

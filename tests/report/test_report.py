@@ -264,3 +264,13 @@ def test_results_of_an_evaluation_have_neither_curves_nor_pictures(tmp_path: Pat
     written = write_results(tmp_path / "new", METRICS, RUN._replace(losses=()), None)
     assert written.keys() == {"scores", "report"}
     assert "<svg" not in written["report"].read_text("utf-8")
+
+
+def test_scores_that_are_not_finite_are_null(tmp_path):
+    values = {"val/miou": 50.0, "train/loss": math.inf, "val/iou/fish": math.nan}
+    written = write_results(tmp_path, values, RUN._replace(losses=()), None)
+    assert json.loads(written["scores"].read_text(), parse_constant=pytest.fail) == {
+        "train/loss": None,
+        "val/iou/fish": None,
+        "val/miou": 50.0,
+    }

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -202,3 +203,25 @@ def test_mistakes_are_one_line(words, message, tmp_path, monkeypatch, capfd):
 def test_a_score_that_no_run_has_is_an_error(sweep):
     with pytest.raises(UserError, match="none of 16 has it; there are val/miou, val/walk_miou"):
         summary_of(sweep, "val/mio")
+
+
+def test_scores_count_for_the_job_that_made_them(tmp_path):
+    """Not for a job that failed in the folder of an earlier one, nor for a run of their own where they evaluate one."""
+    for number in range(4):
+        write_run(tmp_path, number, (f"seed={number}",), 50.0 + number)
+    now = time.time()
+    write_job(tmp_path / "1", SweepJob(1, ("seed=1",), now, "failed", 2.0, None, "need a mask"))
+    write_job(tmp_path / "2", SweepJob(2, ("seed=2",), now + 100))
+    write_job(tmp_path / "3", SweepJob(3, ("seed=3",), now + 100, "done", 2.0))
+    evaluation = tmp_path / "0" / "eval"
+    evaluation.mkdir()
+    (evaluation / "metrics.json").write_text('{"val/miou": 99.0}')
+    runs = read_sweep(tmp_path)
+    assert [(one.name, one.scores.get("val/miou")) for one in runs] == [
+        ("0", 50.0),
+        ("1", None),
+        ("2", None),
+        ("3", None),
+    ]
+    killed = "ended without a message: killed, or still running"
+    assert [one.reason for one in runs] == [None, "need a mask", killed, "has a metrics.json from before it began"]

@@ -14,7 +14,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize, truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
-from afa_wsss.supervision import AFALabels, DenseCRF, NoRefinement, Refinement, Refiner
+from afa_wsss.supervision import PAR, AFALabels, DenseCRF, NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.maps import Maps, make_maps
 from afa_wsss.supervision.scores import walk_scores
 from afa_wsss.types import FROM_BATCH, Batch
@@ -287,3 +287,12 @@ def test_a_subclass_may_change_the_maps_and_the_walk_alone(network, batch) -> No
     labels = StandingLabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
     plain = AFALabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
     assert not torch.equal(labels, plain)
+
+
+@pytest.mark.parametrize("refinement", [PAR(dilations=(1, 2), steps=2), NoRefinement()])
+def test_without_the_walk_pseudo_labels_are_those_before_it(network, batch, refinement):
+    """They are what training learns from: ``walk_first_step=None`` means no walk, in validation too."""
+    stages = stages_of(AFALabels(radius=2, walk_first_step=None, refinement=refinement), network, batch)
+    before = "cam" if isinstance(refinement, NoRefinement) else "cam_par"
+    assert torch.equal(stages["pseudo_label"].labels, stages[before].labels)
+    assert not torch.equal(stages["walk"].labels, stages["pseudo_label"].labels)

@@ -229,6 +229,21 @@ def test_shares_of_labels_are_those_since_the_last_logged_step(trainer, batch, m
     assert not logged  # no labels were made since
 
 
+def test_shares_of_labels_are_those_of_all_batches_of_a_step(trainer, batch, monkeypatch):
+    """Three batches a step: those of a step that is still gathering are not logged with the one before."""
+    logged, module, curves = [], Module(), LabelCurves()
+    module.label_shares, module.label_memory = LabelShares(2), None
+    monkeypatch.setattr(
+        Module, "log_dict", lambda _, values: logged.append(values["train/labels/background"].item()), raising=False
+    )
+    trainer.log_every_n_steps = 1
+    for steps, label in ((0, 0), (0, 0), (1, 1), (1, 0), (1, 1), (2, 1)):
+        trainer.global_step = steps
+        module.label_shares.update(torch.full((2, 16, 24), label, dtype=torch.uint8), batch.boxes)
+        curves.on_train_batch_end(trainer, module, None, batch, 0)
+    assert logged == pytest.approx([200 / 3, 100 / 3], abs=1e-3)
+
+
 def test_throughput_leaves_validation_out(trainer, batch, monkeypatch):
     now, logged, module, count = [1.0], {}, Module(), Throughput()
     monkeypatch.setattr(throughput_file.time, "perf_counter", lambda: now[0])

@@ -9,6 +9,7 @@ from tests.imagined_gpu import imagined_gpu
 from tests.two_processes import in_two_processes
 from torch import nn
 
+from afa_wsss.supervision.found_thresholds import CANDIDATES, FoundThresholds, Look
 from afa_wsss.training.finite_steps import FiniteSteps, Seen, first_not_finite
 
 OPTIMIZERS = {
@@ -151,3 +152,24 @@ def test_the_first_tensor_that_is_not_finite():
     assert first_not_finite({"a": good, "b": torch.ones(2, dtype=torch.long), "c": torch.empty(0)}) is None
     assert first_not_finite({"a": good, "b": bad, "c": bad}) == "b"
     assert first_not_finite({"a": torch.tensor([-math.inf]).half()}) == "a"
+
+
+def test_a_look_of_a_step_that_is_left_out_counts_for_nothing():
+    """Background scores are what the buffers say again, on the host too."""
+    steps = Steps("adamw", allowed=2)
+    steps.module.append(FoundThresholds())
+    steps.steps, memory = FiniteSteps(steps.module, allowed=2), steps.module[-1]
+    steps.module = steps.module[:3]
+    squares = torch.linspace(0, 1, len(CANDIDATES)).repeat(2, 1)
+    look = Look(1 - (squares - 0.3).square(), squares.flip(1), torch.ones(2))
+    before = memory.values("cam")
+    steps.steps.keep_buffers()
+    memory.update(look, None)
+    assert memory.values("cam") != before
+    steps.optimizer.zero_grad()
+    loss = steps.module(torch.randn(5, 3)).mean() * math.nan
+    loss.backward()
+    steps.steps.decide(steps.optimizer, [Seen(("a",), {"total": loss})])
+    steps.optimizer.step()
+    steps.steps.finish(steps.optimizer)
+    assert (memory.values("cam"), int(memory.looks[0])) == (before, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 
 import pytest
@@ -96,6 +97,11 @@ def test_the_end_of_the_schedule_is_that_of_training_unless_set():
     ("settings", "message", "argument"),
     [
         ({"lr": 0.0}, "need a learning rate above 0, got lr=0.0", "lr"),
+        ({"lr": math.nan}, "need a learning rate above 0, got lr=nan", "lr"),
+        ({"head_lr_factor": -1.0}, "need head_lr_factor of at least 0, got -1.0", "head_lr_factor"),
+        ({"norm_lr_factor": math.nan}, "need norm_lr_factor of at least 0, got nan", "norm_lr_factor"),
+        ({"logits_lr_factor": math.inf}, "need logits_lr_factor of at least 0, got inf", "logits_lr_factor"),
+        ({"weight_decay": -1.0}, "need weight_decay of at least 0, got -1.0", "weight_decay"),
         ({"betas": (0.9,)}, "need two betas of at least 0 and below 1", "betas"),
         ({"layer_decay": 0.0}, "need a layer_decay above 0 and of at most 1, got 0.0", "layer_decay"),
         ({"betas": (0.9, 1.0)}, "need two betas of at least 0 and below 1", "betas"),
@@ -107,7 +113,9 @@ def test_impossible_settings_of_the_optimizer_name_their_argument(settings, mess
     assert error.value.arguments == (argument,)
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_steps", 0), ("warmup_steps", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_steps", 0), ("warmup_steps", -1), ("warmup_lr", math.nan), ("power", -1.0)]
+)
 def test_impossible_settings_of_the_schedule_name_their_argument(name, value):
     with pytest.raises(UserError, match=f"need {name} of at least") as error:
         SchedulerSettings(**{name: value})

@@ -77,7 +77,14 @@ def test_float16_is_float16_on_a_cpu_too(given):
 
 @pytest.mark.parametrize(
     "words",
-    ["precision=bf16-true", "strategy=none_such", "devices=0", "gradient_clip_val=-1", "limit_val_batches=-3"],
+    [
+        "precision=bf16-true",
+        "strategy=none_such",
+        "devices=0",
+        "gradient_clip_val=-1",
+        "gradient_clip_val=nan",
+        "limit_val_batches=-3",
+    ],
 )
 def test_values_that_cannot_be_are_one_line_before_anything_is_written(words, tmp_path, capsys):
     root, folder = write_small_set(tmp_path / "data"), tmp_path / "run"

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from afa_wsss.api.checkpoints import store_thresholds
 from afa_wsss.errors import UserError
+from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.run_files import newest_run
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
 
@@ -47,3 +49,25 @@ def test_the_newest_run_is_that_of_the_newest_checkpoint(tmp_path):
     for name in ("b", "a"):
         WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / name / "checkpoints" / "last.ckpt")
     assert newest_run(tmp_path) == tmp_path / "a"
+
+
+def test_a_disk_that_refuses_at_the_end_leaves_what_is_there(tmp_path, monkeypatch):
+    """Quotas and network disks say so when the content is to be on the disk, after it was written."""
+    files = WholeCheckpoints()
+    for step in range(2):
+        files.save_checkpoint({"step": step}, tmp_path / "last.ckpt")
+
+    def over_quota(_):
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr("os.fsync", over_quota)
+    with pytest.raises(UserError, match="Disk quota exceeded; what was there is kept"):
+        files.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert [content(tmp_path / name) for name in names(tmp_path)] == [1, 0]
+    with pytest.raises(UserError, match="Disk quota exceeded"):
+        store_thresholds(written(tmp_path / "whole.ckpt"), {"a": 0.5}, step=1)
+
+
+def written(path):
+    torch.save({"step": 1, "global_step": 1, "state_dict": {}, CONFIG_KEY: {}}, path)
+    return path

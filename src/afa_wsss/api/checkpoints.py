@@ -18,7 +18,6 @@ from afa_wsss.api.recipes import recipe_file
 from afa_wsss.api.settings import RunSettings, check_backbone
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.files.value_range import RangeSetting, check_range
-from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
@@ -31,6 +30,7 @@ from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.module import THRESHOLDS_KEY
+from afa_wsss.training.whole_checkpoints import write_checkpoint
 
 
 class Checkpoint(NamedTuple):
@@ -168,8 +168,7 @@ def store_thresholds(path: Path, thresholds: Mapping[str, float], *, step: int) 
         return
     state = read_training_state(str(path))
     if int(state["global_step"]) == step:
-        with whole_file(path) as part:
-            torch.save({**state, THRESHOLDS_KEY: dict(thresholds)}, part)
+        write_checkpoint({**state, THRESHOLDS_KEY: dict(thresholds)}, path)
 
 
 _OFFICIAL = {

@@ -7,7 +7,8 @@ Each rule gives the paper's value on the paper's data: crops of 512, a grid of 3
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 Choice = TypeVar("Choice")
 
@@ -31,6 +32,34 @@ def by_machine(accelerator: str, on_cpu: Choice, on_gpu: Choice) -> Choice:
     import torch  # on use: it takes seconds, and most commands compose without this recipe
 
     return on_cpu if accelerator == "cpu" or not torch.cuda.is_available() else on_gpu
+
+
+def step_crops(
+    batch_size: int, total_batch: int | None, accumulated: int, *, accelerator: str, devices: Any, nodes: int
+) -> int:
+    """Crops of a training step, on all devices and nodes: ``total_batch``, or what follows from the other numbers.
+
+    Args:
+        batch_size: Crops of one batch of a device.
+        total_batch: Crops of a step, where it is set.
+        accumulated: Batches of a device in a step.
+        accelerator: Of the Trainer.
+        devices: Of the Trainer: a number, their numbers as a list or with commas, or -1 or ``auto`` for all.
+        nodes: Machines.
+    """
+    return total_batch or batch_size * accumulated * nodes * _device_count(devices, accelerator)
+
+
+def _device_count(devices: Any, accelerator: str) -> int:
+    import torch  # see by_machine
+
+    if isinstance(devices, str) and "," in devices:
+        devices = [word for word in devices.split(",") if word.strip()]
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return max(1, len(devices))
+    if str(devices) in ("auto", "-1"):
+        return by_machine(accelerator, 1, max(1, torch.cuda.device_count()))
+    return max(1, int(devices)) if str(devices).isdigit() else 1  # the Trainer refuses what is no number
 
 
 def workers() -> int:
@@ -71,7 +100,10 @@ def max_side(crop_size: int) -> int:
 
 
 def steps(photos: int, batch_size: int, passes: float, least: int, most: int) -> int:
-    """Training steps: ``passes`` times over the photos, between ``least`` and ``most``, in whole tens."""
+    """Training steps: ``passes`` times over the photos, between ``least`` and ``most``, in whole tens.
+
+    ``batch_size`` is that of all devices together, as in ``first_step``: see ``step_crops``.
+    """
     wanted = passes * photos / batch_size
     return round(min(max(wanted, least), most) / 10) * 10
 

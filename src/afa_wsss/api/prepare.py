@@ -17,12 +17,13 @@ from torch.nn import Parameter
 from afa_wsss.api import resume
 from afa_wsss.api.options import check_network, check_options
 from afa_wsss.api.origin import origin_of
-from afa_wsss.api.run_info import info_at_step
+from afa_wsss.api.run_info import info_at_step, info_of_training
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.checks.crops import training_warnings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
+from afa_wsss.report.checks import phase_warnings
 from afa_wsss.training.callbacks import (
     Checkpoints,
     ClassTable,
@@ -95,11 +96,13 @@ def prepare(
         data = AFADataModule(
             settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
         )
-    scored_on = resume.scored_on(data, config)
+    scored_on, come_from = resume.scored_on(data, config), origin_of(data, seed=settings.seed)
     with argument("resume"):
         resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
     if resumed is not None:
-        resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on)
+        resumed = resume.check_settings(
+            resumed, config, data.class_names, scored_on=scored_on, photos=come_from["data"]["train"]
+        )
     check_options(settings)
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
@@ -121,8 +124,9 @@ def prepare(
             every_n_steps=settings.trainer.checkpoint_interval,
             scored_on=scored_on,
             seed=settings.seed,
+            forgets_scores=resumed is not None and resumed.has_other_scores,
         )
-        origin = Origin(origin_of(data, seed=settings.seed), Path(settings.output_dir))
+        origin = Origin(come_from, Path(settings.output_dir))
         dealt = DealtSteps()
         others = [
             checkpoints,
@@ -137,7 +141,8 @@ def prepare(
         step = dealt.deal(settings.data, trainer, data)
     sets = {"train": data.train_set, "val": data.val_set}
     opened = {use: found.dataset for use, found in sets.items() if found is not None}
-    warned = [*lines, *training_warnings(opened, settings.data)]
+    never = info_of_training(settings, module, config)
+    warned = [*lines, *training_warnings(opened, settings.data), *(one.line for one in phase_warnings(never))]
     return Prepared(settings, data, module, trainer, step, resumed, warned)
 
 

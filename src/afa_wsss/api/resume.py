@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from afa_wsss.api.assemble import TARGET
 from afa_wsss.api.checkpoints import network_weights, read_training_state
+from afa_wsss.api.earlier_run import set_aside
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.files.whole import copy_whole
@@ -19,6 +20,7 @@ from afa_wsss.data.fingerprint import fingerprint
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
 from afa_wsss.models.weights.files import load_strictly
+from afa_wsss.training.callbacks.origin import ORIGIN_KEY, without_diffs
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.loggers import go_on_with
@@ -26,6 +28,9 @@ from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
 
 UNCOMPARED = ("resume", "config", "output_dir", "name", "callbacks", "logger", "class_names", "palette")
 """Settings that say nothing of what is trained."""
+
+SCORED_WITH = ("model.", "supervision.", "inference.")
+"""Settings that decide what a validation gives, beside its data."""
 
 
 class Resumed(NamedTuple):
@@ -38,6 +43,7 @@ class Resumed(NamedTuple):
         changes: ``optimizer.lr 5e-4 -> 1e-5``: settings of its run, and of this one.
         comparable: Whether its scores are of the photos that this run validates on.
         cut_off: A line for each newer checkpoint that could not be read.
+        went_on: Whether a run of this folder has gone on from the checkpoint that was asked for, and ``path`` is its.
     """
 
     path: Path
@@ -46,6 +52,12 @@ class Resumed(NamedTuple):
     changes: tuple[str, ...] = ()
     comparable: bool = True
     cut_off: tuple[str, ...] = ()
+    went_on: bool = False
+
+    @property
+    def has_other_scores(self) -> bool:
+        """Whether a validation of the same weights might give other scores now."""
+        return not self.comparable or any(change.startswith(SCORED_WITH) for change in self.changes)
 
     @property
     def callback(self) -> Mapping[str, Any]:
@@ -58,7 +70,8 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
     """The checkpoint to go on from, None to start anew, and a line for each that cannot be read.
 
     Args:
-        resume: A file, whose predecessor is taken where it is cut off; ``auto`` for the newest of ``output_dir``.
+        resume: A file, whose predecessor is taken where it is cut off; ``auto`` for the newest of ``output_dir``. Where
+            a run of ``output_dir`` has gone on from this file already, the newest of ``output_dir`` is taken.
         output_dir: Folder of the run.
 
     Raises:
@@ -80,21 +93,57 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
                 cut_off.append(str(error))
             continue
         lines = tuple(f"{line}; going on from {path}, step {state['global_step']}" for line in cut_off)
-        return Resumed(path, state, int(state["global_step"]), cut_off=lines), lines
+        found = Resumed(path, state, int(state["global_step"]), cut_off=lines)
+        return (found if resume == AUTO else _went_on(found, own)), lines
     return None, tuple(f"{line}; starting anew" for line in cut_off)
 
 
+def _went_on(asked: Resumed, own: Path) -> Resumed:
+    """The newest checkpoint of this run's folder where its run has gone on from ``asked``; else ``asked``."""
+    if asked.path.parent.resolve() == own.resolve():
+        return asked
+    origin = {**without_diffs(asked.state.get(ORIGIN_KEY, {})), "step": asked.step}
+    origin.pop("resumed", None)
+    for path in (own / LAST, own / PREVIOUS):
+        try:
+            state = read_training_state(str(path))
+        except UserError:
+            continue
+        if origin in state.get(ORIGIN_KEY, {}).get("resumed", ()):
+            return Resumed(path, state, int(state["global_step"]), cut_off=asked.cut_off, went_on=True)
+    return asked
+
+
 def check_settings(
-    resumed: Resumed, config: Mapping[str, Any], class_names: Sequence[str], *, scored_on: str
+    resumed: Resumed,
+    config: Mapping[str, Any],
+    class_names: Sequence[str],
+    *,
+    scored_on: str,
+    photos: Mapping[str, Any],
 ) -> Resumed:
-    """The same with its differences from the settings of this run.
+    """The same with its differences from the settings and the training photos of this run.
+
+    Args:
+        resumed: The checkpoint.
+        config: Settings of this run as plain data.
+        class_names: Classes of its data.
+        scored_on: See ``scored_on``.
+        photos: Number and fingerprint of its training photos, as in ``origin_of``.
 
     Raises:
-        UserError: Where classes, seed, backbone, label maker or loss table are others; both sides are named.
+        UserError: Without ``config``, and where classes, seed, backbone, label maker or loss table are others; both
+            sides are named.
     """
+    if not config:
+        raise UserError(
+            f"need the settings as plain data, to compare them with those of {resumed.path}, got none; give them as "
+            "config",
+            kind="no_config",
+        )
     before = upgraded(resumed.state[CONFIG_KEY]) if "data" in resumed.state[CONFIG_KEY] else {}
     _check_classes(resumed.path, resumed.state[CONFIG_KEY].get("class_names", class_names), class_names)
-    if before and config:
+    if before:
         for what, name, read in _FIXED:
             old, new = read(before), read(config)
             if old != new:
@@ -104,9 +153,17 @@ def check_settings(
                     kind="other_run",
                     arguments=(name,),
                 )
-    changes = tuple(differences(before, config)) if before and config else ()
+    changes = [*(differences(before, config) if before else ()), *_other_photos(resumed, photos)]
     comparable = resumed.callback.get("scored_on") in (None, scored_on)
-    return resumed._replace(changes=changes, comparable=comparable)
+    return resumed._replace(changes=tuple(changes), comparable=comparable)
+
+
+def _other_photos(resumed: Resumed, photos: Mapping[str, Any]) -> Iterator[str]:
+    """A line where training photos or their image labels are others than those of the checkpoint's run."""
+    before = resumed.state.get(ORIGIN_KEY, {}).get("data", {}).get("train")
+    if before is not None and before != photos:
+        old, new = (f"{one['photos']} ({one['sha256']})" for one in (before, photos))
+        yield f"training photos {old} -> {new}"
 
 
 def check_weights(resumed: Resumed, settings: TrainSettings, network: AFA) -> None:
@@ -213,8 +270,9 @@ def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
 def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> None:
     """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
 
-    Checkpoints of another folder are copied; loggers go on where they are those of the same folder. The ``best.ckpt``
-    of other data loses its name: the next one is the best of this data.
+    Checkpoints of another folder are copied, and what an earlier run left in this one is set aside. Loggers go on where
+    they are those of the same folder. The ``best.ckpt`` of other data loses its name: the next one is the best of this
+    data.
     """
     kept, source = folder / CHECKPOINTS, resumed.path.parent
     if source.resolve() == kept.resolve():
@@ -222,9 +280,10 @@ def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> No
         go_on_with(loggers, done_steps=resumed.step, ids=ids)
         if not resumed.comparable and (kept / BEST).is_file():
             (kept / BEST).replace(kept / "best_of_other_data.ckpt")
-        if resumed.path.name != LAST:  # that is cut off
-            copy_whole(resumed.path, kept / LAST)
+        if resumed.path.name != LAST:  # where it is the previous one, the last is cut off
+            copy_whole(resumed.path, kept / LAST, previous=kept / PREVIOUS if resumed.path.name == BEST else None)
         return
-    if resumed.comparable and (source / BEST).is_file() and not (kept / BEST).exists():
+    set_aside(folder)
+    if resumed.comparable and (source / BEST).is_file():
         copy_whole(source / BEST, kept / BEST)
     copy_whole(resumed.path, kept / LAST)

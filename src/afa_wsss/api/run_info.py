@@ -60,7 +60,14 @@ def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping
     if (decay := settings.trainer.ema_decay) is not None:
         facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)
-    return run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+    info = run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+    return info._replace(never=never_begun(settings))
+
+
+def never_begun(settings: TrainSettings) -> dict[str, int]:
+    """First steps of the loss terms that begin after the last step of the run, by name; those without weight apart."""
+    late = {name: term for name, term in settings.loss.items() if term.first_step >= settings.trainer.max_steps}
+    return {name: term.first_step for name, term in late.items() if term.weight > 0}
 
 
 def info_at_step(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], steps: int) -> RunInfo:

@@ -10,6 +10,7 @@ from typing import Any
 from afa_wsss.api import resume
 from afa_wsss.api.checkpoints import store_thresholds
 from afa_wsss.api.config_file import write_config
+from afa_wsss.api.earlier_run import set_aside
 from afa_wsss.api.early_end import early_end, with_not_finite
 from afa_wsss.api.prepare import Prepared, prepare
 from afa_wsss.api.run_info import info_of_training
@@ -101,7 +102,9 @@ def train(
 def _begin(prepared: Prepared, config: Mapping[str, Any], linked: Mapping[str, Any]) -> None:
     """Makes the run's folder, in the first process alone."""
     folder, loggers = Path(prepared.settings.output_dir), prepared.trainer.loggers
-    if prepared.resumed is not None:
+    if prepared.resumed is None:
+        set_aside(folder)
+    else:
         resume.bring_along(prepared.resumed, folder, loggers)
     write_config(linked, folder)
     with whole_file(folder / "classes.txt") as part:

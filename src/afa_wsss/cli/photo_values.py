@@ -33,15 +33,33 @@ RULES = (
 
 
 def register_resolvers() -> None:
-    """Makes the rules known to OmegaConf, and ``photos.count``, the number of photos to train on."""
+    """Makes the rules known to OmegaConf.
+
+    Two read more of the configuration than a recipe gives them: ``photos.count``, the number of photos to train on, and
+    ``photos.step_crops``, the crops of a training step on all devices.
+    """
     for name in RULES:
         OmegaConf.register_new_resolver(_PREFIX + name, getattr(photo_recipe, name), replace=True)
     OmegaConf.register_new_resolver(f"{_PREFIX}count", _count, replace=True)
+    OmegaConf.register_new_resolver(f"{_PREFIX}step_crops", _step_crops, replace=True)
 
 
 def _count(*, _root_: DictConfig) -> int:
     """Photos of the split to train on; the data settings must not depend on it."""
     return _photos_of(json.dumps(OmegaConf.to_container(_root_.data, resolve=True), sort_keys=True))
+
+
+def _step_crops(*, _root_: DictConfig) -> int:
+    """Crops of a training step of this run."""
+    data, trainer = _root_.data, _root_.trainer
+    return photo_recipe.step_crops(
+        data.batch_size,
+        data.total_batch,
+        trainer.accumulate_grad_batches,
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        nodes=trainer.num_nodes,
+    )
 
 
 @cache

@@ -88,8 +88,11 @@ def announce(prepared: Prepared) -> None:
         f"{', '.join(counts)}, {settings.trainer.max_steps} steps of {prepared.step.describe()}{done}",
         network_table(prepared.module.network),
     )
-    for change in prepared.resumed.changes if prepared.resumed else ():
-        say(f"resumed with {change}")
+    if prepared.resumed is not None:
+        if prepared.resumed.went_on:
+            say(f"this run has gone on from that checkpoint before; going on from {prepared.resumed.path}")
+        for change in prepared.resumed.changes:
+            say(f"resumed with {change}")
     for line in prepared.data_warnings:
         say_warning(line)
     if settings.model.pretrained is None and not prepared.done_steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -33,7 +34,7 @@ def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
     Raises:
         UserError: For no scale, or one that is not above 0.
     """
-    if not scales or min(scales) <= 0:
+    if not scales or not all(0 < scale < math.inf for scale in scales):
         raise UserError(f"need scales above 0, got {list(scales)}", arguments=(name,))
     return tuple(scales)
 

@@ -50,10 +50,16 @@ class Maps(NamedTuple):
     affinity: AffinityPairs | Tensor | None
 
 
-def scaled(images: Float[Tensor, "b 3 H W"], scale: float) -> Float[Tensor, "b 3 _ _"]:
-    """The images at a scale; at 1 the images themselves."""
-    height, width = images.shape[-2:]
-    return images if scale == 1.0 else resize(images, (int(height * scale), int(width * scale)))
+def scaled(images: Float[Tensor, "b 3 H W"], scale: float, *, least: int = 1) -> Float[Tensor, "b 3 _ _"]:
+    """The images at a scale; at 1 the images themselves. Sides that would be under ``least`` pixels have as many."""
+    size = size_at(images.shape[-2:], scale, least=least)
+    return images if size == tuple(images.shape[-2:]) else resize(images, size)
+
+
+def size_at(size: Sequence[int], scale: float, *, least: int = 1) -> tuple[int, int]:
+    """Height and width of ``scaled`` images."""
+    height, width = (max(least, int(side * scale)) for side in size)
+    return height, width
 
 
 class Views:
@@ -69,6 +75,7 @@ class Views:
     Attributes:
         network: In evaluation mode.
         images: Normalized photos.
+        least: Smallest side that the network takes: photos that are narrower, at a scale, are enlarged to it.
         scale: Where class logits are read, and what pictures and checks show: 1 if segmentation logits are wanted
             there, else the largest scale at which they are. So they need no pass of their own.
     """
@@ -92,6 +99,7 @@ class Views:
             cam_scales: Plan: scales of the class activation maps; the largest gives the affinity.
         """
         self.network, self.images, self.num_classes = network, images, network.num_classes
+        self.least: int = getattr(network, "smallest_side", 1)
         self.scale = 1.0 if 1.0 in scales else max(scales, default=1.0)
         self._decoded = {(scale, flip) for scale in scales for flip in ((False, True)[: 1 + mirror])}
         self._both = {*cam_scales, *(scales if mirror else ())}
@@ -147,8 +155,8 @@ class Views:
         return self.network.forward_activates()
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """That of the network."""
-        return self.network.grid(height, width)
+        """That of the network, for sides of at least ``least``."""
+        return self.network.grid(max(self.least, height), max(self.least, width))
 
     def _view(self, scale: float, flip: bool = False, *, decoded: bool = False, paired: bool = False) -> View:
         """What is known of the photos, or of their mirror images, at a scale; computed where something is missing."""
@@ -164,7 +172,7 @@ class Views:
 
     def _run(self, scale: float, flips: tuple[bool, ...]) -> None:
         """One pass of the photos, the mirror images, or both, with what the plan wants of them."""
-        images, count = scaled(self.images, scale), len(self.images)
+        images, count = scaled(self.images, scale, least=self.least), len(self.images)
         images = torch.cat([images.flip(-1) if flip else images for flip in flips])
         decoded = max((place + 1 for place, flip in enumerate(flips) if (scale, flip) in self._decoded), default=0)
         paired = scale in self._paired and not flips[0]

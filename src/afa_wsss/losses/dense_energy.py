@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class DenseEnergyLoss(LossTerm):
         super().__init__(weight=weight, first_step=first_step)
         if not 0 < scale <= 1:
             raise UserError(f"need 0 < scale <= 1, got {scale}", arguments=("scale",))
-        wrong = [name for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)) if sigma <= 0]
+        wrong = [name for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)) if not 0 < sigma < math.inf]
         if wrong:
             raise UserError(
                 f"need sigma_rgb and sigma_xy above 0, got sigma_rgb={sigma_rgb}, sigma_xy={sigma_xy}", arguments=wrong

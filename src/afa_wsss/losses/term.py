@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -47,11 +48,12 @@ class LossTerm(nn.Module, ABC):
         """Checks both, once.
 
         Raises:
-            UserError: For a negative weight or step.
+            UserError: For a weight or step that is negative or not finite.
         """
         super().__init__()
-        if weight < 0 or first_step < 0:
-            wrong = [name for name, value in (("weight", weight), ("first_step", first_step)) if value < 0]
+        given = {"weight": weight, "first_step": first_step}
+        wrong = [name for name, value in given.items() if not 0 <= value < math.inf]
+        if wrong:
             raise UserError(
                 f"need a weight and a first_step of at least 0, got weight={weight}, first_step={first_step}",
                 arguments=wrong,

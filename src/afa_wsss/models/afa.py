@@ -154,6 +154,11 @@ class AFA(nn.Module):
             return False  # the pass of ``activate`` has to update the decoder's batch norm too
         return not self.encoder.acts_in_training()
 
+    @property
+    def smallest_side(self) -> int:
+        """Smallest height and width of images that the encoder takes."""
+        return self.encoder.smallest_side
+
     def grid(self, height: int, width: int) -> Grid:
         """Token grid of an image of ``height`` x ``width`` pixels."""
         return self.encoder.grid(height, width)

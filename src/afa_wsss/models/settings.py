@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ class ModelSettings:
             raise UserError(
                 f"need pooling to be one of {', '.join(POOLINGS)}; got {self.pooling!r}", arguments=("pooling",)
             )
-        if not self.sharpness > 0:
+        if not 0 < self.sharpness < math.inf:
             raise UserError(f"need a sharpness above 0, got {self.sharpness}", arguments=("sharpness",))
         if self.decoder_width < 1:
             raise UserError(

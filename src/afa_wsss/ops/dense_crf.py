@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_above_0, check_at_least_0
 from afa_wsss.ops.bilateral import bilateral_lattice, position_lattice
 from afa_wsss.ops.permutohedral import Lattice
 
@@ -45,12 +45,10 @@ class CRFSettings:
         Raises:
             UserError: For negative steps or weights, and widths that are not above 0.
         """
-        for name in ("steps", "position_weight", "bilateral_weight"):
-            if getattr(self, name) < 0:
-                raise UserError(f"need {name} of at least 0, got {getattr(self, name)}", arguments=(name,))
-        for name in ("position_sigma", "bilateral_sigma_xy", "bilateral_sigma_rgb"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"need {name} above 0, got {getattr(self, name)}", arguments=(name,))
+        least_0 = ("steps", "position_weight", "bilateral_weight")
+        check_at_least_0({name: getattr(self, name) for name in least_0})
+        above_0 = ("position_sigma", "bilateral_sigma_xy", "bilateral_sigma_rgb")
+        check_above_0({name: getattr(self, name) for name in above_0})
 
 
 PAPER = CRFSettings()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_above_0, check_at_least_0
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.par_forms import (
     PARKernel,
@@ -62,13 +62,8 @@ def check_settings(dilations: Sequence[int], steps: int, w1: float, w2: float, w
     """
     if not dilations or min(dilations) < 1:
         raise UserError(f"need dilations of at least 1, got {list(dilations)}", arguments=("dilations",))
-    if steps < 0:
-        raise UserError(f"need steps of at least 0, got {steps}", arguments=("steps",))
-    for name, width in (("w1", w1), ("w2", w2)):
-        if width <= 0:
-            raise UserError(f"need {name} above 0, got {width}", arguments=(name,))
-    if w3 < 0:
-        raise UserError(f"need w3 of at least 0, got {w3}", arguments=("w3",))
+    check_at_least_0({"steps": steps, "w3": w3})
+    check_above_0({"w1": w1, "w2": w2})
 
 
 PAPER = PARSettings()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import takewhile
 
 from afa_wsss.report.image_labels import PHOTOS, PREDICTED
 from afa_wsss.report.run import RunInfo
@@ -75,17 +74,18 @@ def _never_predicted(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarn
         what = f"the segmentation branch never predicts classes that held-out photos have: {counts}"
         if labeled:
             weights = settings_text(run, f"loss.{_term(run, PIXELS)}.weight", "trainer.max_steps", last="or")
-            line = f"{what}; labels show them: raise {weights}"
+            line = f"{what}; labels show them: raise {weights}{_or_without_gate(run)}"
+        elif run.thresholds:
+            line = f"{what}; no label shows them either: lower {settings_text(run, *run.thresholds)}"
         else:
-            thresholds = settings_text(run, *(run.thresholds or ("supervision.low", "supervision.high")))
-            line = f"{what}; no label shows them either: lower {thresholds}"
+            line = f"{what}; no label shows them either: look at the pictures of the labels"
         found.append(RunWarning("never predicted", tuple(names), line))
     return found
 
 
 def _labels_show(metrics: Mapping[str, float], run: RunInfo, name: str) -> bool:
     """Whether labels of the last training steps or of held-out photos show more than specks of it; yes if not known."""
-    keys = (f"{labels}/class/{name}" for labels in ("train/labels", f"val/labels/{_last_stage(run)}"))
+    keys = (f"{labels}/class/{name}" for labels in ("train/labels", f"val/labels/{run.label_stage}"))
     shares = [metrics[key] for key in keys if key in metrics]
     return not shares or max(shares) > SPECKS
 
@@ -108,7 +108,7 @@ def _predicted_everywhere(metrics: Mapping[str, float], run: RunInfo) -> list[Ru
 
 def _worse_than_labels(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:
     """Without masks nothing is compared."""
-    made = _last_stage(run)
+    made = run.label_stage
     branch, labels = metrics.get(stage_key(BRANCH), math.nan), metrics.get(stage_key(made or ""), math.nan)
     if not (branch < FAR_BELOW * labels and labels - branch >= LEAST_GAP):
         return []
@@ -117,8 +117,27 @@ def _worse_than_labels(metrics: Mapping[str, float], run: RunInfo) -> list[RunWa
     line = (
         f"the segmentation branch is far below the labels it learns from: {branch:.1f} mIoU on held-out photos, "
         f"{stage_title(made or '')} {labels:.1f}: raise {higher}, or lower {settings_text(run, lower)}"
+        f"{_or_without_gate(run)}"
     )
     return [RunWarning("worse than labels", (), line)]
+
+
+def _or_without_gate(run: RunInfo) -> str:
+    """That a class may be missing for the gate alone."""
+    return f", or set {settings_text(run, 'inference.gate')} to none" if run.is_gated else ""
+
+
+def phase_warnings(run: RunInfo) -> list[RunWarning]:
+    """A warning where the run ends before loss terms begin; no score tells it."""
+    if not run.never:
+        return []
+    first = min(run.never.values())
+    starts = settings_text(run, *(f"loss.{name}.first_step" for name in run.never))
+    line = (
+        f"{listed(list(run.never))} never count: training ends before step {first}, at which they would begin: lower "
+        f"{starts}, or raise {settings_text(run, 'trainer.max_steps')}"
+    )
+    return [RunWarning("never begun", tuple(run.never), line)]
 
 
 def class_branch_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:
@@ -184,7 +203,7 @@ def walk_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning
     stages = list(run.stages)
     if "walk" not in stages or (run.begun is not None and WALK_LABELS not in run.begun):
         return []
-    before, after = stages[max(0, stages.index("walk") - 1)], _last_stage(run) or "walk"
+    before, after = stages[max(0, stages.index("walk") - 1)], run.label_stage or "walk"
     old, new = (metrics.get(stage_key(name), math.nan) for name in (before, after))
     if not old - new >= LOST_BY_WALK:
         return []
@@ -202,12 +221,6 @@ def walk_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning
 def _held_out(metrics: Mapping[str, float], run: RunInfo) -> list[str]:
     """Classes that enough held-out photos have."""
     return [name for name in run.class_names if metrics.get(PHOTOS + name, 0) >= LEAST_PHOTOS]
-
-
-def _last_stage(run: RunInfo) -> str | None:
-    """The last stage of the label maker: what it has made stands before the branch."""
-    made = list(takewhile(lambda name: name != BRANCH, run.stages))
-    return made[-1] if made else None
 
 
 def _term(run: RunInfo, target: str) -> str:

@@ -40,7 +40,8 @@ class ShareTable(NamedTuple):
 
 def share_table(metrics: Mapping[str, float], run: RunInfo) -> ShareTable:
     """Shares of training labels, of the label maker's last stage and of the segmentation branch, as far as known."""
-    prefixes = {name: prefix for name, prefix in _columns(run.stages).items() if f"{prefix}/foreground" in metrics}
+    columns = _columns(_last(run.stages), run.stages)
+    prefixes = {name: prefix for name, prefix in columns.items() if f"{prefix}/foreground" in metrics}
 
     def row(name: str, what: str) -> ShareRow:
         return ShareRow(name, [metrics.get(f"{prefix}/{what}") for prefix in prefixes.values()])
@@ -50,10 +51,14 @@ def share_table(metrics: Mapping[str, float], run: RunInfo) -> ShareTable:
     )
 
 
-def _columns(stages: Sequence[str]) -> dict[str, str]:
-    """Where shares are logged, by the title of their column."""
-    last = [name for name in stages if name not in (BRANCH, *REFINED_BRANCH)][-1:]
-    shown = [*last, *(name for name in stages if name == BRANCH)]
+def _last(stages: Sequence[str]) -> str | None:
+    """The last stage of the label maker."""
+    return next((name for name in reversed(stages) if name not in (BRANCH, *REFINED_BRANCH)), None)
+
+
+def _columns(labels: str | None, stages: Sequence[str]) -> dict[str, str]:
+    """Where shares are logged, by the title of their column: of one stage of the label maker and of the branch."""
+    shown = [*([labels] if labels else []), *(name for name in stages if name == BRANCH)]
     return {"labels in training": TRAINING} | {stage_title(name): share_key(name) for name in shown}
 
 
@@ -86,12 +91,13 @@ def class_series(history: Sequence[Curve], class_names: Sequence[str], colors: S
 def label_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:
     """A line for labels that call nearly all pixels the same, or nearly none foreground or background, and what to do.
 
-    Labels in training, those of the last stage and those of the segmentation branch are judged, in this order, as far
-    as they are in the flat ``metrics``; what one has said, the next does not repeat. Those of the last stage are not
-    judged while the class branch is still trained alone, those of the segmentation branch not before it is trained.
+    Labels in training, those of held-out photos that are made alike and those of the segmentation branch are judged, in
+    this order, as far as they are in the flat ``metrics``; what one has said, the next does not repeat. Those of
+    held-out photos are not judged while the class branch is still trained alone, those of the segmentation branch not
+    before it is trained.
     """
     found: dict[str, RunWarning] = {}
-    for title, prefix in _columns(run.stages).items():
+    for title, prefix in _columns(run.label_stage, run.stages).items():
         if f"{prefix}/foreground" not in metrics or not _judged(prefix, run):
             continue
         for what, share, how in _extremes(metrics, prefix, run.class_names)[:1]:

@@ -21,7 +21,7 @@ def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, hist
 
     Args:
         folder: Folder of the run; made where it is missing.
-        metrics: Flat, by name, in percent; NaN is written as null.
+        metrics: Flat, by name, in percent; those that are not finite are written as null.
         run: Name, classes, stages, losses and settings.
         history: The CSV log of training; None where nothing was trained.
 
@@ -30,9 +30,9 @@ def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, hist
     """
     folder.mkdir(parents=True, exist_ok=True)
     scores = folder / "metrics.json"
-    flat = {key: None if math.isnan(value) else round(value, 6) for key, value in sorted(metrics.items())}
+    flat = {key: round(value, 6) if math.isfinite(value) else None for key, value in sorted(metrics.items())}
     with whole_file(scores) as part:
-        part.write_text(json.dumps(flat, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(flat, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     pictures = sorted((folder / "montages").glob("*.png"))[-1:]
     report = write_report(folder, metrics, run, read_history(history), pictures)
     return {"scores": scores, "report": report} | ({"pictures": folder / "montages"} if pictures else {})

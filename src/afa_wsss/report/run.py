@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from afa_wsss.report.stages import BRANCH
+from afa_wsss.types import WALK_LABELS
 
 
 class RunInfo(NamedTuple):
@@ -29,6 +33,7 @@ class RunInfo(NamedTuple):
         pending: Targets that loss terms will need later in the training.
         begun: Titles of ``marks`` that the training has passed for a while; None where nothing is known of it: all.
         not_finite: Steps, from 0, that were left out because a loss or gradient was not finite.
+        never: First steps of the loss terms that would have begun after the last step, by name.
     """
 
     name: str
@@ -45,3 +50,17 @@ class RunInfo(NamedTuple):
     pending: Collection[str] = ()
     begun: Collection[str] | None = None
     not_finite: Sequence[int] = ()
+    never: Mapping[str, int] = {}
+
+    @property
+    def label_stage(self) -> str | None:
+        """The stage of the label maker that trains the branch; before the walk's labels begin, the one before it."""
+        made = list(takewhile(lambda name: name != BRANCH, self.stages))
+        if "walk" in made[1:] and self.begun is not None and WALK_LABELS not in self.begun:
+            return made[made.index("walk") - 1]
+        return made[-1] if made else None
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether classes that the class branch finds absent are left out of the branch's labels."""
+        return self.config.get("inference", {}).get("gate") not in (None, "none")

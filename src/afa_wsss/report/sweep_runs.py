@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from afa_wsss.errors import UserError
-from afa_wsss.report.sweep_jobs import finite, read_job
+from afa_wsss.report.sweep_jobs import DONE, JOB_FILE, RUNNING, SweepJob, finite, read_job
 
 NOT_COMPARED = ("output_dir", "name", "resume", "config", "sweep")
 """Words that name a run or where it is; those of ``hydra.`` are not compared either."""
+
+SCORES_FILE = "metrics.json"
 
 FIRST_SCORES = (
     "val/miou",
@@ -67,16 +69,28 @@ def read_sweep(folder: Path) -> list[SweepRun]:
     varying = _varying([_words(place) for place in places], configs) or _varying(configs, configs)
     runs = []
     for place, values in zip(places, varying or [{} for _ in places], strict=True):
-        job, scores = read_job(place), _scores(place)
-        reason = None if scores else (job.reason if job else None) or _without_scores(place)
+        job = read_job(place)
+        own = job is None or (job.status in (DONE, RUNNING) and not _is_older(place, job))
+        scores = _scores(place) if own else {}
+        reason = None if scores else (job.reason if job else None) or _without_scores(place, job)
         runs.append(SweepRun(str(place.relative_to(folder)), values, scores, reason))
     return runs
 
 
 def _run_folders(folder: Path) -> set[Path]:
-    """Folders with a job or the scores of a run; ``folder`` itself is none."""
-    marks = [path for name in ("job.json", "metrics.json") for path in folder.rglob(name)]
-    return {path.parent for path in marks} - {folder}
+    """Folders with a job or the scores of a run; ``folder`` itself is none, nor is any inside a run's.
+
+    Inside of a run's folder are evaluations of it, and what an earlier run left there.
+    """
+    marks = [path for name in (JOB_FILE, SCORES_FILE) for path in folder.rglob(name)]
+    places = {path.parent for path in marks} - {folder}
+    return {place for place in places if not places.intersection(place.parents)}
+
+
+def _is_older(place: Path, job: SweepJob) -> bool:
+    """Whether the scores of a folder were there before its job began, as those of a sweep before it."""
+    scores = place / SCORES_FILE
+    return scores.is_file() and scores.stat().st_mtime < job.started
 
 
 def _order(place: Path) -> tuple[str, int, str]:
@@ -86,16 +100,18 @@ def _order(place: Path) -> tuple[str, int, str]:
 
 def _scores(place: Path) -> dict[str, float]:
     try:
-        content: dict[str, Any] = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((place / SCORES_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {name: number for name, value in content.items() if (number := finite(value)) is not None}
 
 
-def _without_scores(place: Path) -> str:
+def _without_scores(place: Path, job: SweepJob | None) -> str:
     """Why a run that is not known to have failed has no scores."""
-    there = (place / "metrics.json").is_file()
-    return "has no scores that can be read in metrics.json" if there else "has no metrics.json: not finished"
+    if not (place / SCORES_FILE).is_file():
+        return "has no metrics.json: not finished"
+    older = job is not None and _is_older(place, job)
+    return "has a metrics.json from before it began" if older else "has no scores that can be read in metrics.json"
 
 
 def _yaml(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -119,7 +120,7 @@ class AFALabels(LabelMaker):
         check_scores({"background": self.background, "walk_background": self.walk_background})
         least = {"radius": self.radius, "walk_radius": self.walk_radius, "walk_steps": self.walk_steps}
         wrong = [name for name, value in least.items() if value is not None and value < 1]
-        wrong += [] if self.alpha > 0 else ["alpha"]
+        wrong += [] if 0 < self.alpha < math.inf else ["alpha"]
         wrong += [] if self.first_step >= 0 else ["first_step"]
         if wrong:
             got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
@@ -276,7 +277,10 @@ class AFALabels(LabelMaker):
     def stages(
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
     ) -> dict[str, Labels]:
-        """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label`` (walk and refinement), each at one threshold."""
+        """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label``, each at one threshold.
+
+        Pseudo labels are those after walk and refinement, or those before the walk where training takes these.
+        """
         maps = self.maps(network, batch, images, output)
         photos = batch.images.float() / 255
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
@@ -293,7 +297,7 @@ class AFALabels(LabelMaker):
             (refined,) = cam_scores(cam, present, (background,), refiner=refiner)
             stages[f"cam_{self.refinement.name}"] = argmax_labels(refined)
         (walked,) = walk_scores(cam, maps.affinity, present, (walk_background,), walk=self.walk_on(maps.grid))
-        if self.leaves_out_walk:
+        if self.walk_first_step is None or self.leaves_out_walk:
             return stages | {"walk": argmax_labels(walked), "pseudo_label": stages[list(stages)[-1]]}
         (both,) = refiner.refine_each([walked], in_boxes=True)
         return stages | {"walk": argmax_labels(walked), "pseudo_label": argmax_labels(both)}

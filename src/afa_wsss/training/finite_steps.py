@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from afa_wsss.supervision.found_thresholds import FoundThresholds
+
 TOTAL = "total"
 """Name of the sum of the loss terms."""
 
@@ -79,13 +81,21 @@ class FiniteSteps:
     its scale is above 1: the scaler leaves such steps out itself and lowers the scale.
     """
 
-    def __init__(self, module: nn.Module, *, allowed: int) -> None:
-        """``module`` has all parameters and buffers; ``allowed`` steps may be left out in a row."""
+    def __init__(self, module: nn.Module, *, allowed: int, streak: int = 0) -> None:
+        """Nothing is decided yet.
+
+        Args:
+            module: With all parameters and buffers.
+            allowed: Steps that may be left out in a row.
+            streak: Steps in a row that were left out last.
+        """
         self.module, self.allowed = module, allowed
         self.names = {parameter: name for name, parameter in module.named_parameters()}
         device = next(module.parameters()).device
         self.state = torch.zeros(3, device=device)  # left out, streak, over
+        self.state[1].fill_(streak)
         self.buffers: list[Tensor] = []
+        self.memories = [part for part in module.modules() if isinstance(part, FoundThresholds)]
 
     def keep_buffers(self) -> None:
         """Before the batches of a step: a forward pass changes batch norm's means and what label makers remember."""
@@ -121,6 +131,8 @@ class FiniteSteps:
         left_out: Bool[Tensor, ""] = torch.maximum(self.state[0], self.state[2]) > 0
         for buffer, before in zip(self.module.buffers(), self.buffers, strict=True):
             buffer.copy_(torch.where(left_out, before, buffer))
+        for memory in self.memories:
+            memory.read_again()
 
 
 def _any_not_finite(values: Sequence[Tensor], like: Tensor) -> Float[Tensor, ""]:

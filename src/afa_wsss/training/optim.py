@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_at_least_0
 from afa_wsss.models import AFA
 
 
@@ -48,13 +49,15 @@ class OptimizerSettings:
         """Checks the settings once.
 
         Raises:
-            UserError: For a rate that is not above 0, betas that are not two numbers in [0, 1), a decay of layers that
-                is not in (0, 1], a negative number of layers, and for settings of layers of a backbone that does not
-                learn.
+            UserError: For a rate that is not above 0, factors and a weight decay that are not at least 0, betas that
+                are not two numbers in [0, 1), a decay of layers that is not in (0, 1], a negative number of layers, and
+                for settings of layers of a backbone that does not learn.
         """
         object.__setattr__(self, "betas", tuple(self.betas))
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise UserError(f"need a learning rate above 0, got lr={self.lr}", arguments=("lr",))
+        names = ("head_lr_factor", "norm_lr_factor", "logits_lr_factor", "weight_decay")
+        check_at_least_0({name: getattr(self, name) for name in names})
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"need two betas of at least 0 and below 1, got {list(self.betas)}", arguments=("betas",))
         if not 0 < self.layer_decay <= 1:
@@ -210,12 +213,12 @@ class SchedulerSettings:
         """Checks the settings once.
 
         Raises:
-            UserError: For no step at all, or a negative number of warm-up steps.
+            UserError: For no step at all, and a negative number of warm-up steps, rate or exponent.
         """
         if self.max_steps is not None and self.max_steps < 1:
             raise UserError(f"need max_steps of at least 1, got {self.max_steps}", arguments=("max_steps",))
-        if self.warmup_steps < 0:
-            raise UserError(f"need warmup_steps of at least 0, got {self.warmup_steps}", arguments=("warmup_steps",))
+        names = ("warmup_steps", "warmup_lr", "power")
+        check_at_least_0({name: getattr(self, name) for name in names})
 
 
 def warmup_poly(optimizer: Optimizer, settings: SchedulerSettings, *, max_steps: int) -> LambdaLR:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_at_least_0
 from afa_wsss.training.callbacks.nonfinite import NonFinite
 from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.freed_memory import keep_freed_memory
@@ -113,9 +113,7 @@ class TrainerSettings(DeviceSettings):
         if wrong:
             got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
             raise UserError(f"need at least 1, got {got}", arguments=wrong)
-        for name, limit in {"skip_nonfinite": self.skip_nonfinite, "gradient_clip_val": self.gradient_clip_val}.items():
-            if limit is not None and limit < 0:
-                raise UserError(f"need at least 0, got {limit}", arguments=(name,))
+        check_at_least_0({"skip_nonfinite": self.skip_nonfinite, "gradient_clip_val": self.gradient_clip_val or 0})
         self._check_average()
 
     def _check_average(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,28 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Writes ``checkpoint`` to ``path``.
 
         Raises:
-            UserError: Of kind ``not_written``, where the disk is full or the folder may not be written to; what was at
-                ``path`` stays as it is.
+            UserError: See ``write_checkpoint``.
         """
-        written, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)
-        try:
-            with whole_file(written) as part:
-                part.write_bytes(content.getbuffer())
-                if written.name == LAST and written.is_file():
-                    written.replace(written.with_name(PREVIOUS))
-        except OSError as error:
-            megabytes = len(content.getbuffer()) / 1e6
-            raise UserError(
-                f"need to write a checkpoint of {megabytes:.1f} MB to {written}, got: {error.strerror}; what was there "
-                "is kept",
-                kind="not_written",
-            ) from error
+        written = Path(path)
+        write_checkpoint(checkpoint, written, previous=written.with_name(PREVIOUS) if written.name == LAST else None)
+
+
+def write_checkpoint(checkpoint: Mapping[str, Any], path: Path, *, previous: Path | None = None) -> None:
+    """Writes ``checkpoint`` to ``path``; what was there is called ``previous`` from then on, if that is given.
+
+    Raises:
+        UserError: Of kind ``not_written``, where the disk is full or the folder may not be written to; what was at
+            ``path`` stays as it is.
+    """
+    content = io.BytesIO()
+    torch.save(dict(checkpoint), content)
+    try:
+        with whole_file(path, previous=previous) as part:
+            part.write_bytes(content.getbuffer())
+    except OSError as error:
+        megabytes = len(content.getbuffer()) / 1e6
+        raise UserError(
+            f"need to write a checkpoint of {megabytes:.1f} MB to {path}, got: {error.strerror}; what was there is "
+            "kept",
+            kind="not_written",
+        ) from error

@@ -73,3 +73,26 @@ def test_the_command_trains(train_option) -> None:
     metrics, folder = train_option("falling")
     assert "train/segmentation_loss" in metrics
     assert "falls_until: ${trainer.max_steps}" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("kind", [FallingThresholdLabels, DuPLLabels])
+def test_scores_that_are_found_fall_and_are_still_found(network, batch, kind) -> None:
+    """The label maker keeps what it learns, which is what AFA's labels learn; labels alone are made at more."""
+    network.train()
+    images, own = normalize(batch.images), {"low": "auto", "high": "auto", "background": "auto", "walk_when": "better"}
+    own |= {"refinement": NoRefinement(), "first_step": 2, "walk_first_step": 4}
+    maker, plain = kind(start=1.5, falls_until=50, **own), AFALabels(**own)
+    with torch.no_grad():
+        output = network(images)
+        for step in range(2, 9):
+            torch.manual_seed(step)
+            maker.targets(network, batch, images, output, step=step)
+            torch.manual_seed(step)
+            plain.targets(network, batch, images, output, step=step)
+    found, wanted = maker.memory.state_dict(), plain.memory.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in found.items())
+    assert int(maker.memory.looks.min()) > 0
+    fixed = maker.at(3)
+    assert fixed.memory is maker.memory
+    assert fixed.high == pytest.approx(min(1.0, falling(1.5, 1 / 48) * maker.cam_thresholds.high), abs=0.2)
+    assert fixed.high <= 1

@@ -101,3 +101,8 @@ def test_the_command_trains(train_option) -> None:
     metrics, folder = train_option("noise", "supervision.filter_after=0")
     assert "train/segmentation_loss" in metrics
     assert "filter_after: 0" in (folder / "config.yaml").read_text()
+
+
+def test_the_branch_of_a_teacher_is_decoded_too() -> None:
+    """A mean teacher decodes only what the label maker says that it reads."""
+    assert NoiseFilteredLabels.reads_seg_logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ class CropSettings:
         object.__setattr__(self, "scale", tuple(self.scale))
         if self.crop_size < MIN_CROP:
             raise UserError(f"need crop_size of at least {MIN_CROP}, got {self.crop_size}", arguments=("crop_size",))
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise UserError(
                 f"need scale as (smallest, largest) with 0 < smallest <= largest, got {self.scale}",
                 arguments=("scale",),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning
 from lightning.pytorch.callbacks import Callback
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.training.module import AFAModule
@@ -28,4 +28,4 @@ class BackboneWriter(Callback):
                 if name.startswith(("encoder.", "affinity_head."))
             }
             with whole_file(self.path) as part:
-                save_file(weights, part)
+                part.write_bytes(save(weights))

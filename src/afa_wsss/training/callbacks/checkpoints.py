@@ -61,6 +61,7 @@ class Checkpoints(Checkpoint):
         every_n_steps: int = 500,
         scored_on: str | None = None,
         seed: int = 0,
+        forgets_scores: bool = False,
     ) -> None:
         """Nothing is written yet.
 
@@ -71,6 +72,8 @@ class Checkpoints(Checkpoint):
             scored_on: Fingerprint of what ``monitor`` is measured on; scores of another are not compared. None where
                 it is not known.
             seed: Seed of the run, for processes that a checkpoint knows nothing of.
+            forgets_scores: Whether a resumed run knows no scores of its checkpoint: those of the same weights would be
+                others now.
 
         Raises:
             UserError: For ``every_n_steps`` below 1.
@@ -79,6 +82,7 @@ class Checkpoints(Checkpoint):
             raise UserError(f"need at least 1 step between checkpoints, got {every_n_steps}")
         self.best, self.last = Path(folder) / BEST, Path(folder) / LAST
         self.monitor, self.every_n_steps, self.scored_on, self.seed = monitor, every_n_steps, scored_on, seed
+        self.forgets_scores = forgets_scores
         self.best_score: float | None = None
         self.written_step = self.ended_step = 0
         self.due = self.gathering = self.validates = False
@@ -89,6 +93,9 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """A resumed run knows the last scores before its first validation."""
+        if self.forgets_scores and isinstance(pl_module, AFAModule):
+            self.metrics = {name: value for name, value in self.metrics.items() if not name.startswith("val/")}
+            pl_module.validated_step = -1
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.metrics.items()})
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

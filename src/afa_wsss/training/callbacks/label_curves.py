@@ -20,6 +20,14 @@ class LabelCurves(Callback):
     on the device, and where no labels were made nothing is logged.
     """
 
+    def __init__(self) -> None:
+        """No step has ended yet."""
+        self.ended_step = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Called by Lightning."""
+        self.ended_step = trainer.global_step
+
     def on_train_batch_end(
         self,
         trainer: lightning.Trainer,
@@ -29,6 +37,9 @@ class LabelCurves(Callback):
         batch_idx: int,
     ) -> None:
         """Called by Lightning."""
+        if trainer.global_step == self.ended_step:
+            return  # gradients are still being accumulated
+        self.ended_step = trainer.global_step
         logs = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]  # set by Lightning
         if not (logs and isinstance(pl_module, AFAModule) and pl_module.label_shares.update_called):
             return

@@ -38,12 +38,14 @@ class Before(NamedTuple):
         step: Training steps done.
         epoch: Of that time.
         schedulers: States of the learning rates' schedules.
+        streak: How many steps in a row were left out last, on the device.
         position: Loops and generators; None before the first step.
     """
 
     step: int
     epoch: int
     schedulers: list[dict[str, Any]]
+    streak: Tensor
     position: Position | None = None
 
 
@@ -76,15 +78,16 @@ class NonFinite(Callback):
         self.losses: dict[str, Tensor] = {}
         self.pending: deque[Pending] = deque()
         self.decided: OnItsWay | None = None
-        self.present = Before(0, 0, [])
+        self.streak = 0
+        self.present: Before | None = None
         self.before: Before | None = None
         self.hooks: list[RemovableHandle] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Watches the loss terms, whatever the module does with them."""
-        self.steps, self.before = FiniteSteps(pl_module, allowed=self.allowed), None
+        self.steps, self.before = FiniteSteps(pl_module, allowed=self.allowed, streak=self.streak), None
         self.pending.clear()
-        self.batches, self.present = [], _present(trainer)
+        self.batches, self.present = [], _present(trainer, self.steps)
         self._unhook()
         self.hooks = [
             term.register_forward_hook(lambda _, __, value, name=name: self.losses.update({name: value}))
@@ -122,12 +125,12 @@ class NonFinite(Callback):
         batch_idx: int,
     ) -> None:
         """Judges the step before this one."""
-        if self.steps is None or self.decided is None:
+        if self.steps is None or self.decided is None or self.present is None:
             return  # gradients are still being accumulated
         self.steps.finish(trainer.optimizers[0])
         before = self.present._replace(position=_position(trainer))
         self.pending.append(Pending(trainer.global_step, self.decided, before))
-        self.batches, self.decided, self.present = [], None, _present(trainer)
+        self.batches, self.decided, self.present = [], None, _present(trainer, self.steps)
         self.judge(trainer, waiting=1)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -188,12 +191,14 @@ class NonFinite(Callback):
             self.hooks.pop().remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps that were left out so far."""
-        return {"found": [list(one) for one in self.found]}
+        """The steps that were left out so far, and how many of the last ones in a row."""
+        streak = self.streak if self.present is None else int(self.present.streak)
+        return {"found": [list(one) for one in self.found], "streak": streak}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Called by Lightning."""
         self.found = [(int(step), str(cause)) for step, cause in state_dict["found"]]
+        self.streak = int(state_dict.get("streak", 0))
 
 
 def _terms(module: lightning.LightningModule) -> Mapping[str, nn.Module]:
@@ -251,9 +256,9 @@ def _last_words(step: int, cause: str, streak: int, allowed: int) -> str:
     )
 
 
-def _present(trainer: lightning.Trainer) -> Before:
+def _present(trainer: lightning.Trainer, steps: FiniteSteps) -> Before:
     schedulers = [dict(config.scheduler.state_dict()) for config in trainer.lr_scheduler_configs]
-    return Before(trainer.global_step, trainer.current_epoch, schedulers)
+    return Before(trainer.global_step, trainer.current_epoch, schedulers, steps.state[1])
 
 
 def _position(trainer: lightning.Trainer) -> Position | None:
@@ -269,6 +274,9 @@ def _rewind(checkpoint: dict[str, Any], before: Before) -> None:
             group["lr"] = rate
     if before.position is not None:
         checkpoint["loops"] = before.position.loops
-        for state in checkpoint["callbacks"].values():
-            if "processes" in state:
-                state["processes"] = [before.position.process]
+    for state in checkpoint["callbacks"].values():
+        if before.position is not None and "processes" in state:
+            state["processes"] = [before.position.process]
+        if "streak" in state:
+            state["streak"] = int(before.streak)
+            state["found"] = [[step, cause] for step, cause in state["found"] if step <= before.step]

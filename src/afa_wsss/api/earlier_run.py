@@ -1,0 +1,29 @@
+"""What an earlier run left in the folder of a run that starts anew: kept, and never taken for the new run's."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+
+from afa_wsss.training.run_files import BEST, CHECKPOINTS, LAST, PREVIOUS
+
+FILES = (
+    *(f"{CHECKPOINTS}/{name}" for name in (LAST, PREVIOUS, BEST)),
+    "metrics.json",
+    "report.html",
+    "logs/metrics.csv",
+)
+"""What a run is resumed from, and what its results are read from."""
+
+
+def set_aside(folder: Path) -> None:
+    """Moves ``FILES`` to ``earlier_1`` below the folder, or the next number that is free, and says so."""
+    there = [name for name in FILES if (folder / name).is_file()]
+    if not there:
+        return
+    aside = next(path for count in itertools.count(1) if not (path := folder / f"earlier_{count}").exists())
+    for name in there:
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).replace(aside / name)
+    logging.getLogger(__name__).info("checkpoints and scores of an earlier run in %s are in %s now", folder, aside.name)
