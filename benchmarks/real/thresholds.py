@@ -49,11 +49,13 @@ class Found(NamedTuple):
         miou: In percent.
         splits: Mean color split, without masks.
         memory: Has looked at every photo once, each with the same weight.
+        learned: What the training of the checkpoint found; None where it found nothing.
     """
 
     miou: dict[str, Float[Tensor, " t"]]
     splits: dict[str, Float[Tensor, " t"]]
     memory: FoundThresholds
+    learned: FoundThresholds | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +74,12 @@ def run(settings: argparse.Namespace) -> None:
     maker = checkpoint.label_maker()
     if not isinstance(maker, AFALabels):
         raise UserError(f"need a checkpoint with the label maker AFALabels, got {type(maker).__name__}")
+    learned = maker.memory
     maker = replace(maker, cam_scales=tuple(settings.scales)) if settings.scales else maker
     photos = held_out_set(settings, checkpoint)
     total = min(settings.limit or len(photos), len(photos))
     shown = track(held_out(photos, settings.limit), description="thresholds", total=total)
-    found = compare(checkpoint.network(), maker, shown)
+    found = compare(checkpoint.network(), maker, shown)._replace(learned=learned)
     Console().print(table(found))
     if settings.chart is not None:
         draw(found, settings.chart)
@@ -116,9 +119,9 @@ def labels_of(maps: Maps, batch: Batch, maker: AFALabels, walk: Walk | None) -> 
     return torch.cat([maps.present.named(argmax_labels(each)) for each in scores])
 
 
-def loss_of(found: Found, kind: str) -> tuple[float, float, float]:
+def loss_of(found: Found, kind: str, memory: FoundThresholds) -> tuple[float, float, float]:
     """The score that was found, and the mIoU of its labels (between candidates on a line) and of the best ones."""
-    score = found.memory.values(kind).background
+    score = memory.values(kind).background
     miou = found.miou[kind].nan_to_num()
     return score, float(np.interp(score, CANDIDATES, miou.numpy())), float(miou.max())
 
@@ -131,11 +134,14 @@ def table(found: Found) -> Table:
         lines.add_row(f"{score:g}", *values)
     lines.add_section()
     for kind in KINDS:
-        score, taken, best = loss_of(found, kind)
+        score, taken, best = loss_of(found, kind, found.memory)
         low, high, _ = found.memory.values(kind)
         text = (
             f"{TITLES[kind]}: auto takes {score:.3f} (low {low:.3f}, high {high:.3f}): {taken:.1f}, at best {best:.1f}"
         )
+        if found.learned is not None:
+            own, taken, _ = loss_of(found, kind, found.learned)
+            text += f"; in training it took {own:.3f}: {taken:.1f}"
         lines.caption = f"{lines.caption or ''}\n{text}".strip()
     return lines
 
