@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
-from torch import Tensor
-
 from afa_wsss.errors import UserError
-from afa_wsss.supervision import AFALabels, Network
-from afa_wsss.supervision.label_maker import is_training
-from afa_wsss.types import AFAOutput, Batch, Targets
+from afa_wsss.supervision import AFALabels
+from afa_wsss.supervision.maps import Maps
+from afa_wsss.types import Batch, Targets
 
 
 def falling(start: float, share: float) -> float:
@@ -76,12 +73,6 @@ class FallingThresholdLabels(AFALabels):
         object.__setattr__(fixed, "memory", self.memory)  # what was found, such as whether labels from the walk count
         return fixed
 
-    def targets(
-        self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
-    ) -> Targets:
+    def targets_from(self, maps: Maps, batch: Batch, *, grid: tuple[int, int], step: int) -> Targets:
         """AFA's targets at the scores of ``step``."""
-        maps = self.maps(network, batch, images, output)
-        if self.auto_from == "photos" and is_training(network):
-            self.learn(maps, batch, step=step)
-        height, width = network.grid(*images.shape[-2:])
-        return self.at(step).targets_from(maps, batch, grid=(height, width), step=step)
+        return super(FallingThresholdLabels, self.at(step)).targets_from(maps, batch, grid=grid, step=step)

@@ -210,7 +210,7 @@ def test_label_makers_without_background_scores_have_none_to_lower():
 
 
 def test_losses_that_never_begin():
-    never = RUN._replace(never={"segmentation": 2001, "affinity": 2001})
+    never = RUN._replace(never_begun={"segmentation": 2001, "affinity": 2001})
     assert only(HEALTHY, never) == (
         "segmentation and affinity never count: training ends before step 2001, at which they would begin: lower "
         "loss.segmentation.first_step (now 200), or raise trainer.max_steps (now 400)"

@@ -80,6 +80,17 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
     if resume is None:
         return None, ()
     own = Path(output_dir) / CHECKPOINTS
+    found, lines = _newest_whole(resume, own)
+    if found is None or resume == AUTO or found.path.parent.resolve() == own.resolve():
+        return found, lines
+    newer, own_lines = _newest_whole(AUTO, own)
+    if newer is not None and _has_gone_on(newer, found):
+        return newer._replace(went_on=True), own_lines
+    return found, lines
+
+
+def _newest_whole(resume: str, own: Path) -> tuple[Resumed | None, tuple[str, ...]]:
+    """The newest checkpoint that can be read, of a file and its predecessor, or with ``auto`` of the folder ``own``."""
     last = own / LAST if resume == AUTO else Path(resume)
     others = [last.with_name(PREVIOUS)] if last.name == LAST else []
     cut_off: list[str] = []
@@ -93,25 +104,15 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
                 cut_off.append(str(error))
             continue
         lines = tuple(f"{line}; going on from {path}, step {state['global_step']}" for line in cut_off)
-        found = Resumed(path, state, int(state["global_step"]), cut_off=lines)
-        return (found if resume == AUTO else _went_on(found, own)), lines
+        return Resumed(path, state, int(state["global_step"]), cut_off=lines), lines
     return None, tuple(f"{line}; starting anew" for line in cut_off)
 
 
-def _went_on(asked: Resumed, own: Path) -> Resumed:
-    """The newest checkpoint of this run's folder where its run has gone on from ``asked``; else ``asked``."""
-    if asked.path.parent.resolve() == own.resolve():
-        return asked
-    origin = {**without_diffs(asked.state.get(ORIGIN_KEY, {})), "step": asked.step}
+def _has_gone_on(newer: Resumed, earlier: Resumed) -> bool:
+    """Whether ``newer`` is of a run that was resumed from ``earlier``."""
+    origin = {**without_diffs(earlier.state.get(ORIGIN_KEY, {})), "step": earlier.step}
     origin.pop("resumed", None)
-    for path in (own / LAST, own / PREVIOUS):
-        try:
-            state = read_training_state(str(path))
-        except UserError:
-            continue
-        if origin in state.get(ORIGIN_KEY, {}).get("resumed", ()):
-            return Resumed(path, state, int(state["global_step"]), cut_off=asked.cut_off, went_on=True)
-    return asked
+    return origin in newer.state.get(ORIGIN_KEY, {}).get("resumed", ())
 
 
 def check_settings(

@@ -61,7 +61,7 @@ def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping
         facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)
     info = run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
-    return info._replace(never=never_begun(settings))
+    return info._replace(never_begun=never_begun(settings))
 
 
 def never_begun(settings: TrainSettings) -> dict[str, int]:

@@ -129,15 +129,15 @@ def _or_without_gate(run: RunInfo) -> str:
 
 def phase_warnings(run: RunInfo) -> list[RunWarning]:
     """A warning where the run ends before loss terms begin; no score tells it."""
-    if not run.never:
+    if not run.never_begun:
         return []
-    first = min(run.never.values())
-    starts = settings_text(run, *(f"loss.{name}.first_step" for name in run.never))
+    first = min(run.never_begun.values())
+    starts = settings_text(run, *(f"loss.{name}.first_step" for name in run.never_begun))
     line = (
-        f"{listed(list(run.never))} never count: training ends before step {first}, at which they would begin: lower "
-        f"{starts}, or raise {settings_text(run, 'trainer.max_steps')}"
+        f"{listed(list(run.never_begun))} never count: training ends before step {first}, at which they would begin: "
+        f"lower {starts}, or raise {settings_text(run, 'trainer.max_steps')}"
     )
-    return [RunWarning("never begun", tuple(run.never), line)]
+    return [RunWarning("never begun", tuple(run.never_begun), line)]
 
 
 def class_branch_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:

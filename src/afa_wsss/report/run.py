@@ -33,7 +33,7 @@ class RunInfo(NamedTuple):
         pending: Targets that loss terms will need later in the training.
         begun: Titles of ``marks`` that the training has passed for a while; None where nothing is known of it: all.
         not_finite: Steps, from 0, that were left out because a loss or gradient was not finite.
-        never: First steps of the loss terms that would have begun after the last step, by name.
+        never_begun: First steps of the loss terms that would have begun after the last step, by name.
     """
 
     name: str
@@ -50,7 +50,7 @@ class RunInfo(NamedTuple):
     pending: Collection[str] = ()
     begun: Collection[str] | None = None
     not_finite: Sequence[int] = ()
-    never: Mapping[str, int] = {}
+    never_begun: Mapping[str, int] = {}
 
     @property
     def label_stage(self) -> str | None:

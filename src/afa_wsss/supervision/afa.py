@@ -277,10 +277,7 @@ class AFALabels(LabelMaker):
     def stages(
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
     ) -> dict[str, Labels]:
-        """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label``, each at one threshold.
-
-        Pseudo labels are those after walk and refinement, or those before the walk where training takes these.
-        """
+        """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label``, which training takes; each at one threshold."""
         maps = self.maps(network, batch, images, output)
         photos = batch.images.float() / 255
         refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
