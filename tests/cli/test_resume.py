@@ -258,6 +258,19 @@ def test_the_same_words_again_lose_no_step(root, tmp_path, uninterrupted, stop, 
     assert read(tmp_path / "run")["global_step"] == 9
 
 
+def test_the_same_words_again_name_what_is_cut_off(root, tmp_path, uninterrupted, stop, monkeypatch, capsys):
+    longer = ["trainer.max_steps=9", "trainer.checkpoint_interval=1", f"resume={last(uninterrupted)}"]
+    stop(2, KeyboardInterrupt())
+    assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 130
+    monkeypatch.undo()
+    whole = last(tmp_path / "run").read_bytes()
+    last(tmp_path / "run").write_bytes(whole[: len(whole) // 2])
+    assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{last(tmp_path / 'run')} cannot be read" in said
+    assert f"going on from {tmp_path / 'run' / 'checkpoints' / 'previous.ckpt'}" in said
+
+
 def test_other_training_photos_are_told(tmp_path, capsys):
     root = write_small_set(tmp_path / "photos")
     assert run_command(training.main, *words(root, tmp_path / "run", "trainer.max_steps=3")) == 0
