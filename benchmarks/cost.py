@@ -33,7 +33,7 @@ from afa_wsss.data import CropSettings, VOCDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.supervision.maps import MOST_CLASSES
-from afa_wsss.training.datamodule import CropSampler
+from afa_wsss.training.samplers import CropSampler
 from benchmarks.measure import peak_of
 from benchmarks.stages import module_of, network, optimizer_of, training_batch
 

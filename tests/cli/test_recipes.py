@@ -33,6 +33,7 @@ BOTH = {
     "model.sharpness": 1.0,
     "model.cam_in_training_mode": False,
     "data.total_batch": None,
+    "data.max_negatives": None,
     "model.gradient_checkpointing": False,
     "optimizer.freeze_backbone": False,
     "optimizer.freeze_layers": 0,

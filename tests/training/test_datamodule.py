@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 from tests.commands import quiet_libraries, write_small_set
+from tests.data.shards.shards import write_shards
 
+from afa_wsss.data import ShardedDataset
 from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.data.formats.voc import VOCDataset
@@ -18,7 +20,7 @@ from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.training import datamodule
-from afa_wsss.training.datamodule import AFADataModule, CropSampler, OnceSampler
+from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.trainer import TrainerSettings
 
 
@@ -31,41 +33,6 @@ def make(root, *, with_masks=True, train_masks=False, **settings):
     chosen = {"train_split": "train", "val_split": "val", "crop_size": 32, "num_workers": 0}
     opened = {"dataset": VOCDataset, "root": str(root)}
     return AFADataModule(DataSettings(**(opened | chosen | settings)), with_masks=with_masks, train_masks=train_masks)
-
-
-def as_process(monkeypatch, rank, world):
-    monkeypatch.setattr(datamodule, "_processes", lambda: (rank, world))
-
-
-def test_crops_are_shuffled_anew_each_epoch_and_equally_for_equal_seeds():
-    sampler, twin = (CropSampler(20, batch_size=4, seed=3) for _ in range(2))
-    first = list(sampler)
-    assert first == list(twin)
-    assert sorted(index for _, index in first) == list(range(20))
-    sampler.set_epoch(1)
-    assert [index for _, index in sampler] != [index for _, index in first]
-    assert {epoch for epoch, _ in sampler} == {1}
-
-
-def test_processes_get_different_photos_and_equally_many(monkeypatch):
-    dealt = []
-    for rank in range(2):
-        as_process(monkeypatch, rank, 2)
-        dealt.append([index for _, index in CropSampler(21, batch_size=4, seed=0)])
-    assert len(dealt[0]) == len(dealt[1]) == 8
-    assert not set(dealt[0]) & set(dealt[1])
-
-
-def test_fewer_photos_than_a_batch_repeat():
-    assert len(list(CropSampler(3, batch_size=8, seed=0))) == 8
-
-
-def test_each_photo_is_validated_once_over_all_processes(monkeypatch):
-    dealt = []
-    for rank in range(3):
-        as_process(monkeypatch, rank, 3)
-        dealt += list(OnceSampler(7))
-    assert sorted(dealt) == list(range(7))
 
 
 def test_training_batches_hold_no_masks_and_validation_batches_do(root):
@@ -124,6 +91,32 @@ def test_validation_photos_may_lack_masks_where_none_are_needed(root):
     assert photos.masks is None
 
 
+@pytest.mark.parametrize("share", [-0.1, 1, float("nan")])
+def test_a_share_of_negatives_that_is_none_is_refused(root, share):
+    with pytest.raises(UserError, match=r"need max_negatives in \[0, 1\), got") as error:
+        make(root, max_negatives=share)
+    assert error.value.arguments == ("max_negatives",)
+
+
+def test_negatives_are_limited_only_where_labels_are_known_before_photos_are_read(tmp_path):
+    write_shards(tmp_path, [4, 4])
+    with pytest.raises(UserError, match=r"need a data set whose labels are known .* ShardedDataset is none, got 0.5"):
+        make(tmp_path, dataset=ShardedDataset, val_split=None, max_negatives=0.5)
+
+
+def test_an_epoch_has_at_most_that_share_of_negatives(tmp_path):
+    rows = ["file,labels,split"]
+    for number in range(16):
+        Image.new("RGB", (40, 40)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('cat', 'dog')[number % 2] if number < 4 else ''},train")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    opened = {"dataset": FolderDataset, "val_split": None, "batch_size": 2}
+    crops = list(make(tmp_path, max_negatives=0.5, **opened).train_dataloader())
+    assert sum(int((~batch.image_labels.any(dim=1)).sum()) for batch in crops) == 4
+    assert len(crops) == 4
+    assert len(make(tmp_path, **opened).train_dataloader()) == 8
+
+
 @pytest.mark.parametrize(("name", "least"), [("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0)])
 def test_batches_and_workers_below_the_least_are_refused(root, name, least):
     with pytest.raises(UserError, match=f"need {name} of at least {least}, got {least - 1}") as error:
@@ -132,7 +125,7 @@ def test_batches_and_workers_below_the_least_are_refused(root, name, least):
 
 
 def test_a_process_without_a_photo_is_refused(root, monkeypatch):
-    as_process(monkeypatch, 0, 6)
+    monkeypatch.setattr(datamodule, "processes", lambda: (0, 6))
     with pytest.raises(UserError, match="5 for 6; use fewer devices") as error:
         make(root).val_dataloader()
     assert error.value.arguments == ("devices",)

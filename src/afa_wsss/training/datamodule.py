@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from typing import Any, Literal
 
 import lightning
-import numpy as np
 import torch
-import torch.distributed
 from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset, Streamed
@@ -22,76 +20,7 @@ from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
 from afa_wsss.training.loader_workers import prepare_worker
-
-
-def _processes() -> tuple[int, int]:
-    """Rank and number of processes, (0, 1) outside of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
-class CropSampler(Sampler[tuple[int, int]]):
-    """Shuffles photos anew each epoch and shards them over the processes; yields (epoch, index)."""
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        batch_size: int,
-        seed: int,
-        start: tuple[int, int] = (0, 0),
-        streamed: Streamed | None = None,
-    ) -> None:
-        """Every process gets as many of ``count`` photos, in whole steps: none ends with the epoch.
-
-        ``batch_size``: crops of a step in this process, those of all batches that its gradients are accumulated over.
-        ``start``: the first epoch, and how many of its photos this process had used before this run resumed another.
-        ``streamed``: the photos, where they have an order of their own: each process has a part of it in one piece.
-        """
-        self.streamed = streamed
-        self.count, self.seed, self.epoch = count, seed, start[0]
-        self.first_epoch, self.had = start
-        self.rank, self.world = _processes()
-        share = count // self.world
-        self.share = share - share % batch_size if share >= batch_size else batch_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Crops per epoch in this process."""
-        return self.share
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Another order each epoch, the same for equal seeds; photos repeat where there are fewer than a batch."""
-        epoch, had = self.epoch, self.had if self.epoch == self.first_epoch else 0
-        if self.streamed is not None:
-            places = range(self.rank * self.share, (self.rank + 1) * self.share)
-            return (
-                (epoch, index) for index in islice(self.streamed.order(epoch, seed=self.seed, places=places), had, None)
-            )
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
-        dealt = np.resize(order, self.share * self.world)[self.rank :: self.world]
-        return ((epoch, int(index)) for index in dealt[had:])
-
-
-class OnceSampler(Sampler[int]):
-    """Shards photos over the processes, none twice: scores equal those of one process."""
-
-    def __init__(self, count: int) -> None:
-        """Takes every n-th of ``count`` photos for n processes."""
-        rank, world = _processes()
-        self.indices = range(rank, count, world)
-
-    def __len__(self) -> int:
-        """Photos of this process."""
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        """In order."""
-        return iter(self.indices)
+from afa_wsss.training.samplers import CropSampler, OnceSampler, processes
 
 
 class AFADataModule(lightning.LightningDataModule):
@@ -127,6 +56,7 @@ class AFADataModule(lightning.LightningDataModule):
         """
         super().__init__()
         self.batch_size, self.eval_batch_size, self.seed = settings.batch_size, settings.eval_batch_size, seed
+        self.max_negatives = settings.max_negatives
         num_workers = min(settings.num_workers, available_cores())
         self.loading = {
             "num_workers": num_workers,
@@ -140,6 +70,7 @@ class AFADataModule(lightning.LightningDataModule):
             opened = _checked(settings, "train", with_masks=train_masks)
             if train_masks:
                 _check_train_masks(opened, settings.train_split)
+            _check_negatives(opened, settings.max_negatives)
             settings = replace(settings, value_range=range_in_use(opened))
             self.train_set = TrainSet(
                 opened, TrainTransform(settings), seed=seed, max_side=settings.max_side, with_masks=train_masks
@@ -176,7 +107,15 @@ class AFADataModule(lightning.LightningDataModule):
         step = self.batch_size * accumulated
         photos = self.train_set.dataset
         streamed = photos if isinstance(photos, Streamed) else None
-        sampler = CropSampler(len(photos), batch_size=step, seed=self.seed, start=start, streamed=streamed)
+        sampler = CropSampler(
+            len(photos),
+            batch_size=step,
+            seed=self.seed,
+            start=start,
+            streamed=streamed,
+            labels=photos.image_labels,
+            max_negatives=self.max_negatives,
+        )
         return self._loader(self.train_set, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item] | list[DataLoader[Item]]:
@@ -187,11 +126,10 @@ class AFADataModule(lightning.LightningDataModule):
         """
         if self.val_set is None:
             return []
-        processes = _processes()[1]
-        if len(self.val_set) < processes:
+        count = processes()[1]
+        if len(self.val_set) < count:
             raise UserError(
-                f"need a photo to validate for each process, got {len(self.val_set)} for {processes}; use fewer "
-                "devices",
+                f"need a photo to validate for each process, got {len(self.val_set)} for {count}; use fewer devices",
                 arguments=("devices",),
             )
         return self._loader(self.val_set, self.eval_batch_size, OnceSampler(len(self.val_set)), drop_last=False)
@@ -245,6 +183,21 @@ def _check_same_classes(train: Sequence[str], val: Sequence[str]) -> None:
             f"need the same classes to train and to validate with, class {number} is {one} and {other}; list all in "
             "the same classes.txt for both",
             arguments=("train_split", "val_split"),
+        )
+
+
+def _check_negatives(opened: SegmentationDataset, share: float | None) -> None:
+    """Checks that photos without a class are known before they are read, where their share is limited.
+
+    Raises:
+        UserError: Where labels come with the photos.
+    """
+    if share is not None and opened.image_labels is None:
+        raise UserError(
+            f"need a data set whose labels are known before its photos are read to limit those without a class, "
+            f"{type(opened).__name__} is none, got {share:g}; leave max_negatives=null, and put fewer of them into the "
+            "files",
+            arguments=("max_negatives",),
         )
 
 

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from afa_wsss.data import CropSettings, ShardedDataset
 from afa_wsss.data.loading.sets import TrainSet, collate
 from afa_wsss.data.loading.transforms import TrainTransform
-from afa_wsss.training import datamodule
-from afa_wsss.training.datamodule import CropSampler
+from afa_wsss.training import samplers
+from afa_wsss.training.samplers import CropSampler
 
 ENTRIES, SHARDS = 100_000, 100
 MOST_MEMORY, MOST_GROWTH = 2**30, 2**27
@@ -25,7 +25,7 @@ import resource, sys
 from unittest.mock import patch
 from torch.utils.data import DataLoader, Dataset
 from afa_wsss.data import ShardedDataset
-from afa_wsss.training import datamodule
+from afa_wsss.training import samplers
 
 class Names(Dataset):
     def __init__(self, photos): self.photos = photos
@@ -41,8 +41,8 @@ photos = ShardedDataset(sys.argv[1], "train")
 photos.check_files()
 names = []
 for rank in (0, 1):
-    with patch.object(datamodule, "_processes", return_value=(rank, 2)):
-        sampler = datamodule.CropSampler(len(photos), batch_size=50, seed=0, streamed=photos)
+    with patch.object(samplers, "processes", return_value=(rank, 2)):
+        sampler = samplers.CropSampler(len(photos), batch_size=50, seed=0, streamed=photos)
     loader = DataLoader(Names(photos), batch_size=50, sampler=sampler, num_workers=2, collate_fn=list, drop_last=True)
     batches = list(loader)
     assert all(len(batch) == 50 for batch in batches)
@@ -66,7 +66,7 @@ def test_a_hundred_thousand_entries_are_read_once_in_bounded_memory(tmp_path):
 
 def loaded(root: Path, monkeypatch, *, workers=0, rank=(0, 1), start=(0, 0), epoch=0):
     """Names and first pixels of the crops of an epoch, batch by batch."""
-    monkeypatch.setattr(datamodule, "_processes", lambda: rank)
+    monkeypatch.setattr(samplers, "processes", lambda: rank)
     photos = TrainSet(ShardedDataset(str(root), "train", mixed=2), TrainTransform(CropSettings(32)), seed=3)
     sampler = CropSampler(len(photos), batch_size=2, seed=3, start=start, streamed=photos.dataset)
     sampler.set_epoch(epoch)

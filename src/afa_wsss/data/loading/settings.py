@@ -66,6 +66,8 @@ class DataSettings(CropSettings):
         batch_size: Crops per training step and process; with ``total_batch`` the most that one process has at once.
         total_batch: Crops per training step of all processes, whatever their number: gradients are accumulated where
             they would be more than ``batch_size`` in one. None for ``batch_size`` in each.
+        max_negatives: Largest share of an epoch's crops that are of photos without any class, in [0, 1); others of them
+            each epoch. None for all there are.
         eval_batch_size: Photos per validation step. Those of one size share a pass, so no score depends on it.
         num_workers: Number of loader processes; 0 loads in the main process.
         max_side: Longest side in pixels, at least 32, that a photo is shrunk to where it is larger: for crops,
@@ -85,6 +87,7 @@ class DataSettings(CropSettings):
     val_split: str | None = None
     batch_size: int = 8
     total_batch: int | None = None
+    max_negatives: float | None = None
     eval_batch_size: int = 1
     num_workers: int = 4
     max_side: int | None = None
@@ -99,6 +102,8 @@ class DataSettings(CropSettings):
                 raise UserError(f"need {name} of at least {least}, got {value}", arguments=(name,))
         if self.total_batch is not None and self.total_batch < 1:
             raise UserError(f"need total_batch of at least 1, got {self.total_batch}", arguments=("total_batch",))
+        if self.max_negatives is not None and not 0 <= self.max_negatives < 1:
+            raise UserError(f"need max_negatives in [0, 1), got {self.max_negatives}", arguments=("max_negatives",))
         if self.max_side is not None and self.max_side < MIN_CROP:
             raise UserError(f"need max_side of at least {MIN_CROP}, got {self.max_side}", arguments=("max_side",))
         object.__setattr__(self, "value_range", check_range(self.value_range))
