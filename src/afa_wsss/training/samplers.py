@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 import torch.distributed
+from jaxtyping import Bool
 from torch.utils.data import Sampler
 
 from afa_wsss.data.base import Labels, Streamed
@@ -56,10 +57,10 @@ class CropSampler(Sampler[tuple[int, int]]):
         self.seed, self.epoch = seed, start[0]
         self.first_epoch, self.had = start
         self.rank, self.world = processes()
-        self.negatives = None
+        self.negatives: Bool[np.ndarray, " count"] | None = None
         if labels is not None and max_negatives is not None:
-            self.negatives, self.most = ~labels.any(axis=1), most_negatives(labels, max_negatives)
-            count += self.most - int(self.negatives.sum())
+            self.negatives, self.most = np.logical_not(labels.any(axis=1)), most_negatives(labels, max_negatives)
+            count = int(labels.any(axis=1).sum()) + self.most
         share = count // self.world
         self.share = share - share % batch_size if share >= batch_size else batch_size
 
