@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.oracles import color_split as oracle
 
-from afa_wsss.ops.color_split import color_split
+from afa_wsss.ops.color_split import color_split, trend_fields
 
 
 @pytest.fixture
@@ -57,15 +57,26 @@ def test_the_split_does_not_depend_on_brightness_and_contrast(case):
     )
 
 
-def test_light_from_one_side_is_no_split(case):
-    """The same splits are found with a plane added to the photo, and a plane alone has none."""
+def test_smooth_light_is_no_split(case):
+    """The same splits are found with a surface of second degree added to the photo, and it alone has none."""
     photos, foreground, inside = case
-    slope = torch.linspace(0, 1, 9) - 0.4 * torch.linspace(0, 1, 7)[:, None]
+    x, y = torch.linspace(0, 1, 9), torch.linspace(0, 1, 7)[:, None]
+    slope = x - 0.4 * y + 0.8 * x * y - 1.2 * x.square() + 0.5 * y.square()
     light = torch.tensor([0.5, 1.0, -0.3]).view(3, 1, 1) * slope
     expected = color_split(photos, foreground, inside)
     torch.testing.assert_close(color_split(photos + light, foreground, inside), expected, atol=1e-5, rtol=1e-4)
     alone = color_split(light.expand(3, 3, 7, 9), foreground, inside)
     torch.testing.assert_close(alone, torch.zeros(3, 4))
+
+
+def test_an_object_at_the_side_keeps_its_split():
+    """Half of what tells it from the rest looks like a trend; its step is found all the same."""
+    foreground = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    foreground[..., :8] = True
+    noise = 0.2 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    inside = torch.ones(1, 16, 16, dtype=torch.bool)
+    assert color_split(noise + foreground, foreground, inside).item() == pytest.approx(0.5**0.5)
+    assert color_split(noise, foreground, inside).item() < 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
@@ -86,3 +97,16 @@ def test_autocast_changes_nothing(dtype):
     with torch.autocast("cpu", dtype=dtype):
         found = color_split(photos, foreground, inside)
     assert torch.equal(found, color_split(photos, foreground, inside))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 9), (7, 2), (1, 9), (1, 1)])
+def test_trends_are_orthonormal_and_span_the_second_degree(rows, columns):
+    inside = torch.zeros(1, 12, 40, dtype=torch.bool)
+    inside[:, :rows, 40 - columns :] = True
+    fields = trend_fields(inside)[0].flatten(1)
+    there = fields.square().sum(1) > 0.5
+    torch.testing.assert_close(fields @ fields.T, torch.diag(there.float()), atol=1e-5, rtol=0)
+    assert there.sum() == min(columns, 3) + min(rows, 3) - 1 + (min(rows, columns) > 1)
+    place = torch.linspace(-1, 1, 40) * torch.linspace(-1, 1, 12)[:, None]
+    wanted = torch.where(inside[0], (0.3 + place).flatten().view(12, 40), 0).flatten()
+    torch.testing.assert_close((fields @ wanted) @ fields, wanted, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""The share of a photo's color variance between foreground and background, weighted by size, pixel by pixel."""
+"""The step of a photo's colors between foreground and background on top of a smooth trend, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import numpy as np
 
 
 def color_split(photo, foreground, inside):
-    """Of one photo (3, H, W) and one split (H, W): the between-group part of the sum of squares, times sqrt(1 - w)."""
+    """Of one photo (3, H, W) and one split (H, W): least squares of trend and step, one channel after the other."""
     places = [(row, column) for row in range(photo.shape[1]) for column in range(photo.shape[2]) if inside[row, column]]
     if not places:
         return 0.0
-    design = np.array([(1.0, column, row) for row, column in places])
-    colors = np.array([photo[:, row, column] for row, column in places], dtype=np.float64)
-    colors = colors - design @ np.linalg.lstsq(design, colors, rcond=None)[0]
-    groups = {True: [], False: []}
-    for (row, column), color in zip(places, colors, strict=True):
-        groups[bool(foreground[row, column])].append(color)
-    mean = colors.mean(axis=0)
-    total = ((colors - mean) ** 2).sum()
-    between = sum(len(group) * ((np.mean(group, axis=0) - mean) ** 2).sum() for group in groups.values() if group)
-    background = len(groups[False]) / len(places)
-    return between / total * background**0.5 if total > 1e-9 else 0.0
+    trend = np.array([(1.0, x, y, x * x, x * y, y * y) for y, x in places])
+    split = np.array([float(foreground[place]) for place in places])
+    share = split.mean()
+    if residual(trend, split) <= 1e-3 * len(places) * share * (1 - share):
+        return 0.0
+    design = np.column_stack([trend, split])
+    steps, left = 0.0, 0.0
+    for channel in photo:
+        values = np.array([channel[place] for place in places], dtype=np.float64)
+        steps += np.linalg.lstsq(design, values, rcond=None)[0][-1] ** 2
+        left += residual(trend, values)
+    if left / len(places) < 1e-6:
+        return 0.0
+    return min(1.0, share * (1 - share) * steps * len(places) / left) * (1 - share) ** 0.5
+
+
+def residual(design, values):
+    """Sum of squares that least squares leave."""
+    return ((values - design @ np.linalg.lstsq(design, values, rcond=None)[0]) ** 2).sum()
