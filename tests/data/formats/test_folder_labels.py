@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-from tests.data.samples import write_photo
+from tests.data.formats.labeled import Content, read_labeled, write_labeled
 
-from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.formats.folder_labels.tags import split_tags
 from afa_wsss.errors import UserError
 
-Content = str | bytes
 THREE = ("a.jpg", "b.jpg", "c.jpg")
-
-
-def _write(root: Path, photos: tuple[str, ...], files: Mapping[str, Content]) -> None:
-    for red, photo in enumerate(photos):
-        write_photo(root / photo, 10 + 40 * red)
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def _read(root: Path, split: str = "all") -> tuple[dict[str, list[str]], dict[str, str], list[Problem]]:
-    """Classes by photo, what was understood, and what is wrong."""
-    problems: list[Problem] = []
-    dataset = FolderDataset(root, split, report=problems.extend)
-    rows = zip(dataset.names, dataset.image_labels, strict=True)
-    labels = {name: [dataset.class_names[column] for column in np.flatnonzero(row)] for name, row in rows}
-    return labels, dict(dataset.facts), problems
-
 
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
@@ -140,8 +118,8 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Content], dict[str, list[str]]
 @pytest.mark.parametrize("case", CASES)
 def test_what_labels_mean(case: str, tmp_path: Path) -> None:
     photos, files, expected = CASES[case]
-    _write(tmp_path, photos, files)
-    labels, _, problems = _read(tmp_path)
+    write_labeled(tmp_path, photos, files)
+    labels, _, problems = read_labeled(tmp_path)
     assert labels == expected
     assert [problem for problem in problems if problem.level == "error"] == []
 
@@ -187,20 +165,20 @@ REFUSED: dict[str, tuple[dict[str, Content], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     files, complaint = REFUSED[case]
-    _write(tmp_path, THREE, files)
+    write_labeled(tmp_path, THREE, files)
     with pytest.raises(UserError, match=complaint) as refusal:
         FolderDataset(tmp_path, "all")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_photo_in_another_folder_of_the_same_name_is_not_taken(tmp_path: Path) -> None:
-    _write(tmp_path, ("cats/a.jpg", "b.jpg"), {"labels.csv": "path,label\ndogs/a.jpg,cat\nb.jpg,dog\n"})
+    write_labeled(tmp_path, ("cats/a.jpg", "b.jpg"), {"labels.csv": "path,label\ndogs/a.jpg,cat\nb.jpg,dog\n"})
     with pytest.raises(UserError, match=r"1 of 2 missing: .*dogs/a\.jpg"):
         FolderDataset(tmp_path, "all").check_files()
 
 
 def test_a_name_that_fits_two_photos_is_an_error(tmp_path: Path) -> None:
-    _write(tmp_path, ("images/x/a.jpg", "images/y/a.jpg"), {"labels.csv": "file,labels\na.jpg,cat\n"})
+    write_labeled(tmp_path, ("images/x/a.jpg", "images/y/a.jpg"), {"labels.csv": "file,labels\na.jpg,cat\n"})
     with pytest.raises(UserError, match=r"a\.jpg \(labels\.csv, row 2\) may be images/x/a\.jpg, images/y/a\.jpg"):
         FolderDataset(tmp_path, "all")
 
@@ -226,19 +204,19 @@ def test_a_name_that_fits_two_photos_is_an_error(tmp_path: Path) -> None:
 def test_what_lies_in_a_folder_or_list_of_validation_is_held_out(
     tmp_path: Path, photos: tuple[str, ...], files: dict[str, Content]
 ) -> None:
-    _write(tmp_path, photos, files)
+    write_labeled(tmp_path, photos, files)
     assert [Path(name).name for name in FolderDataset(tmp_path, "train").names] == ["a"]
     assert [Path(name).name for name in FolderDataset(tmp_path, "val").names] == ["b"]
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    _write(store, ("cats/1.jpg",), {})
+    write_labeled(store, ("cats/1.jpg",), {})
     root = tmp_path / "photos"
-    _write(root, ("dog/2.jpg",), {})
+    write_labeled(root, ("dog/2.jpg",), {})
     (root / "cat").symlink_to(store / "cats")
     (root / "loop").symlink_to(root)
-    labels, _, problems = _read(root)
+    labels, _, problems = read_labeled(root)
     assert labels == {"cat/1": ["cat"], "dog/2": ["dog"]}
     assert "loop (a link to the folder itself)" in next(
         one.message for one in problems if one.kind == "folder not read"
@@ -248,8 +226,8 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
 def test_results_of_commands_beside_photos_are_neither_labels_nor_photos(tmp_path: Path) -> None:
     table = "photo,mask,class,score\ncat/a.jpg,a.png,dog,0.9\n"
     files: dict[str, Content] = {"found/predictions.csv": table, "found/predictions.json": "{}"}
-    _write(tmp_path, ("cat/a.jpg", "dog/b.jpg", "found/overlays/a.jpg", "found/masks/a.png"), files)
-    labels, _, problems = _read(tmp_path)
+    write_labeled(tmp_path, ("cat/a.jpg", "dog/b.jpg", "found/overlays/a.jpg", "found/masks/a.png"), files)
+    labels, _, problems = read_labeled(tmp_path)
     assert labels == {"cat/a": ["cat"], "dog/b": ["dog"]}
     assert any("found (results of commands)" in problem.message for problem in problems)
 
@@ -260,8 +238,8 @@ def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
         "film.mp4": b"\0\0\0\x18ftypmp42",
         "notes.json": "{}",
     }
-    _write(tmp_path, THREE, files)
-    _, facts, problems = _read(tmp_path)
+    write_labeled(tmp_path, THREE, files)
+    _, facts, problems = read_labeled(tmp_path)
     assert facts["columns"] == "file: photo; labels: tags; not read: verified"
     assert facts["other files"] == "notes.json: not labels"
     messages = {problem.kind: problem.message for problem in problems}
@@ -270,34 +248,34 @@ def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
 
 
 def test_warnings_about_classes(tmp_path: Path) -> None:
-    _write(
+    write_labeled(
         tmp_path,
         (*THREE, "d.jpg"),
         {"labels.csv": "a.jpg,cat;pet;1\nb.jpg,cat;pet;Cat\nc.jpg,dog;cat;pet\nd.jpg,cat/dog\n"},
     )
-    _, _, problems = _read(tmp_path)
+    _, _, problems = read_labeled(tmp_path)
     kinds = {problem.kind for problem in problems if problem.level == "warning"}
     assert kinds >= {"classes alike", "classes always together", "classes are numbers", "classes joined"}
     for held_out in ("train", "val"):
-        _write(
+        write_labeled(
             tmp_path, (), {"labels.csv": f"file,labels,split\na.jpg,cat,train\nb.jpg,cat,{held_out}\nc.jpg,cat,val\n"}
         )
-    _, _, problems = _read(tmp_path)
+    _, _, problems = read_labeled(tmp_path)
     assert "the only class is in every photo to train on" in next(
         one.message for one in problems if "every" in one.kind
     )
 
 
 def test_classes_in_alphabetical_order_without_regard_to_case(tmp_path: Path) -> None:
-    _write(tmp_path, THREE, {"labels.csv": "a.jpg,Zebra;ant\nb.jpg,Bee\nc.jpg,ant\n"})
+    write_labeled(tmp_path, THREE, {"labels.csv": "a.jpg,Zebra;ant\nb.jpg,Bee\nc.jpg,ant\n"})
     assert FolderDataset(tmp_path, "all").class_names == ("ant", "Bee", "Zebra")
-    _write(tmp_path, (), {"classes.txt": "bee\nZebra\nant\n"})
+    write_labeled(tmp_path, (), {"classes.txt": "bee\nZebra\nant\n"})
     with pytest.raises(UserError, match=r"names 'Bee' \('bee' is listed\)"):
         FolderDataset(tmp_path, "all")
 
 
 def test_labels_may_be_chosen_among_several_files(tmp_path: Path) -> None:
-    _write(tmp_path, THREE, {"x.csv": "file,labels\na.jpg,cat\n", "y.csv": "file,labels\nb.jpg,dog\n"})
+    write_labeled(tmp_path, THREE, {"x.csv": "file,labels\na.jpg,cat\n", "y.csv": "file,labels\nb.jpg,dog\n"})
     assert FolderDataset(tmp_path, "all", labels="y.csv").class_names == ("dog",)
     with pytest.raises(UserError, match=r"need labels to be a file in .*, got z\.csv"):
         FolderDataset(tmp_path, "all", labels="z.csv")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.formats.folder_labels.cells import Cells, Row
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, listed, plain
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.words import (
     FILE_WORDS,
     FLAG_WORDS,
+    ID_WORDS,
     INDEX_WORDS,
     IS_VALIDATION_WORDS,
     LABEL_WORDS,
@@ -54,7 +56,7 @@ class Columns(NamedTuple):
     counts: list[int]
 
 
-def find_columns(path: Path, cells: Cells, names_photo: Callable[[str], bool]) -> Columns:
+def find_columns(path: Path, cells: Cells, index: PhotoIndex) -> Columns:
     """Finds out what the columns hold, by their names and by what is in them.
 
     Raises:
@@ -65,20 +67,15 @@ def find_columns(path: Path, cells: Cells, names_photo: Callable[[str], bool]) -
         raise UserError(f"need a row for each photo in {path}, it is empty; fill it or move it away")
     head = rows[0].cells
     words = [column_word(cell) for cell in head]
-    known = any(word in FILE_WORDS for word in words)
-    named = known and not any(names_photo(cell) and column_word(cell) not in FILE_WORDS for cell in head)
-    if not named and len(rows) > 1 and not any(map(names_photo, head)):
-        later = {cell for row in rows[1:] for cell in row.cells}
-        named = any(map(names_photo, rows[1].cells)) and not later.intersection(filter(None, head))
-    if not named:
-        return _without_header(path, rows, names_photo)
-    return _with_header(path, head, words, rows[1:], names_photo, separator=cells.separator)
+    if not _is_header(words, rows, index):
+        return _without_header(path, rows, index)
+    return _with_header(path, head, words, rows[1:], index, separator=cells.separator)
 
 
-def _without_header(path: Path, rows: Sequence[Row], names_photo: Callable[[str], bool]) -> Columns:
+def _without_header(path: Path, rows: Sequence[Row], index: PhotoIndex) -> Columns:
     width = max(len(row.cells) for row in rows)
-    file = _photo_column(range(width), rows, names_photo)
     words = [str(number + 1) for number in range(width)]
+    file = _photo_column(range(width), words, rows, index)
     rest = [number for number in range(width) if number != file and _used(rows, number)]
     split = _split_column(rest, rows)
     tags = [number for number in rest if number != split]
@@ -99,7 +96,7 @@ def _with_header(
     head: list[str],
     words: list[str],
     rows: Sequence[Row],
-    names_photo: Callable[[str], bool],
+    index: PhotoIndex,
     *,
     separator: str,
 ) -> Columns:
@@ -107,13 +104,13 @@ def _with_header(
     width = max([titled, *(len(row.cells) for row in rows)])
     head, words = head + [""] * (width - titled), words + [""] * (width - titled)
     candidates = [number for number, word in enumerate(words) if word in FILE_WORDS]
-    file = _photo_column(candidates or range(width), rows, names_photo)
+    file = _photo_column(candidates or range(width), words, rows, index)
     rest = [number for number in range(width) if number != file and _used(rows, number)]
     by_word = {words[number]: number for number in reversed(rest)}
     split = next((by_word[word] for word in by_word if word in SPLIT_WORDS), None)
     is_validation = next((by_word[word] for word in by_word if word in IS_VALIDATION_WORDS), None)
-    index = [number for number in rest if _is_index(words[number], rows, number)]
-    rest = [number for number in rest if number not in (split, is_validation, *index)]
+    counts = [number for number in rest if _is_index(words[number], rows, number)]
+    rest = [number for number in rest if number not in (split, is_validation, *counts)]
     tags = [number for number in rest if words[number] in LABEL_WORDS or NUMBERED_LABEL.match(words[number])]
     named = [number for number in rest if words[number] and number not in tags]
     unnamed = [number for number in rest if not words[number]]
@@ -129,7 +126,7 @@ def _with_header(
     _check_names(path, head, tags, classes, rows)
     present = _presence(named, words, rows) if tags else None
     unread = [number for number in named if number not in (*classes, present)]
-    return Columns(head, 1, file, tags, classes, split, is_validation, present, unread, index)
+    return Columns(head, 1, file, tags, classes, split, is_validation, present, unread, counts)
 
 
 def _check_names(
@@ -177,12 +174,37 @@ def _lower(rows: Sequence[Row], number: int) -> list[str]:
     return [row.cells[number].lower() if len(row.cells) > number else "" for row in rows]
 
 
-def _photo_column(candidates: Sequence[int], rows: Sequence[Row], names_photo: Callable[[str], bool]) -> int:
-    """The column in which most cells name a photo; the first of the candidates where none does."""
-    scores = [
-        sum(len(row.cells) > number and names_photo(row.cells[number]) for row in rows[:1000]) for number in candidates
-    ]
-    return candidates[scores.index(max(scores))]
+def _is_header(words: Sequence[str], rows: Sequence[Row], index: PhotoIndex) -> bool:
+    """Whether the first row names the columns: a usual word stands there, or no photo where the rows below have one."""
+    head, below = rows[0].cells, rows[1:]
+    known = [number for number, word in enumerate(words) if word in FILE_WORDS]
+    if known and not any(
+        index.is_named(cell) for cell, word in zip(head, words, strict=True) if word not in FILE_WORDS
+    ):
+        return True
+    if any(not index.is_named(head[number]) and _names_photos(below, number, index) for number in known):
+        return True
+    if not below:
+        return False
+    photo = _photo_column(range(len(head)), words, below, index)
+    later = {cell for row in below for cell in row.cells}
+    begun = any(map(index.is_named, below[0].cells)) and not index.is_named(head[photo])
+    return begun and not later.intersection(filter(None, head))
+
+
+def _names_photos(rows: Sequence[Row], number: int, index: PhotoIndex) -> bool:
+    """Whether most cells of a column name a photo."""
+    cells = _cells(rows, number)
+    return 2 * sum(map(index.is_named, cells)) > len(cells)
+
+
+def _cells(rows: Sequence[Row], number: int) -> list[str]:
+    return [row.cells[number] for row in rows if len(row.cells) > number]
+
+
+def _photo_column(candidates: Sequence[int], words: Sequence[str], rows: Sequence[Row], index: PhotoIndex) -> int:
+    """The column that names the photos; the first of the candidates where none does."""
+    return index.named_most({number: (words[number], _cells(rows, number)) for number in candidates})
 
 
 def _split_column(candidates: Sequence[int], rows: Sequence[Row]) -> int | None:
@@ -193,9 +215,9 @@ def _split_column(candidates: Sequence[int], rows: Sequence[Row]) -> int | None:
 
 def _is_index(word: str, rows: Sequence[Row], number: int) -> bool:
     """Whether a column counts the rows."""
-    if word and word not in INDEX_WORDS:
+    if word and word not in INDEX_WORDS | ID_WORDS:
         return False
-    cells = [row.cells[number] for row in rows if len(row.cells) > number]
+    cells = _cells(rows, number)
     return cells in ([str(index + start) for index in range(len(cells))] for start in (0, 1))
 
 

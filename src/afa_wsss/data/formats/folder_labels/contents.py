@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from posixpath import join, normpath
 from typing import NamedTuple
 
-from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo_file, without_suffix
-from afa_wsss.data.formats.folder_labels.reading import plain
+from afa_wsss.data.files.photos import RUN_FOLDERS, is_photo_file
 from afa_wsss.data.formats.folder_masks import MASK_FOLDERS
 
 SYSTEM_FOLDERS = frozenset(
@@ -93,30 +90,3 @@ def why_left_out(name: str, *, top: bool) -> str:
     if name.lower() in MASK_FOLDERS:
         return "masks"
     return "results of commands" if top and name in RUN_FOLDERS else ""
-
-
-class PhotoIndex:
-    """Finds photos by the names that labels give them."""
-
-    def __init__(self, photos: list[str]) -> None:
-        """Indexes relative paths."""
-        self._by_path: dict[str, str] = {}
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for photo in photos:
-            key = plain(photo).casefold()
-            self._by_path.setdefault(key, photo)
-            self._by_path.setdefault(without_suffix(key), photo)
-            name = key.rpartition("/")[2]
-            for spelling in {name, without_suffix(name)}:
-                self._by_name[spelling].append(photo)
-        exact = {plain(photo): photo for photo in photos}
-        self._exact = {without_suffix(key): photo for key, photo in exact.items()} | exact
-
-    def at(self, folder: str, file: str) -> str | None:
-        """The photo at a place relative to a folder: as written, in another case, or without its suffix."""
-        path = normpath(join(folder, file))
-        return self._exact.get(path) or self._by_path.get(path.casefold())
-
-    def named(self, file: str) -> list[str]:
-        """All photos with the file's own name, in whatever folder."""
-        return self._by_name.get(file.rpartition("/")[2].casefold(), [])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from posixpath import normpath
 from typing import Any, NamedTuple
 
-from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.formats.folder_labels.beside import subset_of
 from afa_wsss.data.formats.folder_labels.class_folders import read_class_folders
 from afa_wsss.data.formats.folder_labels.coco import looks_like_coco, read_coco
-from afa_wsss.data.formats.folder_labels.contents import Contents, PhotoIndex
+from afa_wsss.data.formats.folder_labels.contents import Contents
 from afa_wsss.data.formats.folder_labels.json_rows import (
     LABELME,
     LINES,
@@ -27,7 +25,8 @@ from afa_wsss.data.formats.folder_labels.json_rows import (
     read_labelme,
 )
 from afa_wsss.data.formats.folder_labels.onehot import read_onehot
-from afa_wsss.data.formats.folder_labels.reading import Reading, as_posix, listed, read_labels_text
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
+from afa_wsss.data.formats.folder_labels.reading import Reading, listed, read_labels_text
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.tables import SUFFIXES as TABLE_SUFFIXES
 from afa_wsss.data.formats.folder_labels.tables import read_table
@@ -54,11 +53,6 @@ class Search(NamedTuple):
     contents: Contents
     photos: PhotoIndex
     known: Sequence[str]
-
-    def names_photo(self, cell: str) -> bool:
-        """Whether a cell names a photo that is there, or looks as if it did."""
-        name = as_posix(cell)
-        return bool(name) and (without_suffix(name) != normpath(name) or bool(self.photos.named(name)))
 
 
 def read_labels(contents: Contents, *, labels: str | None = None, known: Sequence[str] = ()) -> list[Reading]:
@@ -122,9 +116,9 @@ def _read(search: Search, file: str) -> Reading | str | UserError | None:
     suffix, canonical = path.suffix.lower(), path.name.lower() in CANONICAL
     try:
         if suffix in TABLE_SUFFIXES:
-            return _if_of_photos(search, read_table(path, root, search.names_photo, search.known), canonical)
+            return _if_of_photos(search, read_table(path, root, search.photos, search.known), canonical)
         if suffix in LINES:
-            reading = read_json_lines(path, root, search.known)
+            reading = read_json_lines(path, root, search.photos, search.known)
             if reading.form == NOT_LABELS:
                 return "photos without a member for their classes"
             return _if_of_photos(search, reading, canonical)
@@ -141,7 +135,7 @@ def _read(search: Search, file: str) -> Reading | str | UserError | None:
 
 def _if_of_photos(search: Search, reading: Reading, canonical: bool) -> Reading | str:
     """A reading that names at least one photo of the folder, or that has the usual name."""
-    if canonical or any(search.names_photo(photo.file) for photo in reading.photos) or reading.problems:
+    if canonical or any(search.photos.is_named(photo.file) for photo in reading.photos) or reading.problems:
         return reading
     return "names no photo"
 
@@ -164,12 +158,12 @@ def _of_json(search: Search, path: Path, content: object) -> Reading | str:
     if looks_like_fiftyone(content):
         return read_fiftyone(path, root, content)  # type: ignore[arg-type]
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        reading = read_json_list(path, root, content, search.known)
-        if reading.form != NOT_LABELS and any(search.names_photo(photo.file) for photo in reading.photos):
+        reading = read_json_list(path, root, content, search.photos, search.known)
+        if reading.form != NOT_LABELS and any(search.photos.is_named(photo.file) for photo in reading.photos):
             return reading
-    if isinstance(content, dict) and content and all(map(search.names_photo, content)):
+    if isinstance(content, dict) and content and all(map(search.photos.is_named, content)):
         rows = [{"file": file, "labels": labels} for file, labels in content.items()]
-        return read_json_list(path, root, rows, search.known)
+        return read_json_list(path, root, rows, search.photos, search.known)
     return other_kind(content)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.tags import split_tags
@@ -24,7 +25,7 @@ NOT_LABELS = "no labels"
 """Form of a file that has photos, but no member with their classes."""
 
 
-def read_json_lines(path: Path, root: Path, known: Sequence[str] = ()) -> Reading:
+def read_json_lines(path: Path, root: Path, index: PhotoIndex, known: Sequence[str] = ()) -> Reading:
     """One JSON object on each line: ``file`` or ``file_name``, ``labels`` or ``objects``, perhaps ``split``."""
     rows: list[tuple[str, Any]] = []
     problems = []
@@ -36,20 +37,28 @@ def read_json_lines(path: Path, root: Path, known: Sequence[str] = ()) -> Readin
         except ValueError as error:
             problems.append(_malformed(path, f"line {number}", repr(error)))
     form = "Hugging Face metadata" if path.stem == "metadata" else "JSON lines"
-    return _read_rows(form, path, root, rows, problems, known)
+    return _read_rows(form, path, root, rows, problems, index, known)
 
 
-def read_json_list(path: Path, root: Path, content: Sequence[Any], known: Sequence[str] = ()) -> Reading:
+def read_json_list(
+    path: Path, root: Path, content: Sequence[Any], index: PhotoIndex, known: Sequence[str] = ()
+) -> Reading:
     """A list of such objects."""
     rows = [(f"entry {number}", row) for number, row in enumerate(content, 1)]
-    return _read_rows("JSON list", path, root, rows, [], known)
+    return _read_rows("JSON list", path, root, rows, [], index, known)
 
 
 def _read_rows(
-    form: str, path: Path, root: Path, rows: Sequence[tuple[str, Any]], problems: list[Problem], known: Sequence[str]
+    form: str,
+    path: Path,
+    root: Path,
+    rows: Sequence[tuple[str, Any]],
+    problems: list[Problem],
+    index: PhotoIndex,
+    known: Sequence[str],
 ) -> Reading:
     found: list[tuple[str, str, str | list[object], str]] = []
-    file_key, label_key = _member(rows, FILE_WORDS, ("file", "file_name")), _label_member(rows)
+    file_key, label_key = _photo_member(rows, index), _label_member(rows)
     if label_key is None and rows and file_key is not None and len(rows) > 1:
         return Reading(NOT_LABELS, path, [])
     for place, row in rows:
@@ -70,6 +79,15 @@ def _read_rows(
     facts = [("members", f"{file_key or 'file'}: photo; {label_key or 'labels'}: classes")]
     facts += [("several tags in a text", f"joined by {' and '.join(ways)}")] if set(ways) - {"list"} else []
     return Reading(form, path, photos, facts, problems)
+
+
+def _photo_member(rows: Sequence[tuple[str, Any]], index: PhotoIndex) -> str | None:
+    """The member that names the photos: of those that are called so, the one whose values do."""
+    dicts = [row for _, row in rows if isinstance(row, dict)]
+    names = dict.fromkeys(name for row in dicts for name in row if name.lower() in FILE_WORDS)
+    texts = {name: [str(row[name]) for row in dicts if isinstance(row.get(name), str | int | float)] for name in names}
+    first = [name for name in ("file", "file_name") if name in texts]
+    return index.named_most({name: (name.lower(), texts[name]) for name in [*first, *texts]}) if texts else None
 
 
 def _member(rows: Sequence[tuple[str, Any]], words: frozenset[str], first: Sequence[str]) -> str | None:

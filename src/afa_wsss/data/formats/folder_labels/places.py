@@ -7,11 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from posixpath import join
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
-from afa_wsss.data.formats.folder_labels.contents import PhotoIndex
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex, spellings
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, listed
 from afa_wsss.data.formats.folder_labels.splits import split_of
 
@@ -87,24 +86,9 @@ def photo_folders(photos: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-def _spellings(file: str) -> Iterator[str]:
-    """The file as written, and as it may be meant where it is an address."""
-    yield file
-    if "?d=" in file:
-        file = file.partition("?d=")[2]
-        yield file
-    if file.startswith("file://"):
-        file = file.removeprefix("file://")
-    if "://" in file and "?" in file:
-        file = file.partition("?")[0]
-        yield file
-    if "%" in file:
-        yield unquote(file)
-
-
 def _as_written(photo: TaggedPhoto, index: PhotoIndex, folders: Sequence[str]) -> list[str]:
     """Photos at the file's place in one of the folders that it may be relative to; one, none or several."""
-    for file in _spellings(photo.file):
+    for file in spellings(photo.file):
         if FOREIGN.search(file) and not file.startswith("../"):
             continue
         for folder in photo.beside:
@@ -126,7 +110,7 @@ def _by_name(photo: TaggedPhoto, index: PhotoIndex) -> list[str]:
     """Photos of the file's own name whose folders agree best with those in the labels."""
     best: list[str] = []
     most = 0
-    for file in _spellings(photo.file):
+    for file in spellings(photo.file):
         for path in index.named(file):
             common = _common_end(path, file)
             if common > most:

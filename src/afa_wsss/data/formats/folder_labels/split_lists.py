@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_wsss.data.files.lists import read_lines
-from afa_wsss.data.formats.folder_labels.contents import Contents, PhotoIndex
+from afa_wsss.data.formats.folder_labels.contents import Contents
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.places import photo_folders
 from afa_wsss.data.formats.folder_labels.reading import as_posix
 from afa_wsss.data.formats.folder_labels.splits import split_of

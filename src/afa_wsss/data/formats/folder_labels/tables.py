@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of
 from afa_wsss.data.formats.folder_labels.cells import SEPARATORS, Row, read_cells
 from afa_wsss.data.formats.folder_labels.columns import Columns, find_columns
+from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, listed, unique
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.tags import Tags, split_tags
@@ -18,20 +19,20 @@ from afa_wsss.data.formats.folder_labels.words import YES
 SUFFIXES = (".csv", ".tsv", ".tab")
 
 
-def read_table(path: Path, root: Path, names_photo: Callable[[str], bool], known: Sequence[str] = ()) -> Reading:
+def read_table(path: Path, root: Path, index: PhotoIndex, known: Sequence[str] = ()) -> Reading:
     """Photos and classes of a table, in any of the forms that ``docs/data.md`` shows.
 
     Args:
         path: The file.
         root: The data set's folder.
-        names_photo: Whether a cell names a photo.
+        index: The photos of the folder.
         known: Classes of ``classes.txt``.
 
     Raises:
         UserError: For a table that is not understood.
     """
-    cells = read_cells(path, names_photo)
-    columns = find_columns(path, cells, names_photo)
+    cells = read_cells(path, index.is_named)
+    columns = find_columns(path, cells, index)
     rows, problems = _whole_rows(path, cells.rows[columns.first :], columns)
     tags, ways = _tags(rows, columns, known)
     photos = []

@@ -16,6 +16,7 @@ FILE_WORDS = _words("""
     image_name img_name photo_name image_file image_filename img_file imagefile imagename imagepath image_id imageid
     img_id photo_id id name fname uri url image_url filenames files images photos
 """)
+ID_WORDS = _words("id image_id imageid img_id photo_id name")
 LABEL_WORDS = _words("""
     label labels class classes tag tags category categories class_name class_names classname label_name label_names
     labelname category_name category_names species target targets keyword keywords ground_truth image_label
@@ -33,7 +34,7 @@ OTHER_WORDS = _words("""
 FLAG_WORDS = _words(
     "isoccluded istruncated isgroupof isdepiction isinside truncated difficult occluded verified crowd iscrowd"
 )
-"""Names of columns, as ``column_word`` writes them."""
+"""Names of columns, as ``column_word`` writes them; of ``FILE_WORDS``, those in ``ID_WORDS`` may count the rows."""
 
 NUMBERED_LABEL = re.compile(r"^(label|tag|class|category|keyword)s?[_ ]?\d+$")
 
