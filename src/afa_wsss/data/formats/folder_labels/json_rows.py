@@ -168,14 +168,19 @@ def looks_like_labelme(content: object) -> bool:
     return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
 
 
-def read_labelme(path: Path, root: Path, content: Mapping[str, Any], find: Callable[[str, str], object]) -> Reading:
-    """One photo: the labels of the shapes and the flags that are set. It lies where ``imagePath`` says, or beside.
+def read_labelme(
+    path: Path, root: Path, content: Mapping[str, Any], find: Callable[[str, str], Sequence[str]]
+) -> Reading:
+    """One photo: the labels of the shapes and the flags that are set.
+
+    It lies where ``imagePath`` says, unless a photo beside the file has the file's own name: files are renamed with
+    their photos, and ``imagePath`` stays as it was.
 
     Args:
         path: The file.
         root: The data set's folder.
         content: Its parsed JSON.
-        find: The photo at a place relative to a folder, or None.
+        find: The photos at a place relative to a folder.
     """
     flags = content.get("flags")
     try:
@@ -185,10 +190,18 @@ def read_labelme(path: Path, root: Path, content: Mapping[str, Any], find: Calla
         return Reading(LABELME, path, [], [], [Problem("row malformed", path.name, message)])
     names += [name for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
     here = path.parent.relative_to(root).as_posix()
-    file = as_posix(str(content["imagePath"]))
-    if find(here, file) is None and find(here, path.stem) is not None:
+    file, problems = as_posix(str(content["imagePath"])), []
+    said, own = find(here, file), find(here, path.stem)
+    if own and not set(said) & set(own):
+        if said:
+            message = (
+                f"need the photo of {path}: its imagePath is {file}, but {own[0]} is beside it and is taken; fix "
+                "imagePath, or rename the file like its photo"
+            )
+            problems = [Problem("imagePath of another photo", own[0], message, "warning")]
         file = path.stem
-    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", path.name, (here,))])
+    place = path.relative_to(root).as_posix()
+    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", place, (here,))], [], problems)
 
 
 def labelme_reading(source: Path, readings: Sequence[Reading]) -> Reading:

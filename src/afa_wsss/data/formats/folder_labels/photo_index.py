@@ -23,22 +23,22 @@ class PhotoIndex:
 
     def __init__(self, photos: list[str]) -> None:
         """Indexes relative paths."""
-        self._by_path: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_path: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
         for photo in photos:
-            key = plain(photo).casefold()
-            self._by_path.setdefault(key, photo)
-            self._by_path.setdefault(without_suffix(key), photo)
-            name = key.rpartition("/")[2]
+            path = plain(photo)
+            for by_path, key in zip(self._by_path, _keys(path), strict=True):
+                by_path[key].append(photo)
+            name = path.casefold().rpartition("/")[2]
             for spelling in {name, without_suffix(name)}:
                 self._by_name[spelling].append(photo)
-        exact = {plain(photo): photo for photo in photos}
-        self._exact = {without_suffix(key): photo for key, photo in exact.items()} | exact
 
-    def at(self, folder: str, file: str) -> str | None:
-        """The photo at a place relative to a folder: as written, in another case, or without its suffix."""
+    def at(self, folder: str, file: str) -> list[str]:
+        """Photos at a place relative to a folder: as written, else without a suffix, else in another case."""
         path = normpath(join(folder, file))
-        return self._exact.get(path) or self._by_path.get(path.casefold())
+        keys = (path, path, path.casefold(), path.casefold())
+        found = (by_path.get(key) for by_path, key in zip(self._by_path, keys, strict=True))
+        return next(filter(None, found), [])
 
     def named(self, file: str) -> list[str]:
         """All photos with the file's own name, in whatever folder."""
@@ -72,6 +72,11 @@ class PhotoIndex:
             return sum(map(has_suffix, cells[:PROBED])), word not in ID_WORDS, there[key]
 
         return max((key for key in columns if 2 * there[key] >= most), key=rank)
+
+
+def _keys(path: str) -> tuple[str, str, str, str]:
+    """What a photo's path may be written as, the likeliest first."""
+    return path, without_suffix(path), path.casefold(), without_suffix(path.casefold())
 
 
 def has_suffix(cell: str) -> bool:

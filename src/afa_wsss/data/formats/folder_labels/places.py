@@ -51,7 +51,7 @@ def place_photos(readings: Sequence[Reading], photos: Sequence[str]) -> Places:
         photos: Paths of all photos, relative to the data set's folder.
     """
     index, folders = PhotoIndex(list(photos)), photo_folders(photos)
-    placed: list[Placed] = []
+    placed: list[list[Placed]] = []
     facts: list[tuple[str, str]] = []
     problems: list[Problem] = []
     for reading in readings:
@@ -65,13 +65,13 @@ def place_photos(readings: Sequence[Reading], photos: Sequence[str]) -> Places:
         if elsewhere:
             facts.append(("photos found by their names alone", f"{elsewhere}, as {_example(reading.photos, found)}"))
         base = _usual_base(reading.photos, found)
-        for photo, paths in zip(reading.photos, found, strict=True):
-            if len(paths) > 1:
-                problems.append(_ambiguous(reading, photo, paths))
-            path = paths[0] if paths else join(base, photo.file)
-            placed.append(Placed(photo, path, bool(paths)))
+        pairs = list(zip(reading.photos, found, strict=True))
+        problems += [_ambiguous(reading, photo, paths) for photo, paths in pairs if len(paths) > 1]
+        placed.append(
+            [Placed(photo, paths[0] if paths else join(base, photo.file), bool(paths)) for photo, paths in pairs]
+        )
     problems += _claimed_twice(placed)
-    return Places(placed, facts, problems)
+    return Places([entry for entries in placed for entry in entries], facts, problems)
 
 
 def photo_folders(photos: Sequence[str]) -> list[str]:
@@ -92,10 +92,9 @@ def _as_written(photo: TaggedPhoto, index: PhotoIndex, folders: Sequence[str]) -
         if FOREIGN.search(file) and not file.startswith("../"):
             continue
         for folder in photo.beside:
-            path = index.at(folder, file)
-            if path is not None:
-                return [path]
-        several = dict.fromkeys(path for folder in folders if (path := index.at(folder, file)) is not None)
+            if paths := index.at(folder, file):
+                return paths
+        several = dict.fromkeys(path for folder in folders for path in index.at(folder, file))
         if several:
             of_split = [path for path in several if _split_in(path) == photo.split]
             return of_split if photo.split and len(of_split) == 1 else list(several)
@@ -157,26 +156,26 @@ def _example(photos: Sequence[TaggedPhoto], found: Sequence[list[str]]) -> str:
 def _ambiguous(reading: Reading, photo: TaggedPhoto, paths: Sequence[str]) -> Problem:
     message = (
         f"need one photo for each file in {reading.source}, {photo.file} ({photo.place}) may be "
-        f"{listed(list(paths), 3)}; write its folder into the labels"
+        f"{listed(list(paths), 3)}; write its folder and its suffix into the labels"
     )
     return Problem("photo ambiguous", photo.file, message)
 
 
-def _claimed_twice(placed: Sequence[Placed]) -> Iterator[Problem]:
-    """Entries of one file of labels, or of different splits, that mean the same photo."""
-    by_path: dict[str, list[TaggedPhoto]] = defaultdict(list)
-    for entry in placed:
-        if entry.found:
-            by_path[entry.path].append(entry.photo)
-    for path, photos in by_path.items():
-        if len(photos) > 1:
-            splits = {photo.split for photo in photos}
-            sources = {photo.place.partition(",")[0] for photo in photos}
-            if len(splits) > 1:
-                kind, what = "in train and val", "need one split for a photo"
-            elif len(sources) < len(photos):
-                kind, what = "listed twice", "need each photo once"
-            else:
-                continue
-            message = f"{what}, {path} is listed by {listed([photo.place for photo in photos])}; remove all but one"
-            yield Problem(kind, path, message)
+def _claimed_twice(placed: Sequence[Sequence[Placed]]) -> Iterator[Problem]:
+    """Entries of one reading or file of labels, or of different splits, that mean the same photo."""
+    by_path: dict[str, list[tuple[int, TaggedPhoto]]] = defaultdict(list)
+    for number, entries in enumerate(placed):
+        for entry in entries:
+            if entry.found:
+                by_path[entry.path].append((number, entry.photo))
+    for path, claims in by_path.items():
+        photos = [photo for _, photo in claims]
+        sources = {photo.place.partition(",")[0] for photo in photos}
+        if len({photo.split for photo in photos}) > 1:
+            kind, what = "in train and val", "need one split for a photo"
+        elif len(photos) > min(len(sources), len({number for number, _ in claims})):
+            kind, what = "listed twice", "need each photo once"
+        else:
+            continue
+        message = f"{what}, {path} is listed by {listed([photo.place for photo in photos])}; remove all but one"
+        yield Problem(kind, path, message)

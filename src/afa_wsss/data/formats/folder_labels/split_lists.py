@@ -48,8 +48,7 @@ def read_split_lists(contents: Contents) -> SplitLists:
 def _find(line: str, index: PhotoIndex, folders: list[str]) -> str | None:
     """The photo of a line: at its place in one of the folders, else by a name that only one photo has."""
     for folder in folders:
-        path = index.at(folder, line)
-        if path is not None:
-            return path
+        if paths := index.at(folder, line):
+            return paths[0] if len(paths) == 1 else None
     named = index.named(line) if "/" not in line else []
     return named[0] if len(named) == 1 else None
