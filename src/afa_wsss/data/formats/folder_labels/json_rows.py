@@ -9,6 +9,7 @@ from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of
+from afa_wsss.data.formats.folder_labels.label_cells import label_cell, label_names
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
 from afa_wsss.data.formats.folder_labels.splits import split_of
@@ -65,7 +66,7 @@ def _read_rows(
         try:
             cell = row[label_key or "labels"]
             file, word = str(row[file_key or "file"]), str(row.get(_split_member(row)) or "")
-            found.append((place, file, _as_cell(cell), word))
+            found.append((place, file, label_cell(cell), word))
         except (KeyError, TypeError, AttributeError) as error:
             problems.append(_malformed(path, place, repr(error)))
     tags, ways = split_tags([cell for _, _, cell, _ in found], known)
@@ -104,36 +105,6 @@ def _split_member(row: Mapping[str, Any]) -> str:
     return next((name for name in row if name.lower() in SPLIT_WORDS), "split")
 
 
-def _as_cell(value: Any) -> str | list[object]:
-    """A text, or a list of names: of ``{"categories": [...]}``, of objects with a name, of a dict of 0 and 1."""
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        inner = next((value[key] for key in value if key.lower() in LABEL_WORDS), None)
-        if inner is not None:
-            return _as_cell(inner)
-        if all(entry in (0, 1) for entry in value.values()):  # true and false are 1 and 0
-            return [name for name, entry in value.items() if entry]
-        raise TypeError(f"labels are {value}")
-    if isinstance(value, list):
-        return [name for entry in value for name in _names(entry)]
-    if isinstance(value, str):
-        return value
-    raise TypeError(f"labels are {value}; need names")
-
-
-def _names(entry: Any) -> list[object]:
-    """Names in one entry of a list of labels."""
-    if isinstance(entry, str) or entry is None:
-        return [entry]
-    if isinstance(entry, int) and not isinstance(entry, bool):
-        return [str(entry)]
-    if isinstance(entry, dict):
-        named = _as_cell(entry)
-        return [named] if isinstance(named, str) else named
-    raise TypeError(f"a label is {entry}; need a name")
-
-
 def _malformed(path: Path, place: str, why: str) -> Problem:
     message = (
         f'need {{"file": "a.jpg", "labels": ["cat"]}} on each line of {path}, {place} is different ({why}); fix it'
@@ -152,7 +123,7 @@ def read_fiftyone(path: Path, root: Path, content: Mapping[str, Any]) -> Reading
     for name, value in content["labels"].items():
         try:
             entries = value if isinstance(value, list) else [] if value is None else [value]
-            labels = [classes[entry] if isinstance(entry, int) else _names(entry)[0] for entry in entries]
+            labels = [classes[entry] if isinstance(entry, int) else label_names(entry)[0] for entry in entries]
         except (IndexError, TypeError) as error:
             problems.append(_malformed(path, name, repr(error)))
             continue

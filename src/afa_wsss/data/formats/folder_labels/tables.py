@@ -10,6 +10,7 @@ from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of
 from afa_wsss.data.formats.folder_labels.cells import SEPARATORS, Row, read_cells
 from afa_wsss.data.formats.folder_labels.columns import Columns, find_columns
+from afa_wsss.data.formats.folder_labels.label_cells import label_cell
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, listed, unique
 from afa_wsss.data.formats.folder_labels.splits import split_of
@@ -34,7 +35,8 @@ def read_table(path: Path, root: Path, index: PhotoIndex, known: Sequence[str] =
     cells = read_cells(path, index.is_named)
     columns = find_columns(path, cells, index)
     rows, problems = _whole_rows(path, cells.rows[columns.first :], columns)
-    tags, ways = _tags(rows, columns, known)
+    tags, ways, unclear = _tags(path, rows, columns, known)
+    problems += unclear
     photos = []
     beside = folders_of(path, root)
     for row, labels in zip(rows, tags, strict=True):
@@ -78,16 +80,18 @@ def _whole_rows(path: Path, rows: Sequence[Row], columns: Columns) -> tuple[list
     return kept, problems
 
 
-def _tags(rows: Sequence[Row], columns: Columns, known: Sequence[str]) -> tuple[list[Tags], list[str]]:
-    """Tags of each row, and how a cell joins several."""
+def _tags(
+    path: Path, rows: Sequence[Row], columns: Columns, known: Sequence[str]
+) -> tuple[list[Tags], list[str], list[Problem]]:
+    """Tags of each row, how a cell joins several, and cells that hold something else."""
     if columns.classes:
         return [
             unique(columns.header[number] for number in columns.classes if row.cells[number].lower() in YES)
             for row in rows
-        ], []
+        ], [], []  # fmt: skip
     if not columns.tags:
-        return [()] * len(rows), []
-    cells = [row.cells[number] for row in rows for number in columns.tags]
+        return [()] * len(rows), [], []
+    cells, problems = _label_cells(path, rows, columns.tags)
     split, ways = split_tags(cells, known)
     step = len(columns.tags)
     joined = [unique(tag for tags in split[at : at + step] for tag in tags) for at in range(0, len(split), step)]
@@ -96,7 +100,24 @@ def _tags(rows: Sequence[Row], columns: Columns, known: Sequence[str]) -> tuple[
             tags if row.cells[columns.present].lower() in YES else ()
             for row, tags in zip(rows, joined, strict=True)
         ]  # fmt: skip
-    return joined, ways
+    return joined, ways, problems
+
+
+def _label_cells(
+    path: Path, rows: Sequence[Row], columns: Sequence[int]
+) -> tuple[list[str | list[object]], list[Problem]]:
+    """Text or names of each cell of some columns, row by row; a cell that is no labels is empty and reported."""
+    cells: list[str | list[object]] = []
+    problems = []
+    for row in rows:
+        for number in columns:
+            try:
+                cells.append(label_cell(row.cells[number]))
+            except TypeError as error:
+                cells.append("")
+                message = f"need names of classes in {path}, row {row.number} is different ({error}); write names, with ; between"
+                problems.append(Problem("row malformed", row.cells[0] or f"row {row.number}", message))
+    return cells, problems
 
 
 def _split(path: Path, row: Row, columns: Columns) -> tuple[str, list[Problem]]:

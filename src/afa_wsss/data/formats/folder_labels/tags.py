@@ -32,6 +32,8 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
     Example:
         >>> split_tags(["cat;dog", "dog", "['cat', 'dog']"])
         ([('cat', 'dog'), ('dog',), ('cat', 'dog')], ['semicolon', 'list'])
+        >>> split_tags([["fire truck"], "fire", "truck"])[0]
+        [('fire truck',), ('fire',), ('truck',)]
         >>> split_tags(["hot dog", "chair person", "chair", "person"])[0]
         [('hot dog',), ('chair', 'person'), ('chair',), ('person',)]
     """
@@ -44,7 +46,7 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
     ]
     ways = [JOINERS[joiner]] if joiner else []
     ways += ["list"] if any(tags is not None for tags in lists) else []
-    return _split_joined(found, names, ways)
+    return _split_joined(found, [tags is None for tags in lists], names, ways)
 
 
 def _split(cell: str, joiner: str | None, names: Collection[str]) -> Tags:
@@ -52,11 +54,14 @@ def _split(cell: str, joiner: str | None, names: Collection[str]) -> Tags:
     return unique([cell] if joiner is None or cell in names else cell.split(joiner))
 
 
-def _split_joined(cells: list[Tags], names: Collection[str], ways: list[str]) -> tuple[list[Tags], list[str]]:
-    """Splits tags whose parts are all classes elsewhere."""
+def _split_joined(
+    cells: list[Tags], are_text: Sequence[bool], names: Collection[str], ways: list[str]
+) -> tuple[list[Tags], list[str]]:
+    """Splits tags of text whose parts are all classes elsewhere."""
     alone = set(names) | {tag for tags in cells for tag in tags}
     parts: dict[str, list[str]] = {}
-    for tag in sorted({tag for tags in cells for tag in tags} - set(names)):
+    in_text = {tag for tags, is_text in zip(cells, are_text, strict=True) if is_text for tag in tags}
+    for tag in sorted(in_text - set(names)):
         for pattern, way in ((r"\s*[,;|]\s*", "other marks"), (r"\s+", "blank")):
             words = [word for word in re.split(pattern, tag) if word]
             if len(words) > 1 and all(word in alone for word in words):
@@ -65,7 +70,8 @@ def _split_joined(cells: list[Tags], names: Collection[str], ways: list[str]) ->
                 break
     if not parts:
         return cells, ways
-    return [unique(word for tag in tags for word in parts.get(tag, [tag])) for tags in cells], ways
+    split = [unique(word for tag in tags for word in parts.get(tag, [tag])) for tags in cells]
+    return [new if is_text else old for new, old, is_text in zip(split, cells, are_text, strict=True)], ways
 
 
 def _as_list(cell: str | Sequence[object]) -> Tags | None:

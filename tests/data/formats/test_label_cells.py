@@ -1,0 +1,56 @@
+"""Lists and dicts in cells and members of labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.data.formats.labeled import read_labeled, write_labeled
+
+from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.formats.folder_labels.label_cells import label_cell
+from afa_wsss.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ('{"cat": 1, "dog": 0}', ["cat"]),
+        ("{'cat': True, 'dog': False}", ["cat"]),
+        ('{"choices": ["cat", "hot dog"]}', ["cat", "hot dog"]),
+        ('[{"x": 1.5, "rectanglelabels": ["cat"]}, {"x": 3, "rectanglelabels": ["dog"]}]', ["cat", "dog"]),
+        ('[{"label": "cat"}]', ["cat"]),
+        ("{cat, dog}", "{cat, dog}"),
+        ("['cat', 'dog']", "['cat', 'dog']"),
+        ("a: b", "a: b"),
+    ],
+)
+def test_dicts_in_text_are_names(cell: str, names: object) -> None:
+    assert label_cell(cell) == names
+
+
+@pytest.mark.parametrize("cell", ['{"cat": 0.9, "dog": 0.1}', "{cat: 1, dog: 0}", '[{"x": 3}, 4]'])
+def test_dicts_that_name_no_classes_are_an_error_with_the_row(tmp_path: Path, cell: str) -> None:
+    quoted = cell.replace('"', '""')
+    write_labeled(tmp_path, ("a.jpg", "b.jpg"), {"labels.csv": f'file,labels\na.jpg,"{quoted}"\nb.jpg,dog\n'})
+    with pytest.raises(UserError, match=r"need names of classes in .*labels\.csv, row 2 is different"):
+        FolderDataset(tmp_path, "all")
+
+
+def test_label_studios_tables_have_dicts_where_there_are_several_choices(tmp_path: Path) -> None:
+    table = (
+        "image,id,label\n/data/upload/1/a.jpg,11,cat\n"
+        '/data/upload/1/b.jpg,12,"{""choices"":[""cat"",""dog""]}"\n/data/upload/1/c.jpg,13,dog\n'
+    )
+    write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {"labels.csv": table})
+    labels, _, problems = read_labeled(tmp_path)
+    assert labels == {"a": ["cat"], "b": ["cat", "dog"], "c": ["dog"]}
+    assert [problem for problem in problems if problem.level == "error"] == []
+
+
+def test_entries_of_lists_are_never_split(tmp_path: Path) -> None:
+    labels: dict[str, list[str]] = {"a": ["fire truck"], "b": ["fire"], "c": ["truck"]}
+    rows = [json.dumps({"file": f"{name}.jpg", "labels": named}) for name, named in labels.items()]
+    write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {"labels.jsonl": "\n".join(rows)})
+    assert read_labeled(tmp_path)[0] == labels
