@@ -88,6 +88,7 @@ def read_folder(
         for entry in outside
     ]
     lists = read_split_lists(contents)
+    problems += lists.problems
     placed = _once([entry for entry in places.placed if entry.found or stays_inside(entry.photo.file)])
     placed = [_of_list(entry, lists.splits) for entry in placed]
     names, paths = _names(placed), [entry.path for entry in placed]

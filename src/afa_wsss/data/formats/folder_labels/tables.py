@@ -115,7 +115,7 @@ def _label_cells(
                 cells.append(label_cell(row.cells[number]))
             except TypeError as error:
                 cells.append("")
-                message = f"need names of classes in {path}, row {row.number} is different ({error}); write names, with ; between"
+                message = f"need names of classes in {path}, row {row.number} is different ({error}); write names alone"
                 problems.append(Problem("row malformed", row.cells[0] or f"row {row.number}", message))
     return cells, problems
 
