@@ -35,6 +35,12 @@ def _restored(kind_of_error: type[UserError], message: str, kind: str, arguments
     return kind_of_error(message, kind=kind, arguments=arguments)
 
 
+def named(error: UserError) -> str:
+    """The message behind the arguments that are wrong, in one line."""
+    message = " ".join(str(error).split())
+    return f"{', '.join(error.arguments)}: {message}" if error.arguments else message
+
+
 @contextmanager
 def argument(name: str) -> Iterator[None]:
     """Names the owner of the arguments of a ``UserError`` that is raised inside.

@@ -140,6 +140,24 @@ def test_check_of_a_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_one_of_several_files_of_labels_is_chosen_by_the_word_that_the_message_names(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "tags.csv").write_text((photos / "labels.csv").read_text())
+    out = tmp_path / "out"
+    for words, word in (
+        (["folder", f"root={photos}"], "labels"),
+        (["check", "data=folder", f"data.root={photos}"], "data.dataset.labels"),
+    ):
+        assert run_command(data.main, *words, f"output_dir={out}") == 1
+        (problem,) = json.loads((out / "problems.json").read_text())["problems"]
+        assert problem["message"].startswith(f"{word}: need one file of labels in {photos}, got labels.csv, tags.csv")
+        assert run_command(data.main, *words, f"{word}=labels.csv", f"output_dir={out}") == 0
+    assert f"data.root={photos} data.dataset.labels=labels.csv" in capsys.readouterr().out
+    assert run_command(train.main, "data=folder", *small_training(photos, tmp_path / "run")) == 1
+    assert capsys.readouterr().err.startswith("error: data.dataset.labels: need one file of labels")
+
+
 def test_voc_is_prepared(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "abc":
         write_annotation(voc, name, "aeroplane", "tvmonitor")

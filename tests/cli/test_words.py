@@ -1,8 +1,9 @@
-"""Words of earlier versions."""
+"""Words of earlier versions, and words that Hydra cannot parse."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,3 +56,22 @@ def test_a_config_of_an_earlier_version_starts_again(tmp_path):
     config["inference"] = {"scales": [1.0], "mirror": False, "cam_scales": [1.0], "crf": True}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert composed(f"config={tmp_path / 'config.yaml'}").settings.inference.refinement == "crf"
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("data.root=~/photos", "data.root='~/photos'"),
+        ("root=/x/old~1", "root='/x/old~1'"),
+        ("data.root=~/a,/b", "data.root='~/a',/b"),
+        ("data.root='~/a'", "data.root='~/a'"),
+        ("~logger", "~logger"),
+        ("~logger=none", "~logger=none"),
+    ],
+)
+def test_a_tilde_is_quoted_for_hydra(word, wanted):
+    assert as_hydra_wants([word]) == [wanted]
+
+
+def test_a_home_folder_that_the_shell_leaves_is_expanded():
+    assert composed("data.root=~/photos").config["data"]["root"] == str(Path.home() / "photos")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.dataset import Findings, OpenSplit, check_dataset
 from afa_wsss.data.checks.problems import Report
 from afa_wsss.data.files.label_cache import write_atomically
@@ -73,6 +74,7 @@ class FolderSettings:
 
     Attributes:
         root: The folder of photos and labels.
+        labels: The file of labels, relative to ``root``; None to find it.
         crop_size: As ``data.crop_size`` of the training that is planned.
         max_side: As its ``data.max_side``.
         value_range: As its ``data.value_range``.
@@ -80,6 +82,7 @@ class FolderSettings:
     """
 
     root: str
+    labels: str | None = None
     crop_size: int = 512
     max_side: int | None = 1024
     value_range: RangeSetting = "auto"
@@ -103,7 +106,7 @@ def check_folder(
     crops = DataSettings(crop_size=settings.crop_size, max_side=settings.max_side, value_range=settings.value_range)
 
     def open_split(use: str, /, *, with_masks: bool, report: Report) -> FolderDataset:
-        opened = FolderDataset(root, use, with_masks=with_masks, report=report)
+        opened = FolderDataset(root, use, with_masks=with_masks, labels=settings.labels, report=report)
         opened.value_range = crops.value_range
         return opened
 
@@ -157,8 +160,16 @@ def check_data(
     with argument("data"):
         data.check_root()
     root = Path(data.root or ".")
+
+    def open_split(use: str, /, *, with_masks: bool, report: Report) -> SegmentationDataset:
+        try:
+            return data.open_split(use, with_masks=with_masks, report=report)
+        except UserError as error:
+            error.arguments = tuple(f"data.{wrong}" for wrong in error.arguments)
+            raise
+
     return check_splits(
-        data.open_split,
+        open_split,
         splits,
         root=root,
         output_dir=settings.output_dir,

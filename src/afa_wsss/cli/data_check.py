@@ -63,7 +63,10 @@ def run_folder(composed: Composed[FolderSettings]) -> None:
     """Checks a user's own photos."""
     check = check_folder(composed.settings, progress=BAR, on_open=print_opened)
     print_check(check)
-    say(f"train on it: afa-train experiment=photos {as_word('data.root', str(check.root))}")
+    words = [as_word("data.root", str(check.root))]
+    if composed.settings.labels is not None:
+        words.append(as_word("data.dataset.labels", composed.settings.labels))
+    say(f"train on it: afa-train experiment=photos {' '.join(words)}")
 
 
 def run_check(composed: Composed[CheckSettings]) -> None:

@@ -10,7 +10,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from afa_wsss.cli.words import as_word
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, named
 
 DEBUG_VARIABLE = "AFA_DEBUG"
 """Set it, or Hydra's own HYDRA_FULL_ERROR, to see whole tracebacks."""
@@ -34,7 +34,7 @@ def user_message(error: BaseException) -> str | None:
     chain = _causes(error)
     own = next((link for link in chain if isinstance(link, UserError)), None)
     if own is not None:
-        return message_of(own)
+        return named(own)
     if any(isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)) for link in chain):
         return "another process of this run has stopped; its own message says why"
     if isinstance(error, InstantiationException):
@@ -49,12 +49,6 @@ def user_message(error: BaseException) -> str | None:
     if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
         return _message_of_word(error) or f"{_first_lines(error, 2)}; see --help and --cfg job"
     return str(error) if isinstance(error, OSError) else None
-
-
-def message_of(error: UserError) -> str:
-    """The message behind the full names of the settings that are wrong."""
-    message = " ".join(str(error).split())
-    return f"{', '.join(error.arguments)}: {message}" if error.arguments else message
 
 
 def message_of_setting(error: OmegaConfBaseException, *, below: str = "") -> str:

@@ -67,7 +67,7 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: For a ``config`` that cannot be read, and for two words that set one thing.
     """
-    rewritten = [_setting(_group_choice(word)) for word in _without_crf(words)]
+    rewritten = [_setting(_group_choice(_with_home(word))) for word in _without_crf(words)]
     return _with_stored_config(_with_recipe(_with_optuna(rewritten)))
 
 
@@ -108,6 +108,14 @@ def _refinement(word: str) -> str:
     chosen = ",".join("crf" if value.strip().lower() == "true" else "none" for value in values)
     logging.getLogger(__name__).info("%s is now called %s=%s", word, REFINEMENT, chosen)
     return f"{REFINEMENT}={chosen}"
+
+
+def _with_home(word: str) -> str:
+    """``data.root=~/photos``, which shells leave as it is and Hydra cannot parse, with quotes around each path."""
+    key, equals, value = word.partition("=")
+    if "~" not in value or word.startswith(("~", "-")) or re.search(r"""['"\[\](){}=$\\]""", value):
+        return word
+    return f"{key}{equals}" + ",".join(f"'{path}'" if "~" in path else path for path in value.split(","))
 
 
 def _group_choice(word: str) -> str:

@@ -14,7 +14,7 @@ from afa_wsss.data.checks.splits import compare_splits, count_labels
 from afa_wsss.data.files.parallel import ProgressBar, available_cores, no_progress
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.data.loading.settings import DataSettings
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, named
 
 BETWEEN_SPLITS = "both"
 """Stands for a split in ``Findings.problems``, for what is wrong with train and val together."""
@@ -113,7 +113,7 @@ def _opened(open_split: OpenSplit, use: str, split: str, problems: list[Problem]
         dataset = open_split(use, with_masks=use != "train", report=problems.extend)
         _ = dataset.image_labels, isinstance(dataset, PhotoFiles) and dataset.needs_masks
     except UserError as error:
-        problems.append(Problem("split unusable", split, str(error)))
+        problems.append(Problem("split unusable", split, named(error)))
         return None
     return dataset
 

@@ -142,7 +142,8 @@ class DataSettings(CropSettings):
         try:
             opened: SegmentationDataset = self.dataset(split=split, with_masks=with_masks, **given)
         except UserError as error:
-            error.arguments = tuple(name if argument == "split" else argument for argument in error.arguments)
+            own = {"split": name, "root": "root"}
+            error.arguments = tuple(own.get(argument, f"dataset.{argument}") for argument in error.arguments)
             raise
         if self.value_range != "auto":
             if not hasattr(opened, "value_range"):

@@ -86,7 +86,7 @@ class ShardedDataset:
         """
         del with_masks, val
         if not 1 <= mixed <= CACHED // 2:
-            raise UserError(f"need mixed in [1, {CACHED // 2}], got {mixed}", arguments=("dataset.mixed",))
+            raise UserError(f"need mixed in [1, {CACHED // 2}], got {mixed}", arguments=("mixed",))
         self.mixed, self.shards, start = mixed, find_shards(root, split), time.monotonic()
         sizes = count_samples(self.shards, read_sizes(self.shards))
         self.root, self.sizes = root, np.array([sizes[shard] for shard in self.shards], dtype=np.int64)

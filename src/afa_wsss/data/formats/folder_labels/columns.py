@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ from afa_wsss.data.formats.folder_labels.words import (
     column_word,
 )
 from afa_wsss.errors import UserError
+
+SIDE_TABLE, UNCLEAR = "side table", "unclear columns"
+"""Kinds of errors about a table that names photos: no column can hold their classes, or none is known to."""
 
 
 class Columns(NamedTuple):
@@ -81,7 +85,8 @@ def _without_header(path: Path, rows: Sequence[Row], index: PhotoIndex) -> Colum
     tags = [number for number in rest if number != split]
     if not rest:
         raise UserError(
-            f"need a photo and its classes in each row of {path}, row {rows[0].number} has one cell; add a column"
+            f"need a photo and its classes in each row of {path}, row {rows[0].number} has one cell; add a column",
+            kind=SIDE_TABLE,
         )
     if all(set(_lower(rows, number)) <= YES | NO for number in tags):
         raise UserError(
@@ -122,7 +127,7 @@ def _with_header(
     elif unnamed and (separator != "," or max(unnamed) < titled):
         tags += unnamed  # one more tag in each further cell of a row
     if not tags and not classes and not _only_negatives(words, rest):
-        raise _no_classes(path, head)
+        raise _no_classes(path, head, SIDE_TABLE)
     _check_names(path, head, tags, classes, rows)
     present = _presence(named, words, rows) if tags else None
     unread = [number for number in named if number not in (*classes, present)]
@@ -236,7 +241,8 @@ def _check_multi_hot(path: Path, head: Sequence[str], classes: Sequence[int], ro
     if not wrong:
         return
     if len(wrong) == len(classes):
-        raise _no_classes(path, head)
+        measures = all(_fractions(_lower(rows, number)) for number in classes)
+        raise _no_classes(path, head, SIDE_TABLE if measures else UNCLEAR)
     name, (row, cell) = next(iter(wrong.items()))
     raise UserError(
         f"need 0 or 1 in each column of a class in {path}, row {row.number} has {cell!r} in column {name} "
@@ -244,8 +250,18 @@ def _check_multi_hot(path: Path, head: Sequence[str], classes: Sequence[int], ro
     )
 
 
-def _no_classes(path: Path, head: Sequence[str]) -> UserError:
+def _fractions(cells: Sequence[str]) -> bool:
+    """Whether all filled cells are numbers, and some no integers: a measure, not a class."""
+    try:
+        values = [float(cell) for cell in cells if cell not in EMPTY_WORDS]
+    except ValueError:
+        return False
+    return any(value != round(value) for value in values if isfinite(value))
+
+
+def _no_classes(path: Path, head: Sequence[str], kind: str) -> UserError:
     return UserError(
         f"need a column with the classes of each photo in {path}, such as labels, got "
-        f"{', '.join(filter(None, head))}; name it labels, or have one column of 0 and 1 for each class"
+        f"{', '.join(filter(None, head))}; name it labels, or have one column of 0 and 1 for each class",
+        kind=kind,
     )

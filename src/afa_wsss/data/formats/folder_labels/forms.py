@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import subset_of
 from afa_wsss.data.formats.folder_labels.class_folders import read_class_folders
 from afa_wsss.data.formats.folder_labels.coco import looks_like_coco, read_coco
+from afa_wsss.data.formats.folder_labels.columns import SIDE_TABLE, UNCLEAR
 from afa_wsss.data.formats.folder_labels.contents import Contents
 from afa_wsss.data.formats.folder_labels.json_rows import (
     LABELME,
@@ -73,6 +75,9 @@ def read_labels(contents: Contents, *, labels: str | None = None, known: Sequenc
     if found:
         return _one_form(contents.root, found, not_read)
     reading = read_class_folders(contents)
+    unclear = _unclear(not_read)
+    if unclear:
+        raise next(iter(unclear.values()))
     if not reading.photos:
         raise nothing_understood(contents, not_read)
     return [_with_note(reading, not_read)]
@@ -87,6 +92,8 @@ def _asked_for(search: Search, labels: str) -> Reading:
             arguments=("labels",),
         )
     reading = _read(search, labels)
+    if isinstance(reading, UserError):
+        raise reading
     if not isinstance(reading, Reading):
         raise UserError(f"need a file of labels, got {path}: {reading}", arguments=("labels",))
     return reading
@@ -127,7 +134,8 @@ def _read(search: Search, file: str) -> Reading | str | UserError | None:
         if suffix == ".json":
             return _of_json(search, path, _parsed(path))
     except UserError as error:
-        if canonical or _mentions_photos(search, path):
+        beside = error.kind in (SIDE_TABLE, UNCLEAR)  # of the photos, but not their labels, as it seems
+        if canonical or (not beside and _mentions_photos(search, path)):
             raise
         return error
     return FOREIGN.get(suffix)
@@ -225,13 +233,25 @@ def _kind(reading: Reading) -> str:
     return words.get(reading.form.split()[0], reading.form)
 
 
+def _unclear(not_read: NotRead) -> dict[str, UserError]:
+    """Tables of photos that have columns, of which none is known to hold classes, although one may."""
+    return {file: why for file, why in not_read.items() if isinstance(why, UserError) and why.kind == UNCLEAR}
+
+
 def _with_note(reading: Reading, not_read: NotRead) -> Reading:
+    """A reading that names the files that were not read; those that may have been meant as labels in a warning."""
     if not not_read:
         return reading
-    said = [f"{file}: {why}" for file, why in not_read.items()]
+    short = {SIDE_TABLE: "a table of photos without classes", UNCLEAR: "a table of photos without known classes"}
+    said = [
+        f"{file}: {short.get(why.kind, why) if isinstance(why, UserError) else why}" for file, why in not_read.items()
+    ]
+    unclear = [Problem("table not read", file, f"{why}; it is not read", "warning")
+               for file, why in _unclear(not_read).items()]  # fmt: skip
     return reading._replace(
         facts=[
             *reading.facts,
             ("other files", "; ".join(said[:5]) + (f"; {len(said) - 5} more" if len(said) > 5 else "")),
-        ]
+        ],
+        problems=[*reading.problems, *unclear],
     )

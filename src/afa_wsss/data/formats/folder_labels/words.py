@@ -29,7 +29,8 @@ INDEX_WORDS = _words("index idx row no nr number unnamed:_0")
 OTHER_WORDS = _words("""
     width height x y w h xmin ymin xmax ymax x_min y_min x_max y_max x1 y1 x2 y2 bbox area score url date time caption
     text comment comments notes note annotator source fold
-    author license camera timestamp md5 size depth pose
+    author license camera timestamp md5 size depth pose sha1 sha256 hash checksum bytes filesize file_size
+    iso aperture exposure focal_length latitude longitude lat lon
 """)
 FLAG_WORDS = _words(
     "isoccluded istruncated isgroupof isdepiction isinside truncated difficult occluded verified crowd iscrowd"
