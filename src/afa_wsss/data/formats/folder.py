@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -13,10 +13,11 @@ import numpy as np
 from afa_wsss.data.base import FilePath, Labels, Palette
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.mask_forms import MaskForm
-from afa_wsss.data.formats.folder_labels.contents import read_contents
+from afa_wsss.data.formats.folder_labels.contents import MASKS, Contents, read_contents
 from afa_wsss.data.formats.folder_labels.folder_reading import FolderReading, read_folder
-from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, find_masks, mask_palette
+from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, mask_palette
 from afa_wsss.data.formats.mask_choice import form_warnings
+from afa_wsss.data.formats.nested_masks import find_all_masks
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -79,14 +80,16 @@ class FolderDataset(PhotoFiles):
                 arguments=("root",),
             )
         self._masks = FoundMasks(None, {}, (), {}, ())
-        self.reading = read_folder(read_contents(self.root), self._find_masks, labels=labels)
+        contents = read_contents(self.root)
+        self.reading = read_folder(contents, partial(self._find_masks, contents), labels=labels)
         self.source, self.class_names = self.reading.source, self.reading.class_list.names
         for _, alike in _by_kind([*self.reading.problems, *self._masks.problems]):
             report(alike)
         self._keep_split()
 
-    def _find_masks(self, names: Sequence[str], files: Sequence[str]) -> list[bool]:
-        self._masks = find_masks(self.root, names, files)
+    def _find_masks(self, contents: Contents, names: Sequence[str], files: Sequence[str]) -> list[bool]:
+        inside = [folder for folder, why in contents.left_out.items() if why == MASKS and "/" in folder]
+        self._masks = find_all_masks(self.root, names, files, inside)
         return [name in self._masks.by_name for name in names]
 
     def _keep_split(self) -> None:
@@ -125,7 +128,8 @@ class FolderDataset(PhotoFiles):
             return self.reading.facts
         named = ", ".join(f"{count} {pattern}" for pattern, count in self._masks.patterns.items()) or "none fits"
         means = [("values of masks", self.mask_form.says)] if self.mask_form.says else []
-        return [*self.reading.facts, ("masks", f"in {self._masks.folder.name}: {named}"), *means]
+        place = "" if self._masks.folder == self.root else f"in {self._masks.folder.name}: "
+        return [*self.reading.facts, ("masks", f"{place}{named}"), *means]
 
     @property
     def warnings(self) -> list[Problem]:

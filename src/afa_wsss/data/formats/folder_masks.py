@@ -39,6 +39,10 @@ SUGGESTED = 20
 """Files without a photo for which the nearest name is looked up; with thousands that would take minutes."""
 
 
+NONE_FITS = "no mask fits"
+"""Kind of the problem of a folder whose masks fit no photo."""
+
+
 class FoundMasks(NamedTuple):
     """The masks of a folder.
 
@@ -91,8 +95,11 @@ def find_masks(root: Path, names: Sequence[str], files: Sequence[str]) -> FoundM
         UserError: Where there are several folders of masks.
     """
     folder = find_mask_folder(root)
-    if folder is None:
-        return FoundMasks(None, {}, (), {}, ())
+    return FoundMasks(None, {}, (), {}, ()) if folder is None else masks_in(folder, names, files)
+
+
+def masks_in(folder: Path, names: Sequence[str], files: Sequence[str]) -> FoundMasks:
+    """The masks of photos in one folder, as ``find_masks`` gives those in ``masks``."""
     matcher = _Matcher(names, files)
     masks: dict[str, list[str]] = defaultdict(list)
     patterns: Counter[str] = Counter()
@@ -259,7 +266,7 @@ def _without_photo(
     if unmatched and not some_fit:
         first = next(iter(unmatched))
         yield Problem(
-            "no mask fits",
+            NONE_FITS,
             first,
             f"need masks named like their photos, none of {len(unmatched)} in {folder} fits: {first}, and a photo is "
             f"{names[0] if names else 'not there'}; name masks <name>.png or <name>_mask.png, or move {folder} away",

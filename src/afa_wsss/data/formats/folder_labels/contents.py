@@ -25,6 +25,10 @@ QUIET_FILES = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "license", "li
 """Files that no one misses, in lower case."""
 
 
+MASKS = "masks"
+"""Why a folder of masks holds no photos."""
+
+
 class Contents(NamedTuple):
     """What lies in a folder; paths are relative to it, with ``/``, sorted.
 
@@ -88,5 +92,5 @@ def why_left_out(name: str, *, top: bool) -> str:
     if name.lower() in SYSTEM_FOLDERS or name.startswith(("@", "$")):
         return "made by a system or a tool"
     if name.lower() in MASK_FOLDERS:
-        return "masks"
+        return MASKS
     return "results of commands" if top and name in RUN_FOLDERS else ""

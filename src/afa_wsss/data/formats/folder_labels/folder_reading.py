@@ -17,7 +17,7 @@ from afa_wsss.data.files.mask_colors import ClassList, is_background, parse_clas
 from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
-from afa_wsss.data.formats.folder_labels.contents import QUIET_FILES, Contents
+from afa_wsss.data.formats.folder_labels.contents import MASKS, QUIET_FILES, Contents
 from afa_wsss.data.formats.folder_labels.forms import CANDIDATES, read_labels
 from afa_wsss.data.formats.folder_labels.label_warnings import class_warnings, name_warnings
 from afa_wsss.data.formats.folder_labels.places import Placed, place_photos
@@ -217,7 +217,7 @@ def _left_aside(
         if file not in read and not file.lower().endswith((*CANDIDATES, *FOREIGN))  # the search for labels names these
     ]
     problems += report_skipped((path for path in others if path.name.lower() not in QUIET_FILES), contents.root)
-    left_out = [f"{folder} ({why})" for folder, why in contents.left_out.items() if why not in ("hidden", "masks")]
+    left_out = [f"{folder} ({why})" for folder, why in contents.left_out.items() if why not in ("hidden", MASKS)]
     if left_out:
         message = f"{counted(len(left_out), 'folder')} not read: {listed(left_out, 3)}"
         problems.append(Problem("folder not read", next(iter(contents.left_out)), message, "note"))
