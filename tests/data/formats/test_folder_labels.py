@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.data.formats.labeled import Content, read_labeled, write_labeled
 
@@ -279,6 +281,42 @@ def test_labels_may_be_chosen_among_several_files(tmp_path: Path) -> None:
     assert FolderDataset(tmp_path, "all", labels="y.csv").class_names == ("dog",)
     with pytest.raises(UserError, match=r"need labels to be a file in .*, got z\.csv"):
         FolderDataset(tmp_path, "all", labels="z.csv")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl", "coco.json", "onehot.npy", "labelme.json"])
+@pytest.mark.parametrize("outside", [False, True])
+def test_labels_may_be_an_absolute_path_in_the_folder_or_outside(
+    tmp_path: Path, name: str, outside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"{'labels' if outside else 'photos'}/{name}"
+    write_labeled(tmp_path, ("photos/a.jpg", "photos/b.jpg"), {"photos/classes.txt": "cat\nyak\n", place: b""})
+    shape = {"shapes": [{"label": "cat"}], "imagePath": "a.jpg"}
+    contents = {"labels.csv": "file,label\na.jpg,cat\n", "labels.jsonl": '{"file": "a.jpg", "labels": ["cat"]}',
+                "coco.json": json.dumps(COCO), "labelme.json": json.dumps(shape)}  # fmt: skip
+    if name in contents:
+        (tmp_path / place).write_text(contents[name])
+    else:
+        np.save(tmp_path / place, {"a": np.array([1, 0])}, allow_pickle=True)  # type: ignore[arg-type]  # as they do it
+    monkeypatch.chdir(tmp_path)
+    for root in (Path("photos"), tmp_path / "photos"):
+        labels, _, _ = read_labeled(root, labels=str(tmp_path / place))
+        assert labels["a"] == ["cat"]
+
+
+def test_a_folder_beside_that_may_not_be_read_is_no_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labeled(tmp_path, ("photos/a.jpg", "photos/b.jpg", "lost+found/c.jpg"), {})
+    entries = Path.iterdir
+
+    def iterdir(self: Path) -> Iterator[Path]:  # the tests may run as root, who reads everything
+        if self.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(self))
+        return entries(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(UserError, match="need labels for the photos of"):
+        FolderDataset(tmp_path / "photos", "all")
 
 
 def test_names_of_a_list_are_never_split() -> None:

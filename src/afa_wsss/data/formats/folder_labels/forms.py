@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,10 +85,13 @@ def read_labels(contents: Contents, *, labels: str | None = None, known: Sequenc
 
 
 def _asked_for(search: Search, labels: str) -> Reading:
-    path = search.contents.root / labels
+    root = search.contents.root
+    if Path(labels).expanduser().is_absolute():  # readers look for photos by the way from the folder to the file
+        labels = os.path.relpath(Path(labels).expanduser().resolve(), root.resolve())
+    path = root / labels
     if not path.is_file():
         raise UserError(
-            f"need labels to be a file in {search.contents.root}, got {labels}, which is not there",
+            f"need labels to be a file in {root}, got {labels}, which is not there",
             kind="missing",
             arguments=("labels",),
         )

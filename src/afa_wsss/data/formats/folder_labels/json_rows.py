@@ -172,7 +172,7 @@ def read_labelme(
             problems = [Problem("imagePath of another photo", own[0], message, "warning")]
         file = path.stem
     place = path.relative_to(root).as_posix()
-    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", place, (here,))], [], problems)
+    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", place, (here, ""))], [], problems)
 
 
 def labelme_reading(source: Path, readings: Sequence[Reading]) -> Reading:

@@ -149,8 +149,8 @@ def _usual_base(photos: Sequence[TaggedPhoto], found: Sequence[list[str]]) -> st
 
 
 def _example(photos: Sequence[TaggedPhoto], found: Sequence[list[str]]) -> str:
-    pairs = zip(photos, found, strict=True)
-    return next(f"{photo.file} -> {paths[0]}" for photo, paths in pairs if len(paths) == 1 and paths[0] != photo.file)
+    pairs = [(photo.file, paths[0]) for photo, paths in zip(photos, found, strict=True) if len(paths) == 1]
+    return " -> ".join(next((pair for pair in pairs if pair[0] != pair[1]), pairs[0]))
 
 
 def _ambiguous(reading: Reading, photo: TaggedPhoto, paths: Sequence[str]) -> Problem:

@@ -48,8 +48,15 @@ def nothing_understood(contents: Contents, not_read: NotRead) -> UserError:
 
 
 def _class_folders_beside(root: Path) -> list[str]:
-    """Folders beside one that hold a photo among their first files."""
-    beside = sorted(
-        path for path in root.absolute().parent.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    return [path.name for path in beside[:100] if any(is_photo(Path(file.name)) for file in islice(path.iterdir(), 20))]
+    """Folders beside one that hold a photo among their first files; those that may not be read are left out."""
+    folders = [path for path in _entries(root.absolute().parent) if path.is_dir() and not path.name.startswith(".")]
+    beside = sorted(folders)[:100]
+    return [path.name for path in beside if any(is_photo(Path(file.name)) for file in _entries(path, most=20))]
+
+
+def _entries(folder: Path, most: int | None = None) -> list[Path]:
+    """The first entries of a folder; none where it may not be read."""
+    try:
+        return list(islice(folder.iterdir(), most))
+    except OSError:
+        return []
