@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from io import BytesIO, TextIOWrapper
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tests.commands import run_command, small_run, write_small_set
 from afa_wsss.cli import evaluate, messages, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
+from afa_wsss.cli.output import say
 from afa_wsss.cli.words import as_word
 from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
@@ -167,6 +169,15 @@ def test_a_mistake_is_found_below_what_it_led_to():
     error = RuntimeError("worker died")
     error.__cause__ = UserError("need this,\n got that")
     assert messages.user_message(error) == "need this, got that"
+
+
+def test_names_that_are_not_utf8_can_be_printed(monkeypatch):
+    with TextIOWrapper(BytesIO(), encoding="utf-8") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        shell.print_any_name()
+        say("need a photo, got M\udcfcller.jpg")
+        stdout.flush()
+        assert stdout.buffer.getvalue() == b"need a photo, got M\\udcfcller.jpg\n"
 
 
 def test_a_lost_process_is_reported_without_its_traceback():

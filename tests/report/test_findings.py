@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.report.findings import Finding, findings_as_data, findings_table, splits_table
+from afa_wsss.report.findings import Finding, facts_table, findings_as_data, findings_table, splits_table
 
 ROOT = Path("photos")
 NO_LABEL = [Problem("no label", f"b{index}", f"need a label of {ROOT}/b{index}.jpg", "warning") for index in range(8)]
@@ -48,6 +48,15 @@ def test_splits_have_a_column_each_and_a_row_per_class():
         ["cat", "2", "0"],
         ["dog", "1", "2"],
     ]
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are():
+    classes = {"screw [new]": 1, "screw [old]": 2, "left [/right]": 3}
+    text = text_of(splits_table({"[val]": (3, 0, classes)}))
+    assert all(name in text for name in (*classes, "[val]"))
+    problem = Problem("class [/a]", "a", "need a", "warning")
+    assert "found in photos [/x]" in text_of(findings_table([problem], root=Path("photos [/x]")))
+    assert "columns [/a]" in text_of(facts_table([("columns [/a]", "cat [/b]")], root=ROOT))
 
 
 def test_plain_data_holds_every_finding_with_its_split():

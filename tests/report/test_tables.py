@@ -78,3 +78,9 @@ def test_paths_are_whole_in_a_narrow_terminal_and_files_that_were_not_written_le
     console = Console(width=40, file=StringIO(), record=True)
     console.print(files_text({"report": there, "masks": tmp_path / "masks"}), soft_wrap=True)
     assert console.export_text().splitlines() == ["written", f"report  {there}"]
+
+
+def test_classes_that_look_like_markup_are_printed_as_they_are():
+    text = text_of(classes_table({"val/iou/left [/right]": 50.0, "val/iou/screw [new]": 40.0}))
+    assert "left [/right]" in text
+    assert "screw [new]" in text

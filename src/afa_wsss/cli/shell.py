@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import Any, Generic, NoReturn, TypeVar
 
 import hydra
@@ -72,6 +73,7 @@ class Command(Generic[Settings]):
     def _prepare(self) -> None:
         register(self.name, self.settings, self.parts)
         quiet_libraries()
+        print_any_name()
         show_notes()
 
     def _guarded(self, config: DictConfig) -> Any:
@@ -117,6 +119,12 @@ def show_notes() -> None:
     if first and not any(isinstance(handler, Notes) for handler in notes.handlers):
         notes.setLevel(logging.INFO)
         notes.addHandler(Notes())
+
+
+def print_any_name() -> None:
+    """Lets stdout escape what its encoding lacks, as stderr does: names of files may hold any bytes."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def quiet_libraries() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from afa_wsss import losses, supervision
@@ -83,8 +84,9 @@ def announce(prepared: Prepared) -> None:
     counts = [f"{len(s)} photos to {verb}" for s, verb in ((sets.train_set, "train"), (sets.val_set, "validate")) if s]
     done = f", of which {prepared.done_steps} are done" if prepared.done_steps else ""
     console = Console()
+    network = escape(backbone_name(settings.model.backbone))
     console.print(
-        f"[bold]{settings.name}[/]: {backbone_name(settings.model.backbone)}, {len(sets.class_names)} classes, "
+        f"[bold]{escape(settings.name)}[/]: {network}, {len(sets.class_names)} classes, "
         f"{', '.join(counts)}, {settings.trainer.max_steps} steps of {prepared.step.describe()}{done}",
         network_table(prepared.module.network),
     )

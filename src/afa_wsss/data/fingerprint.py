@@ -23,7 +23,7 @@ def fingerprint(photos: SegmentationDataset, *, masks: bool = False) -> str:
         photos: A split.
         masks: Whether the masks of these few photos count, too.
     """
-    digest = hashlib.sha256("\n".join(photos.class_names).encode())
+    digest = hashlib.sha256(_bytes("\n".join(photos.class_names)))
     labels = photos.image_labels
     digest.update(str(len(photos)).encode() if labels is None else np.ascontiguousarray(labels).tobytes())
     for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
@@ -31,8 +31,13 @@ def fingerprint(photos: SegmentationDataset, *, masks: bool = False) -> str:
             sample = photos.sample(int(index))
         except UserError:
             continue
-        digest.update(sample.name.encode())
+        digest.update(_bytes(sample.name))
         for part in (sample.image, sample.mask if masks else None):
             if part is not None:
                 digest.update(f"{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _bytes(name: str) -> bytes:
+    """UTF-8; names of files that are not UTF-8 keep their bytes."""
+    return name.encode("utf-8", "surrogateescape")

@@ -57,7 +57,7 @@ def findings_table(findings: Sequence[Finding], *, root: Path, where: str = "") 
     table.add_column("count", justify="right")
     table.add_column("first", overflow="fold")
     for (level, kind), alike in sorted(groups.items(), key=lambda group: list(STYLES).index(group[0][0])):
-        table.add_row(f"[{STYLES[level]}]{level}[/]", kind, str(len(alike)), _first(alike, root))
+        table.add_row(Text(level, style=STYLES[level]), kind, str(len(alike)), _first(alike, root))
     return table
 
 

@@ -96,7 +96,7 @@ def write_report(
     )
     path = folder / "report.html"
     with whole_file(path) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -102,7 +102,7 @@ def write_sweep_report(folder: Path, summary: SweepSummary, path: Path) -> Path:
         title=score_title,
     )
     with whole_file(path) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
 
 

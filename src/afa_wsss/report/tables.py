@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,9 +18,21 @@ TITLE_WIDTH = 40
 """A table is at most this wide for the sake of its title alone, in columns of the terminal."""
 
 
+class PlainTable(Table):
+    """A table whose texts are printed as they are: names of classes and files may hold what rich takes for markup."""
+
+    def add_column(self, header: RenderableType = "", *rest: Any, **settings: Any) -> None:
+        """As ``Table.add_column``."""
+        super().add_column(Text(header) if isinstance(header, str) else header, *rest, **settings)
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """As ``Table.add_row``."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **settings)
+
+
 def plain_table(title: str) -> Table:
-    """An empty table in the style of the package: no lines, the title at the left."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    """An empty table in the style of the package: no lines, the title at the left, texts as they are."""
+    table = PlainTable(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2))
     table.min_width = min(len(title), TITLE_WIDTH)  # rich breaks a title that is wider than its table
     return table
 

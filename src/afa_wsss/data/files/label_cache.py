@@ -84,8 +84,11 @@ def _modified(path: FilePath) -> float:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes the whole file or nothing, even when the process is killed; creates missing folders."""
+    """Writes the whole file or nothing, even when the process is killed; creates missing folders.
+
+    Bytes of file names that are not UTF-8 are escaped as JSON does it, so that such a file reads back the same.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     partial.replace(path)

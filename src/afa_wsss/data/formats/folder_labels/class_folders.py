@@ -46,7 +46,7 @@ def read_class_folders(contents: Contents) -> Reading:
     loose += unsorted
     facts = [("class folders", way)] if way else []
     facts += [("folder around all photos", wrapper)] if wrapper else []
-    problems = _nested(found)
+    problems = [*_nested(found), *_unreadable(found)]
     if loose and photos:
         message = (
             f"need photos in class folders, {listed(loose, 3)} are not ({counted(len(loose), 'photo')}); sort them or "
@@ -117,6 +117,14 @@ def _nested(found: Sequence[_Sorted]) -> list[Problem]:
         f"{count} photos of {first} are {first.split('/')[0]}; point root at the folder of the classes if that is wrong"
     )
     return [Problem("folders in a class", first, message, "warning")]
+
+
+def _unreadable(found: Sequence[_Sorted]) -> list[Problem]:
+    """A warning for each class whose folder's name is not UTF-8, with the name that it has instead."""
+    message = "need names of folders in UTF-8, that of class {} is not; rename the folder"
+    labels = dict.fromkeys(photo.label for photo in found)
+    names = [name for label in labels for name in unique([label]) if name != plain(label)]
+    return [Problem("folder not in UTF-8", name, message.format(name), "warning") for name in names]
 
 
 def _join_copies(root: Path, found: Iterable[_Sorted]) -> Iterable[TaggedPhoto]:

@@ -64,8 +64,11 @@ def as_posix(file: str) -> str:
 
 
 def unique(labels: Iterable[str]) -> tuple[str, ...]:
-    """Class names in NFC, each once, without words that stand for no class; background is kept."""
-    named = (plain(label) for label in labels)
+    """Class names in NFC, each once, without words that stand for no class; background is kept.
+
+    What is no text, such as bytes of a folder's name that are not UTF-8, is escaped: names are written to many files.
+    """
+    named = (plain(label).encode("utf-8", "backslashreplace").decode() for label in labels)
     return tuple(dict.fromkeys(name for name in named if name.lower() not in EMPTY_WORDS))
 
 
