@@ -1,15 +1,16 @@
 """Background scores that are found without masks beside the best ones: mIoU and color split at every candidate.
 
     python -m benchmarks.real thresholds --checkpoint outputs/run/checkpoints/last.ckpt --root photos --limit 60
-    python -m benchmarks.real thresholds --checkpoint last.ckpt --root photos --chart thresholds.png
+    python -m benchmarks.real thresholds --checkpoint last.ckpt --root photos --crops 160 --chart thresholds.png
 
-Held-out photos stand in for training crops, so that there are masks to compare with; what is found reads none of them.
+Held-out photos, or crops of them that are cut as in training, stand in for training crops, so that there are masks to
+compare with; what is found reads none of them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,9 @@ from torch import Tensor
 
 from afa_wsss.api.checkpoints import read_checkpoint
 from afa_wsss.data.loading.held_out import HeldOut, held_out
+from afa_wsss.data.loading.sets import EvalSet, TrainSet, collate
+from afa_wsss.data.loading.settings import DataSettings
+from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
 from afa_wsss.evaluation.label_counts import confusions, curve
 from afa_wsss.models import AFA
@@ -64,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="the data; without it that of the checkpoint")
     parser.add_argument("--split", help="without it the validation split of the checkpoint, or val")
     parser.add_argument("--limit", type=int, help="so many held-out photos, evenly spread")
+    parser.add_argument("--crops", type=int, help="so many random crops in place of whole photos")
     parser.add_argument("--scales", type=float, nargs="+", help="of the CAMs; without it those of the checkpoint")
     parser.add_argument("--chart", type=Path, help="a PNG with the curves")
 
@@ -77,12 +82,28 @@ def run(settings: argparse.Namespace) -> None:
     learned = maker.memory
     maker = replace(maker, cam_scales=tuple(settings.scales)) if settings.scales else maker
     photos = held_out_set(settings, checkpoint)
-    total = min(settings.limit or len(photos), len(photos))
-    shown = track(held_out(photos, settings.limit), description="thresholds", total=total)
+    if settings.crops is None:
+        total = min(settings.limit or len(photos), len(photos))
+        seen = held_out(photos, settings.limit)
+    else:
+        total, seen = settings.crops, random_crops(photos, checkpoint.settings().data, settings.crops)
+    shown = track(seen, description="thresholds", total=total)
     found = compare(checkpoint.network(), maker, shown)._replace(learned=learned)
     Console().print(table(found))
     if settings.chart is not None:
         draw(found, settings.chart)
+
+
+def random_crops(photos: EvalSet, data: DataSettings, count: int) -> Iterator[HeldOut]:
+    """Crops of the held-out photos, cut as those of training, with what their masks show."""
+    cut = TrainSet(photos.dataset, TrainTransform(data), seed=0, max_side=photos.max_side, with_masks=True)
+    order = np.random.default_rng(0).permutation(len(cut)).tolist()
+    for number in range(count):
+        epoch, place = divmod(number, len(cut))
+        batch = collate([cut[epoch, order[place]]])
+        if batch.masks is None:
+            raise UserError(f"need a mask of every held-out photo, {batch.names[0]} has none")
+        yield HeldOut(batch, batch.masks[0])
 
 
 @torch.no_grad()
@@ -109,7 +130,7 @@ def compare(network: AFA, maker: AFALabels, photos: Iterable[HeldOut]) -> Found:
 
 def labels_of(maps: Maps, batch: Batch, maker: AFALabels, walk: Walk | None) -> UInt8[Tensor, "t H W"]:
     """Refined labels of one photo at each candidate."""
-    refiner = maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
+    refiner = maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=batch.full_frames)
     present = maps.present.labels
     if walk is None:
         scores = cam_scores(maps.cam, present, CANDIDATES, refiner=refiner)

@@ -7,9 +7,12 @@ import json
 import pytest
 import torch
 from benchmarks.real.__main__ import main
-from benchmarks.real.thresholds import Found, loss_of
+from benchmarks.real.held_out import open_photos
+from benchmarks.real.thresholds import Found, loss_of, random_crops
 from tests.commands import trained_run, write_small_set
 
+from afa_wsss.api.checkpoints import read_checkpoint
+from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresholds, Look
 
 
@@ -34,6 +37,18 @@ def test_the_command_prints_and_draws_the_curves(checkpoint, root, tmp_path, cap
     main(["sweep", *words, "--scores", "0.1", "0.5", "--json", str(tmp_path / "found.json"), "--stages", "cam_par"])
     swept = json.loads((tmp_path / "found.json").read_text())["stages"]["cam_par"]["miou"]
     assert all(f"{miou:.1f}" in said for miou in swept)
+
+
+def test_crops_are_cut_as_in_training(checkpoint, root, capsys):
+    main(["thresholds", "--checkpoint", checkpoint, "--root", str(root), "--crops", "7"])  # five photos are held out
+    assert "CAM + PAR: auto takes" in capsys.readouterr().out
+    stored = read_checkpoint(checkpoint)
+    photos = EvalSet(open_photos(root, "val"))
+    crops = list(random_crops(photos, stored.settings().data, 7))
+    assert [crop.batch.names for crop in crops[:2]] == [crop.batch.names for crop in crops[5:]]
+    assert not torch.equal(crops[0].batch.images, crops[5].batch.images)
+    side = stored.settings().data.crop_size
+    assert all(crop.target.shape == crop.batch.images.shape[-2:] == (side, side) for crop in crops)
 
 
 def test_what_is_lost_is_read_from_the_curve_between_candidates():
