@@ -52,6 +52,23 @@ def test_numbers_and_lines_that_are_no_classes_are_left_out(lines: list[str], na
     assert (found.names, found.colors) == (names, {})
 
 
+@pytest.mark.parametrize(
+    ("lines", "by_number"),
+    [
+        (["cat", "dog"], ("cat", "dog")),
+        (["background", "cat 255 0 0", "dog 0 255 0"], ("background", "cat", "dog")),
+        (["cat", "void", "BG", "dog"], ("cat", None, "BG", "dog")),
+        (["__ignore__", "_background_", "cat"], ("_background_", "cat")),
+        (["void", "cat", "background"], (None, "cat", "background")),
+        (["0 void", "1 background", "2 cat"], (None, "background", "cat")),
+        (["1 cat", "2 dog"], (None, "cat", "dog")),
+        ([], ()),
+    ],
+)
+def test_numbers_mean_lines(lines: list[str], by_number: tuple[str | None, ...]) -> None:
+    assert parse_class_list(lines, "classes.txt").by_number == by_number
+
+
 def test_a_name_that_photos_are_labeled_with_is_a_class_as_it_stands() -> None:
     lines = ["void", "boeing 7 4 7"]
     assert parse_class_list(lines, "classes.txt", used=lines).names == ("void", "boeing 7 4 7")

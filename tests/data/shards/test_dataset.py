@@ -145,6 +145,34 @@ def test_labels_without_a_class_are_an_error(tmp_path, entries, classes, message
         ShardedDataset(str(tmp_path), "train").check_files()
 
 
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        ("background\ncat\ndog\n", {b"0": [0, 0], b"1": [1, 0], b"2": [0, 1], b"3": "classes.txt has 3"}),
+        ("cat\n__ignore__\ndog\n", {b"0": [1, 0], b"2": [0, 1], b"1": "names no class", b"dog": [0, 1]}),
+        ("1 cat\n2 dog\n", {b"1": [1, 0], b"2": [0, 1], b"0": "names no class"}),
+    ],
+)
+def test_numbers_are_those_of_the_lines_of_classes_txt(tmp_path, classes, labels):
+    write_shard(tmp_path / "train-0.tar", [{"png": PHOTO, "cls": number} for number in labels])
+    (tmp_path / "classes.txt").write_text(classes)
+    photos = ShardedDataset(str(tmp_path), "train")
+    assert photos.class_names == ("cat", "dog")
+    for index, meaning in enumerate(labels.values()):
+        if isinstance(meaning, str):
+            with pytest.raises(UserError, match=meaning):
+                photos.sample(index)
+        else:
+            assert photos.sample(index).image_labels.tolist() == meaning
+
+
+def test_numbers_without_classes_txt_are_not_guessed(tmp_path):
+    write_shard(tmp_path / "train-0.tar", [{"png": PHOTO, "cls": b"dog"}, {"png": PHOTO, "cls": b"0"}])
+    photos = ShardedDataset(str(tmp_path), "train")
+    with pytest.raises(UserError, match=r"class number 0, which needs a classes\.txt"):
+        photos.sample(1)
+
+
 def test_too_many_tags_are_an_error_at_the_shard_that_has_them(tmp_path):
     for shard in range(3):
         samples = [{"png": PHOTO, "txt": f"tag {shard} {number}".encode()} for number in range(200)]

@@ -48,6 +48,7 @@ def test_an_entry_without_labels_leaves_them_to_the_next():
         ({"json": b'{"labels": true}'}, "names or numbers of classes"),
         ({"txt": b"\xff\xfe\xfd"}, "cannot be read"),
         ({"cls": b"3"}, "class number 3, classes.txt has 3"),
+        ({"json": b'{"label": -1}'}, "class number -1, classes.txt has 3"),
     ],
 )
 def test_what_holds_no_tags_is_an_error(entries, message):

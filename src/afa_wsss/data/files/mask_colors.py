@@ -35,12 +35,16 @@ class ClassList(NamedTuple):
         colors: Class ids by color: background 0, classes from 1, 255 for what is ignored; empty where none are given.
         background_line: Place of the background among the lines that are not ignored, from 0; None where it has none.
         notes: What was understood and is not obvious, each in a few words.
+        by_number: What each number, from 0, stands for: a class or the background; None for what is ignored, and for 0
+            where the numbers before the names count from 1. Lines count from 0, and from the background where only
+            ignored lines are before it, as in LabelMe's lists. Empty where there is no list.
     """
 
     names: tuple[str, ...]
     colors: dict[Color, int]
     background_line: int | None
     notes: tuple[str, ...]
+    by_number: tuple[str | None, ...] = ()
 
 
 class _Line(NamedTuple):
@@ -63,13 +67,15 @@ def parse_class_list(lines: Sequence[str], source: object, *, used: Iterable[str
         UserError: Where two classes have one color.
     """
     known = set(used)
-    rows, numbered = _without_numbers(_without_comments(lines), known)
-    notes = ["numbers before the names are left out"] if numbered else []
+    rows, first = _without_numbers(_without_comments(lines), known)
+    notes = ["numbers before the names are left out"] if first is not None else []
+    by_number: list[str | None] = [None] * (first or 0)
     names: list[str] = []
     colors: dict[Color, int] = {}
     background_line, place = None, 0
     for line in (_parse(row, known) for row in rows):
         value = _value(line.name, known)
+        by_number.append(None if value == IGNORE_INDEX else line.name)
         if value is None:
             names.append(line.name)
             value = len(names)
@@ -79,9 +85,11 @@ def parse_class_list(lines: Sequence[str], source: object, *, used: Iterable[str
         place += value != IGNORE_INDEX
         if line.color is not None and colors.setdefault(line.color, value) != value:
             raise UserError(f"need one color for each class, {source} has {line.color} twice; change one of them")
+    if first is None and background_line == 0:
+        by_number = by_number[next(n for n, name in enumerate(by_number) if name is not None) :]
     if colors and 0 not in colors.values():
         colors.setdefault((0, 0, 0), 0)
-    return ClassList(tuple(names), colors, background_line, tuple(notes))
+    return ClassList(tuple(names), colors, background_line, tuple(notes), tuple(by_number))
 
 
 def is_background(name: str) -> bool:
@@ -103,8 +111,8 @@ def _without_comments(lines: Sequence[str]) -> list[str]:
     return rows[1:] if len(words) > 1 and HEADER_WORDS.issuperset(words) else rows
 
 
-def _without_numbers(rows: Sequence[str], known: set[str]) -> tuple[list[str], bool]:
-    """The rows without numbers in front, where every row has one and they count up from 0 or 1."""
+def _without_numbers(rows: Sequence[str], known: set[str]) -> tuple[list[str], int | None]:
+    """The rows without numbers in front and the first of these, where every row has one, up from 0 or 1; else None."""
     matches = [NUMBERED.fullmatch(row) for row in rows]
     found = [match for match in matches if match and match[0] not in known]
     numbers = [int(match["number"]) for match in found]
@@ -114,8 +122,8 @@ def _without_numbers(rows: Sequence[str], known: set[str]) -> tuple[list[str], b
         and numbers[0] in (0, 1)
         and numbers == list(range(numbers[0], numbers[0] + len(rows)))
     ):
-        return [match["rest"] for match in found], True
-    return list(rows), False
+        return [match["rest"] for match in found], numbers[0]
+    return list(rows), None
 
 
 def _parse(row: str, known: set[str]) -> _Line:

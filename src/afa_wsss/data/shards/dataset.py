@@ -94,9 +94,9 @@ class ShardedDataset:
             raise UserError(
                 f"need photos to train on, the tar files of {root} hold none; fix root", arguments=("root",)
             )
-        listed = beside(root) / "classes.txt"
-        lines = [plain(line) for line in read_lines(listed)] if listed.is_file() else []
-        self.class_names = parse_class_list(lines, listed).names or all_tags(self.shards, root)
+        path = beside(root) / "classes.txt"
+        listed = parse_class_list([plain(line) for line in read_lines(path)] if path.is_file() else [], path)
+        self.class_names, self._by_number = listed.names or all_tags(self.shards, root), listed.by_number
         if (seconds := time.monotonic() - start) > SLOW:
             notes.info("read %d shards in %.0f s: write_sizes and classes.txt spare it", len(self.shards), seconds)
         self.warnings: list[Problem] = []
@@ -128,7 +128,7 @@ class ShardedDataset:
             UserError: For shards that are cut off, and where no label names a class.
         """
         check_whole(self.shards)
-        self.warnings = problems_of(look(self.shards, self.class_names), self.root, self.class_names)
+        self.warnings = problems_of(look(self.shards, self.class_names, self._by_number), self.root, self.class_names)
 
     def order(self, epoch: int, *, seed: int, places: range) -> Iterator[int]:
         """Samples of some places of an epoch, those of ``mixed`` shards after each other; see ``epoch_order``."""
@@ -163,7 +163,7 @@ class ShardedDataset:
 
     def _read(self, path: str, index: ShardIndex, place: int) -> Sample:
         try:
-            tags = read_tags(path, index, place, self.class_names)
+            tags = read_tags(path, index, place, self._by_number)
         except UserError as error:
             raise UserError(f"need labels of every photo, {index.keys[place]} in {path} has {error}") from error
         unknown = sorted(set(tags).difference(self.class_names))

@@ -37,8 +37,13 @@ class Looked(NamedTuple):
     unusable: Counter[str]
 
 
-def look(shards: Sequence[str], class_names: tuple[str, ...]) -> Looked:
+def look(shards: Sequence[str], class_names: Sequence[str], by_number: Sequence[str | None]) -> Looked:
     """Reads the labels of a thousand samples, without their photos.
+
+    Args:
+        shards: Paths of the shards.
+        class_names: Foreground classes.
+        by_number: As for ``tags_of``.
 
     Raises:
         UserError: For a shard that cannot be read.
@@ -49,7 +54,7 @@ def look(shards: Sequence[str], class_names: tuple[str, ...]) -> Looked:
         index = read_index(path)
         samples += 1
         try:
-            tags = read_tags(path, index, place, class_names)
+            tags = read_tags(path, index, place, by_number)
         except UserError as error:
             unusable[str(error).partition(" (")[0]] += 1
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,14 +16,14 @@ from afa_wsss.data.shards.tar_index import LABEL_SUFFIXES, ShardIndex
 from afa_wsss.errors import UserError
 
 
-def read_tags(path: str, index: ShardIndex, place: int, class_names: tuple[str, ...] = ()) -> Tags:
+def read_tags(path: str, index: ShardIndex, place: int, by_number: Sequence[str | None] = ()) -> Tags:
     """Names of the classes of a sample.
 
     Args:
         path: The shard.
         index: Its samples.
         place: Which of them, from 0.
-        class_names: As for ``tags_of``.
+        by_number: As for ``tags_of``.
 
     Raises:
         UserError: As ``tags_of``.
@@ -33,7 +34,7 @@ def read_tags(path: str, index: ShardIndex, place: int, class_names: tuple[str, 
         for suffix, (offset, size) in zip(LABEL_SUFFIXES, spans, strict=True)
         if offset >= 0
     }
-    return tags_of(entries, class_names)
+    return tags_of(entries, by_number)
 
 
 def has_photo(index: ShardIndex, place: int) -> bool:

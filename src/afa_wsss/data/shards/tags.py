@@ -15,12 +15,12 @@ from afa_wsss.errors import UserError
 Tags = tuple[str, ...]
 
 
-def tags_of(entries: Mapping[str, bytes], class_names: Sequence[str] = ()) -> Tags:
+def tags_of(entries: Mapping[str, bytes], by_number: Sequence[str | None] = ()) -> Tags:
     """Names of the classes of a photo, each once; none for a negative.
 
     Args:
         entries: Contents by suffix, of ``LABEL_SUFFIXES``.
-        class_names: Classes that are known; a number is an index into them, from 0.
+        by_number: What each number, from 0, stands for, as in ``ClassList``.
 
     Raises:
         UserError: Where no entry holds classes, or the one that does cannot be read; without the photo's name.
@@ -34,7 +34,7 @@ def tags_of(entries: Mapping[str, bytes], class_names: Sequence[str] = ()) -> Ta
     try:
         for suffix, content in entries.items():
             text = plain(content.decode("utf-8-sig"))
-            found = _of_json(text, class_names) if suffix == "json" else _of_text(text, class_names, suffix == "cls")
+            found = _of_json(text, by_number) if suffix == "json" else _of_text(text, by_number, suffix == "cls")
             if found is not None:
                 return tuple(tag for tag in found if not is_background(tag))
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are some
@@ -42,17 +42,17 @@ def tags_of(entries: Mapping[str, bytes], class_names: Sequence[str] = ()) -> Ta
     raise UserError("no labels")
 
 
-def _of_text(text: str, class_names: Sequence[str], numbered: bool) -> Tags:
+def _of_text(text: str, by_number: Sequence[str | None], numbered: bool) -> Tags:
     """One tag a line, or joined by ``;``, ``|`` or ``,``; numbers also by blanks."""
-    if text in class_names:
+    if text in by_number:
         return (text,)
     if numbered and re.fullmatch(r"[\d\s,;|]+", text):
-        return tuple(_named(int(number), class_names) for number in re.findall(r"\d+", text))
+        return tuple(_named(int(number), by_number) for number in re.findall(r"\d+", text))
     joiner = next((mark for mark in ("\n", *JOINERS) if mark in text), None)
     return unique([text] if joiner is None else text.split(joiner))
 
 
-def _of_json(text: str, class_names: Sequence[str]) -> Tags | None:
+def _of_json(text: str, by_number: Sequence[str | None]) -> Tags | None:
     """A list of tags, or the first member with a usual name that holds tags; None where there is no such member."""
     found = json.loads(text)
     if isinstance(found, dict):
@@ -63,14 +63,19 @@ def _of_json(text: str, class_names: Sequence[str]) -> Tags | None:
     if found is None:
         return ()
     if isinstance(found, str):
-        return _of_text(plain(found), class_names, numbered=False)
+        return _of_text(plain(found), by_number, numbered=False)
     tags = found if isinstance(found, list) else [found]
     if not all(isinstance(tag, (str, int)) and not isinstance(tag, bool) for tag in tags):
         raise ValueError(f"need names or numbers of classes, got {str(found)[:40]}")
-    return unique(tag if isinstance(tag, str) else _named(tag, class_names) for tag in tags)
+    return unique(tag if isinstance(tag, str) else _named(tag, by_number) for tag in tags)
 
 
-def _named(number: int, class_names: Sequence[str]) -> str:
-    if not 0 <= number < len(class_names):
-        raise ValueError(f"class number {number}, classes.txt has {len(class_names)}")
-    return class_names[number]
+def _named(number: int, by_number: Sequence[str | None]) -> str:
+    if not by_number:
+        raise ValueError(f"class number {number}, which needs a classes.txt beside the shards")
+    if not 0 <= number < len(by_number):
+        raise ValueError(f"class number {number}, classes.txt has {len(by_number)}")
+    name = by_number[number]
+    if name is None:
+        raise ValueError(f"class number {number}, which names no class in classes.txt")
+    return name
