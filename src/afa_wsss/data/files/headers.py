@@ -15,6 +15,9 @@ from afa_wsss.errors import UserError
 ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257
+"""Tags of a TIFF: width and height as stored."""
+
 ROTATIONS = {
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
@@ -66,10 +69,7 @@ def read_header(path: FilePath) -> PhotoHeader:
                 with open_picture(path) as image:
                     check_pixels(path, *image.size)
                     image_format = image.format or ""
-                    upright = image_format == "PNG" and not _may_be_rotated(file)
-                    orientation = 1 if upright else image.getexif().get(ORIENTATION, 1)  # decodes a PNG
-                    size = image.size[::-1] if orientation in ROTATIONS else image.size
-                    header = PhotoHeader(size, image.mode, orientation if orientation in range(2, 9) else 1)
+                    header = header_of(image, file)
             check_pixels(path, *header.size)
             end = LAST_BYTES.get(image_format)
             if end is not None:
@@ -82,6 +82,23 @@ def read_header(path: FilePath) -> PhotoHeader:
     except PILLOW_ERRORS as error:
         raise photo_error(path, error) from error
     return header
+
+
+def header_of(image: Image.Image, file: RawIOBase) -> PhotoHeader:
+    """The header of an open picture that is not decoded yet; decodes a PNG that may be rotated.
+
+    Args:
+        image: The picture.
+        file: The same file, opened once more.
+    """
+    upright = image.format == "PNG" and not _may_be_rotated(file)
+    orientation = 1 if upright else image.getexif().get(ORIENTATION, 1)
+    size = image.size
+    if image.format == "TIFF":  # since 11.0 Pillow says the size of the upright picture
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        size = int(tags[TIFF_WIDTH]), int(tags[TIFF_HEIGHT])
+    orientation = orientation if orientation in range(2, 9) else 1
+    return PhotoHeader(size[::-1] if orientation in ROTATIONS else size, image.mode, orientation)
 
 
 def _may_be_rotated(png: RawIOBase) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
-from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, read_header
+from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, header_of, read_header
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
@@ -57,7 +57,7 @@ def read_stored(path: FilePath, *, colors: bool = True) -> StoredMask:
 
 
 def read_mask_size(path: FilePath, *, form: MaskForm | None = None) -> tuple[int, int]:
-    """Width and height of a mask; decodes only a file that looks incomplete, and RGB where ids are read.
+    """Width and height of an upright mask; decodes only a file that looks incomplete, and RGB where ids are read.
 
     Args:
         path: The file.
@@ -67,13 +67,13 @@ def read_mask_size(path: FilePath, *, form: MaskForm | None = None) -> tuple[int
         UserError: As ``read_stored``, but not for damage in the middle of a file; as ``read_mask`` for RGB.
     """
     with _open_mask(path, colors=form is not None) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
-        end = LAST_BYTES.get(image.format or "", b"")
+        size, end = header_of(image, file).size, LAST_BYTES.get(image.format or "", b"")
         file.seek(-len(end), 2)
         if not end or file.read() != end:
             image.load()
         if form is not None and form.by == "values" and image.mode.startswith("RGB"):
             apply_form(path, stored_mask(path, image), form)
-        return image.size
+        return size
 
 
 @contextmanager

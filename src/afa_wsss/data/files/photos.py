@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from posixpath import normpath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -90,17 +90,26 @@ def without_suffix(file: str) -> str:
     return name if name[-1:] not in ("", "/") and f"{dot}{suffix}".lower() in picture_suffixes() else file
 
 
-def open_picture(path: FilePath) -> Image.Image:
-    """Opens a picture of any format that Pillow reads, and HEIC where pillow-heif is installed.
+@contextmanager
+def open_picture(path: FilePath) -> Iterator[Image.Image]:
+    """An open picture of any format that Pillow reads, and of HEIC where pillow-heif is installed.
+
+    Pillow gets an open file: of a path it maps uncompressed pixels into memory, and those of a TIFF on its side by the
+    wrong width (11.0 to 13.0).
 
     Raises:
-        OSError: As ``PIL.Image.open``.
+        OSError: As ``open`` and ``PIL.Image.open``.
     """
+    with open(path, "rb") as file, _identified(path, file) as image:  # noqa: PTH123  # see FilePath
+        yield image
+
+
+def _identified(path: FilePath, file: BinaryIO) -> Image.Image:
     try:
-        return Image.open(path)
+        return Image.open(file)
     except UnidentifiedImageError:
         if kind_of_file(path) == "HEIC" and reads_heic():
-            return Image.open(path)
+            return Image.open(file)
         raise
 
 

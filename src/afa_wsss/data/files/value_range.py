@@ -193,7 +193,7 @@ def _significant_bits(path: FilePath) -> int:
 
 
 def _deep_colors(path: FilePath, image: Image.Image) -> Num[np.ndarray, "H W 3"]:
-    """16-bit colors by OpenCV, in the order of RGB, upright, without transparency."""
+    """16-bit colors by OpenCV, in the order of RGB, upright, without transparency; it makes TIFFs upright itself."""
     import cv2  # only here: checking other data must not import it
 
     with open(path, "rb") as file:  # noqa: PTH123  # see FilePath
@@ -203,7 +203,7 @@ def _deep_colors(path: FilePath, image: Image.Image) -> Num[np.ndarray, "H W 3"]
         raise UserError(f"need a photo of 16 bits that can be decoded, got {path}; save it again as PNG")
     if pixels.ndim == 3:
         pixels = pixels[..., 2::-1] if pixels.shape[2] > 2 else pixels[..., 0]
-    return _upright(pixels, image.getexif().get(0x0112, 1))
+    return pixels if image.format == "TIFF" else _upright(pixels, image.getexif().get(0x0112, 1))
 
 
 def _upright(pixels: Num[np.ndarray, "h w ..."], orientation: int) -> Num[np.ndarray, "H W ..."]:
