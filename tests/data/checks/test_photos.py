@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.data.samples import BROKEN, ERRORS, Noise, write_broken_folder, write_photo
+from tests.data.shards.shards import PHOTO, write_shard
 
 from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.photos import check_photos
@@ -13,6 +14,7 @@ from afa_wsss.data.files import photos
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.shards.dataset import ShardedDataset
 from afa_wsss.errors import UserError
 
 
@@ -47,6 +49,29 @@ def test_a_data_set_without_files_can_be_checked() -> None:
 
     dataset: SegmentationDataset = Broken()
     assert [(problem.kind, problem.name) for problem in check_photos(dataset, workers=1)] == [("photo unusable", "c")]
+
+
+def test_shards_are_checked_as_training_reads_them(tmp_path: Path) -> None:
+    broken = {"png": PHOTO[:40], "txt": b"cat"}
+    samples = [{"png": PHOTO, "txt": b"cat"}, broken, {"png": PHOTO, "txt": b"cat;tree"}, {"png": PHOTO}]
+    write_shard(tmp_path / "train-0.tar", samples)
+    (tmp_path / "classes.txt").write_text("cat")
+    found = list(check_photos(ShardedDataset(str(tmp_path), "train"), workers=1))
+    assert [(problem.kind, problem.name, problem.level) for problem in found] == [
+        ("tags that classes.txt lacks", str(tmp_path), "warning"),
+        ("no labels", str(tmp_path), "warning"),
+        ("photo unusable", "1", "warning"),
+        ("photo unusable", "3", "warning"),
+    ]
+    write_shard(tmp_path / "train-1.tar", [broken] * 3)
+    found = list(check_photos(ShardedDataset(str(tmp_path), "train"), workers=1))
+    (only,) = [problem for problem in found if problem.level == "error"]
+    assert "3 in a row cannot" in only.message
+    write_shard(tmp_path / "train-1.tar", [{"png": PHOTO, "txt": b"tree"}])
+    (tmp_path / "classes.txt").write_text("dog")
+    found = list(check_photos(ShardedDataset(str(tmp_path), "train"), workers=1))
+    assert found[0].level == "error"
+    assert "need labels that name classes" in found[0].message
 
 
 def test_masks_of_training_photos_are_checked_although_not_needed(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def write_packed_tiff(path: Path, values: np.ndarray, bits: int) -> None:
     path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + directory)
 
 
+def write_jpeg_2000_bits(path: Path, bits: int) -> None:
+    """Changes the bits that a JPEG 2000 says its values have, from 16; they lie around half of the highest."""
+    head, start, rest = path.read_bytes().partition(b"\xff\x4f\xff\x51")
+    sizes, count = bytearray(rest), rest[37]
+    for component in range(count):
+        sizes[38 + 3 * component] = bits - 1
+    path.write_bytes(head.replace(b"\x0f\x07\x00\x00", bytes([bits - 1, 7, 0, 0])) + start + bytes(sizes))
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -177,6 +186,38 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, value: float) ->
     with pytest.raises(UserError, match=r"need finite values in photos, .*a\.tif has NaN or infinity \(0\.4% of its"):
         read_photo(tmp_path / "a.tif")
     assert len(SharedRange("auto", lambda: [tmp_path / "a.tif"]).problems()) == 1
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_colors_of_jpeg_2000_keep_their_bits(tmp_path: Path, bits: int) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    colors[0, 0], colors[0, 1] = 0, 255
+    path, values = tmp_path / "a.jp2", colors[..., ::-1].astype(np.uint16) * 16 + (30720 if bits == 12 else 0)
+    cv2.imwrite(str(path), values, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+    if bits == 12:
+        write_jpeg_2000_bits(path, 12)
+    photo = read_photo(path, SharedRange("auto", lambda: [path, path]))
+    np.testing.assert_allclose(photo.astype(int), colors, atol=8)
+    extremes = read_extremes(path)
+    assert extremes is not None
+    assert (extremes.declared is not None) == (bits == 12)
+
+
+def test_gray_jpeg_2000_of_12_bits_declares_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jp2"
+    Image.fromarray(GRAY.astype(np.uint16) + 30720).save(path, irreversible=False)
+    write_jpeg_2000_bits(path, 12)
+    assert shown(path, path).max() == 16
+
+
+def test_an_open_image_of_16_bits_is_read_from_its_own_file(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "rgb.png"), colors[..., ::-1].astype(np.uint16) * 16)
+    Image.fromarray(GRAY.astype(np.uint16) * 16).save(tmp_path / "gray.png")
+    for name, values in (("rgb.png", colors), ("gray.png", GRAY[..., None])):
+        with Image.open(tmp_path / name) as image:
+            found = np.asarray(as_rgb(image, lambda _: (0, 4080)))
+        np.testing.assert_allclose(found, np.broadcast_to(values, found.shape), atol=1)
 
 
 def test_images_in_memory_are_scaled_too() -> None:

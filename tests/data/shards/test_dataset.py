@@ -6,9 +6,11 @@ import json
 import logging
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.samples import png_chunk
 from tests.data.shards.shards import PHOTO, write_shard, write_shards
 
 from afa_wsss.data import FolderDataset, SegmentationDataset, ShardedDataset
@@ -171,6 +173,37 @@ def test_numbers_without_classes_txt_are_not_guessed(tmp_path):
     photos = ShardedDataset(str(tmp_path), "train")
     with pytest.raises(UserError, match=r"class number 0, which needs a classes\.txt"):
         photos.sample(1)
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    return cv2.imencode(".png", values.astype(np.uint16))[1].tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photos_of_16_bits_have_the_range_that_is_set_and_never_one_of_their_own(tmp_path, channels):
+    bright = np.linspace(0, 4095, 64).reshape(8, 8, 1).repeat(channels, axis=-1)
+    samples = [{"png": deep_png(bright), "txt": b"cat"}, {"png": deep_png(bright / 10), "txt": b"cat"}]
+    write_shard(tmp_path / "train-0.tar", samples)
+    photos = ShardedDataset(str(tmp_path), "train")
+    message = r"000 in .*train-0\.tar has 16 bits \(0 to 4095\) and declares none; set data\.value_range=\[low,high\]"
+    for read in (photos.check_files, lambda: photos.sample(0)):
+        with pytest.raises(UserError, match=message):
+            read()
+    photos = ShardedDataset(str(tmp_path), "train")
+    photos.value_range = (0.0, 4095.0)
+    photos.check_files()
+    for index, values in enumerate((bright, bright / 10)):
+        expected = np.broadcast_to(values.astype(np.uint16) / 4095 * 255, (8, 8, 3))
+        np.testing.assert_allclose(photos.sample(index).image, expected, atol=0.51)
+
+
+def test_photos_of_16_bits_that_declare_their_bits_need_no_setting(tmp_path):
+    content = deep_png(np.linspace(0, 409, 64).reshape(8, 8))
+    content = content[:33] + png_chunk(b"sBIT", b"\x0c") + content[33:]
+    write_shard(tmp_path / "train-0.tar", [{"png": content, "txt": b"cat"}])
+    photos = ShardedDataset(str(tmp_path), "train")
+    photos.check_files()
+    assert photos.sample(0).image.max() == 25
 
 
 def test_too_many_tags_are_an_error_at_the_shard_that_has_them(tmp_path):

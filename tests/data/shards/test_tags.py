@@ -28,6 +28,10 @@ NAMES = ("cat", "hot dog", "person")
         ("json", b'{"labels": null}', ()),
         ("json", b'{"labels": []}', ()),
         ("json", b'{"class": "cat|person"}', ("cat", "person")),
+        ("json", b'{"keywords": [], "label": "cat"}', ("cat",)),
+        ("json", b'{"tags": null, "labels": "", "class": 0}', ("cat",)),
+        ("json", b'{"labels": [], "tags": ["none"]}', ()),
+        ("json", b'{"labels": ["background"], "tags": ["cat"]}', ()),
     ],
 )
 def test_tags_are_read(suffix, content, tags):

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from afa_wsss.data.base import FilePath, Photo, SegmentationDataset
+from afa_wsss.data.base import FilePath, Photo, SegmentationDataset, Streamed
 from afa_wsss.data.checks.mask_labels import Shown, compare_all, compare_with_labels
 from afa_wsss.data.checks.problems import Level, Problem
+from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
 from afa_wsss.data.files.masks import fit_mask
 from afa_wsss.data.files.parallel import Progress, process_map
 from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
-from afa_wsss.data.files.value_range import DeepPhoto, Range
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -74,8 +74,7 @@ def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progre
         What is wrong, photo by photo, and then with all masks together.
     """
     if not isinstance(dataset, PhotoFiles):
-        for problems in progress(process_map(partial(_check_sample, dataset), range(len(dataset)), workers=workers)):
-            yield from problems
+        yield from _check_samples(dataset, workers=workers, progress=progress)
         return
     _ = dataset.shared_range.used, dataset.mask_form  # found once, not in each process
     masks = []
@@ -152,10 +151,32 @@ def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> Checked:
     return Checked(problems, shown)
 
 
-def _check_sample(dataset: SegmentationDataset, index: int) -> list[Problem]:
-    """What is wrong with a photo of a data set that has no files."""
+def _check_samples(dataset: SegmentationDataset, *, workers: int, progress: Progress) -> Iterator[Problem]:
+    """What is wrong with a data set that has no files of photos; training leaves streamed samples out while it can."""
+    streamed = isinstance(dataset, Streamed)
+    try:
+        dataset.check_files()
+        yield from getattr(dataset, "warnings", ()) if streamed else ()
+    except UserError as error:
+        yield Problem("files unusable", str(getattr(dataset, "root", "all")), str(error))
+    goes_on = True
+    reasons = process_map(partial(_why_unusable, dataset), range(len(dataset)), workers=workers)
+    for index, reason in enumerate(progress(reasons)):
+        if reason is None:
+            continue
+        name = dataset.names[index] if dataset.names else str(index)
+        yield Problem("photo unusable", name, reason, "warning" if streamed else "error")
+        if isinstance(dataset, Streamed) and goes_on:
+            try:
+                dataset.usable(index)
+            except UserError as error:
+                goes_on = False
+                yield Problem("no photo usable", name, str(error))
+
+
+def _why_unusable(dataset: SegmentationDataset, index: int) -> str | None:
     try:
         dataset.sample(index)
     except UserError as error:
-        return [Problem("photo unusable", dataset.names[index], str(error))]
-    return []
+        return str(error)
+    return None

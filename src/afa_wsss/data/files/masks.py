@@ -13,11 +13,11 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
+from afa_wsss.data.files.deep_photos import has_deep_colors
 from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, header_of, read_header
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
-from afa_wsss.data.files.value_range import has_deep_colors
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 

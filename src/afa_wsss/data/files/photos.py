@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from afa_wsss.data.base import FilePath, Photo
+from afa_wsss.data.files.deep_photos import deep_photo, is_deep
 from afa_wsss.data.files.picture_types import (
     ADVICE,
     HEAD,
@@ -22,7 +23,7 @@ from afa_wsss.data.files.picture_types import (
     picture_suffixes,
     reads_heic,
 )
-from afa_wsss.data.files.value_range import Extremes, FindRange, deep_photo, is_deep, own_range, scaled
+from afa_wsss.data.files.value_range import Extremes, FindRange, own_range, scaled
 from afa_wsss.errors import UserError
 
 PHOTO_SUFFIXES = (
@@ -128,10 +129,27 @@ def read_photo(path: FilePath, range_of: FindRange = own_range) -> Photo:
             no numbers, or comes out black or white all over.
     """
     with _opened(path) as image:
-        if not is_deep(image):
-            return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
-        photo = deep_photo(path, image)
-        return scaled(path, photo, range_of(photo))
+        return upright_rgb(path, image, range_of)
+
+
+def upright_rgb(name: FilePath, image: Image.Image, range_of: FindRange) -> Photo:
+    """An open photo as upright 8-bit RGB.
+
+    Args:
+        name: The file, for messages.
+        image: As it was opened.
+        range_of: As for ``read_photo``.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UserError: For values that are no numbers, and a photo that comes out black or white all over.
+    """
+    if not is_deep(image):
+        return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+    photo = deep_photo(name, image)
+    return scaled(name, photo, range_of(photo))
 
 
 def may_be_deep(path: FilePath) -> bool:

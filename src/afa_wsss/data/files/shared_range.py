@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from afa_wsss.data.base import FilePath
+from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.photos import may_be_deep, read_extremes
 from afa_wsss.data.files.value_range import (
-    DeepPhoto,
     Extremes,
-    Range,
     RangeSetting,
     check_range,
     flat_photos,
@@ -46,10 +45,14 @@ class SharedRange:
 
     def __call__(self, photo: DeepPhoto) -> Range:
         """The range of a photo's values."""
+        return self.given(photo) or self.used.get(photo.kind) or own_range(photo)
+
+    def given(self, photo: DeepPhoto) -> Range | None:
+        """The range of a photo's values that is set or that its file declares; None for neither."""
         if isinstance(self.setting, tuple):
             return self.setting
         fixed = {} if isinstance(self.setting, str) else self.setting
-        return fixed.get(photo.kind) or photo.declared or self.used.get(photo.kind) or own_range(photo)
+        return fixed.get(photo.kind) or photo.declared
 
     @cached_property
     def used(self) -> dict[str, Range]:

@@ -1,4 +1,4 @@
-"""Photos of more than 8 bits: their values, and the range of values that becomes 0 to 255."""
+"""Photos of more than 8 bits: the range of values that becomes 0 to 255."""
 
 from __future__ import annotations
 
@@ -9,51 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Num, UInt8
-from PIL import Image, ImageOps
 
 from afa_wsss.data.base import FilePath, Photo
+from afa_wsss.data.files.deep_photos import FLOATS, INTEGERS, SIXTEEN, DeepPhoto, Range
 from afa_wsss.errors import UserError
-
-Range = tuple[float, float]
-"""The values that become black and white."""
 
 RangeSetting = str | Sequence[float] | Mapping[str, Sequence[float]]
 """``auto``, one range, or one for each kind of values, as a checkpoint stores what its data set's files use."""
-
-SIXTEEN, INTEGERS, FLOATS = "16 bits", "32-bit integers", "floats"
-"""Kinds of values; files of one kind share a range."""
 
 FLAT = 2
 """Of 255: how far from black or white all pixels of a photo are that shows nothing."""
 
 STORED_BITS = (8, 10, 12, 14, 16)
 """Bits that a photo of 16 bits alone is taken to have: the fewest that hold its values."""
-
-USUAL_BITS = (10, 11, 12, 13, 14, 15)
-"""Bits of cameras that store their values in 16."""
-
-BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281
-"""Tags of a TIFF."""
-
-WHITE_IS_ZERO = 0
-"""Value of ``PHOTOMETRIC``."""
-
-PNG_HEAD = 33
-"""Bytes of a PNG's signature and first chunk."""
-
-
-class DeepPhoto(NamedTuple):
-    """A photo of more than 8 bits.
-
-    Attributes:
-        values: (H, W) or (H, W, 3), upright.
-        kind: ``16 bits``, ``32-bit integers`` or ``floats``.
-        declared: The range that the file itself declares; None where it only says how wide its numbers are.
-    """
-
-    values: Num[np.ndarray, "H W ..."]
-    kind: str
-    declared: Range | None
 
 
 class Extremes(NamedTuple):
@@ -130,89 +98,6 @@ def _needed(kind: str, low: float, high: float) -> Range:
         return 0.0, 1.0 if high <= 1 else high
     bits = next((bits for bits in STORED_BITS if high < 2**bits and kind == SIXTEEN), int(high).bit_length())
     return 0.0, float(2**bits - 1)
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Whether an open picture has more than 8 bits per value; its pixels are not decoded."""
-    return image.mode.startswith("I") or image.mode == "F" or has_deep_colors(image)
-
-
-def has_deep_colors(image: Image.Image) -> bool:
-    """Whether Pillow would keep only 8 of 16 bits: its modes of several channels have no more."""
-    if image.mode not in ("RGB", "RGBA", "RGBX", "LA"):
-        return False
-    tiles = getattr(image, "tile", None) or ()
-    raw = next((tile[3] for tile in tiles), "")
-    raw = raw[0] if isinstance(raw, tuple) and raw else raw
-    return isinstance(raw, str) and ";16" in raw and image.format in ("PNG", "TIFF")
-
-
-def deep_photo(path: FilePath, image: Image.Image) -> DeepPhoto:
-    """The values of an open picture of more than 8 bits.
-
-    Raises:
-        UserError: For values that are no numbers (NaN) or infinite, and for colors that cannot be decoded.
-    """
-    declared_bits = _declared_bits(path, image)
-    whole = image.format == "PPM"  # Pillow scales by the file's own maximum
-    values = _deep_colors(path, image) if has_deep_colors(image) else np.asarray(ImageOps.exif_transpose(image))
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            share = f"{1 - np.isfinite(values).mean():.1%} of its values"
-            raise UserError(f"need finite values in photos, {path} has NaN or infinity ({share}); replace them")
-        return DeepPhoto(values, FLOATS, None)
-    highest = 2**declared_bits - 1 if declared_bits else 65535 if whole else 0
-    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        values = (highest or np.iinfo(values.dtype).max) - values
-    declared = (0.0, float(highest)) if highest and values.min() >= 0 and values.max() <= highest else None
-    sixteen = values.dtype.itemsize == 2 or whole
-    return DeepPhoto(values, SIXTEEN if sixteen else INTEGERS, declared)
-
-
-def _declared_bits(path: FilePath, image: Image.Image) -> int:
-    """Bits that a file says its values have, where these are fewer than it stores; 0 where it says nothing."""
-    if image.format == "TIFF":
-        tags = getattr(image, "tag_v2", {})
-        bits, highest = (int(np.max(tags.get(tag, 0))) for tag in (BITS_PER_SAMPLE, MAX_SAMPLE_VALUE))
-        by_highest = next((usual for usual in USUAL_BITS if highest == 2**usual - 1), 0)
-        return bits if 8 < bits < 16 else by_highest
-    return _significant_bits(path) if image.format == "PNG" else 0
-
-
-def _significant_bits(path: FilePath) -> int:
-    """The highest number of PNG's chunk ``sBIT``, where it is below 16; 0 where there is none."""
-    with open(path, "rb") as png:  # noqa: PTH123  # see FilePath
-        png.seek(PNG_HEAD)
-        while len(head := png.read(8)) == 8 and head[4:] != b"IDAT":
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == b"sBIT":
-                bits = max(png.read(length), default=0)
-                return bits if 8 < bits < 16 else 0
-            png.seek(length + 4, 1)
-    return 0
-
-
-def _deep_colors(path: FilePath, image: Image.Image) -> Num[np.ndarray, "H W 3"]:
-    """16-bit colors by OpenCV, in the order of RGB, upright, without transparency; it makes TIFFs upright itself."""
-    import cv2  # only here: checking other data must not import it
-
-    with open(path, "rb") as file:  # noqa: PTH123  # see FilePath
-        content = np.frombuffer(file.read(), dtype=np.uint8)
-    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise UserError(f"need a photo of 16 bits that can be decoded, got {path}; save it again as PNG")
-    if pixels.ndim == 3:
-        pixels = pixels[..., 2::-1] if pixels.shape[2] > 2 else pixels[..., 0]
-    return pixels if image.format == "TIFF" else _upright(pixels, image.getexif().get(0x0112, 1))
-
-
-def _upright(pixels: Num[np.ndarray, "h w ..."], orientation: int) -> Num[np.ndarray, "H W ..."]:
-    """Pixels as EXIF's orientation, 1 to 8, says they are meant."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
 def scaled(path: FilePath, photo: DeepPhoto, value_range: Range) -> Photo:

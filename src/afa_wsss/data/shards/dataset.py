@@ -18,11 +18,13 @@ from afa_wsss.data.base import Palette, Sample
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.lists import read_lines
 from afa_wsss.data.files.mask_colors import parse_class_list
+from afa_wsss.data.files.shared_range import SharedRange
+from afa_wsss.data.files.value_range import RangeSetting
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
 from afa_wsss.data.formats.folder_labels.reading import plain
 from afa_wsss.data.shards.files import beside, check_whole, count_samples, find_shards, read_sizes
-from afa_wsss.data.shards.labels import all_tags, look, problems_of
+from afa_wsss.data.shards.labels import all_tags, look, problems_of, spread
 from afa_wsss.data.shards.order import epoch_order
 from afa_wsss.data.shards.samples import read_photo, read_tags
 from afa_wsss.data.shards.tar_index import CACHED, ShardIndex, read_index
@@ -48,11 +50,14 @@ class ShardedDataset:
         class_names: Foreground classes: those of ``classes.txt`` beside the shards, or all that the labels name.
         names: Empty: a sample's name is that of its shard and its own.
         image_labels: None: each sample has its own.
+        value_range: The values that become black and white in photos of more than 8 bits: (low, high), or ``auto`` for
+            what each file declares; one that declares nothing is refused then.
         warnings: What is doubtful in the labels that ``check_files`` looked at.
     """
 
     names: tuple[str, ...] = ()
     image_labels = None
+    value_range: RangeSetting = "auto"
 
     def __new__(cls, root: str, split: str, *, with_masks: bool = False, val: str | None = None, mixed: int = 8) -> Any:
         """The shards, or the folder of photos to validate with; arguments are those of ``__init__``."""
@@ -115,6 +120,11 @@ class ShardedDataset:
         """(k + 1, 3) RGB, VOC's colors."""
         return voc_palette(len(self.class_names) + 1)
 
+    @cached_property
+    def shared_range(self) -> SharedRange:
+        """Gives the range of values of photos of more than 8 bits."""
+        return SharedRange(self.value_range, list)
+
     @property
     def facts(self) -> list[tuple[str, str]]:
         """What was found, for people: what and value."""
@@ -122,13 +132,26 @@ class ShardedDataset:
         return [("shards", f"{len(self.shards)} tar files of {low if low == high else f'{low} to {high}'} samples")]
 
     def check_files(self) -> None:
-        """Checks the sizes of all shards, and the labels of a thousand samples of some.
+        """Checks the sizes of all shards, and of some the labels of a thousand samples and the first photos.
 
         Raises:
-            UserError: For shards that are cut off, and where no label names a class.
+            UserError: For shards that are cut off, where no label names a class, and for photos of more than 8 bits
+                without a range of values.
         """
         check_whole(self.shards)
+        for path in spread(self.shards):
+            self._check_range(path)
         self.warnings = problems_of(look(self.shards, self.class_names, self._by_number), self.root, self.class_names)
+
+    def _check_range(self, path: str) -> None:
+        """Raises where the first photo of a shard needs a range of values; other faults are said in training."""
+        index = read_index(path)
+        try:
+            if len(index.keys):
+                read_photo(path, index, 0, self.shared_range)
+        except UserError as error:
+            if error.kind == "no_range":
+                raise
 
     def order(self, epoch: int, *, seed: int, places: range) -> Iterator[int]:
         """Samples of some places of an epoch, those of ``mixed`` shards after each other; see ``epoch_order``."""
@@ -153,13 +176,14 @@ class ShardedDataset:
         shard, place = self._locate(index)
         found, path = self._index(shard), self.shards[shard]
         last: UserError | None = None
-        for step in range(min(len(found.keys), NEIGHBORS)):
+        tried = min(len(found.keys), NEIGHBORS)
+        for step in range(tried):
             try:
                 return self._read(path, found, (place + step) % len(found.keys))
             except UserError as error:
                 last = error
                 self._note("left out", f"{error}; the next one takes its place")
-        raise UserError(f"need samples that can be read, {NEIGHBORS} in a row cannot; the last: {last}")
+        raise UserError(f"need samples that can be read, {tried} in a row cannot; the last: {last}")
 
     def _read(self, path: str, index: ShardIndex, place: int) -> Sample:
         try:
@@ -170,7 +194,8 @@ class ShardedDataset:
         if unknown:
             self._note("tag", f"tag {unknown[0]!r} of {index.keys[place]} in {path} is not in classes.txt and left out")
         labels = np.array([name in tags for name in self.class_names], dtype=np.float32)
-        return Sample(read_photo(path, index, place), labels, None, f"{Path(path).stem}/{index.keys[place]}")
+        photo = read_photo(path, index, place, self.shared_range)
+        return Sample(photo, labels, None, f"{Path(path).stem}/{index.keys[place]}")
 
     def _note(self, kind: str, message: str) -> None:
         """Logs the first, tenth, hundredth, ... of a kind in this process."""

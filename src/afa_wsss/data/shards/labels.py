@@ -50,7 +50,7 @@ def look(shards: Sequence[str], class_names: Sequence[str], by_number: Sequence[
     """
     samples = named = negative = unknown = 0
     unusable: Counter[str] = Counter()
-    for path, place in _spread(shards):
+    for path, place in _places(shards):
         index = read_index(path)
         samples += 1
         try:
@@ -120,9 +120,14 @@ def all_tags(shards: Sequence[str], root: str) -> tuple[str, ...]:
     return in_order(found)
 
 
-def _spread(shards: Sequence[str]) -> Iterator[tuple[str, int]]:
+def spread(shards: Sequence[str]) -> list[str]:
+    """Shards to look at, evenly spread."""
+    return [shards[place] for place in np.unique(np.linspace(0, len(shards) - 1, SHARDS).astype(int)).tolist()]
+
+
+def _places(shards: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Shards and places of the samples to look at."""
-    for shard in np.unique(np.linspace(0, len(shards) - 1, SHARDS).astype(int)).tolist():
-        count = len(read_index(shards[shard]).keys)
+    for path in spread(shards):
+        count = len(read_index(path).keys)
         places = np.unique(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int)).tolist() if count else []
-        yield from ((shards[shard], place) for place in places)
+        yield from ((path, place) for place in places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from afa_wsss.data.files.mask_colors import is_background
 from afa_wsss.data.formats.folder_labels.reading import plain, unique
@@ -55,11 +56,16 @@ def _of_text(text: str, by_number: Sequence[str | None], numbered: bool) -> Tags
 def _of_json(text: str, by_number: Sequence[str | None]) -> Tags | None:
     """A list of tags, or the first member with a usual name that holds tags; None where there is no such member."""
     found = json.loads(text)
-    if isinstance(found, dict):
-        members = [value for name, value in found.items() if column_word(str(name)) in LABEL_WORDS]
-        if not members:
-            return None
-        found = members[0]
+    if not isinstance(found, dict):
+        return _of_member(found, by_number)
+    members = [value for name, value in found.items() if column_word(str(name)) in LABEL_WORDS]
+    if not members:
+        return None
+    return next((tags for member in members if (tags := _of_member(member, by_number))), ())
+
+
+def _of_member(found: Any, by_number: Sequence[str | None]) -> Tags:
+    """A tag, a list of tags, or nothing."""
     if found is None:
         return ()
     if isinstance(found, str):
