@@ -15,7 +15,7 @@ from afa_wsss.data.checks.problems import Level, Problem
 from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
-from afa_wsss.data.files.masks import fit_mask
+from afa_wsss.data.files.mask_turns import read_drawn_on, turn_problem
 from afa_wsss.data.files.parallel import Progress, process_map
 from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
 from afa_wsss.data.formats.photo_files import PhotoFiles
@@ -76,7 +76,7 @@ def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progre
     if not isinstance(dataset, PhotoFiles):
         yield from _check_samples(dataset, workers=workers, progress=progress)
         return
-    _ = dataset.shared_range.used, dataset.mask_form  # found once, not in each process
+    _ = dataset.shared_range.used, dataset.mask_form, dataset.masks_drawn_on  # found once, not in each process
     masks = []
     for checked in progress(process_map(partial(check_photo, dataset), range(len(dataset)), workers=workers)):
         yield from checked.problems
@@ -136,15 +136,17 @@ def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> Checked:
     if path is None or (level == "warning" and not is_file(path)):
         return Checked([])
     try:
-        mask = dataset.mask(index)
+        mask = dataset.upright_mask(index, image)
         if mask is None:
             return Checked([])
-        mask = fit_mask(name, image, mask, dataset.photo_path(index))
+        either = read_drawn_on((dataset.photo_path(index), path)) == "either"
     except UserError as error:
         return Checked([Problem(MASK_PROBLEMS.get(error.kind, "mask unusable"), name, str(error), level)])
     labels = frozenset((np.flatnonzero(dataset.image_labels[index]) + 1).tolist())
     shown = Shown(name, frozenset(np.flatnonzero(np.bincount(mask.ravel())).tolist()), labels)
     problems = compare_with_labels(shown, path, dataset.class_names)
+    if either:
+        problems.append(turn_problem(name, (dataset.photo_path(index), path), dataset.masks_drawn_on))
     if (frames := read_traits(path).frames) > 1:
         message = f"{path} has {frames} pages or frames; the first is read"
         problems.append(Problem("several frames", name, message, "note"))

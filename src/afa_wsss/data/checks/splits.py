@@ -19,12 +19,13 @@ def count_labels(dataset: SegmentationDataset) -> dict[str, int]:
 
 
 def early_warnings(splits: Mapping[str, SegmentationDataset]) -> list[Problem]:
-    """Warnings about lists, labels and splits, found without reading a photo: what ``afa-train`` prints at its start.
+    """Warnings about lists, labels, splits and checked files, without reading more: what ``afa-train`` prints first.
 
     Args:
         splits: The opened splits by their use: ``train``, ``val``.
     """
-    found = [problem for data in splits.values() for problem in getattr(data, "warnings", ())]
+    kinds = ("warnings", "file_warnings")
+    found = [problem for data in splits.values() for kind in kinds for problem in getattr(data, kind, ())]
     return list(dict.fromkeys([*found, *compare_splits(splits, contents=False)]))
 
 

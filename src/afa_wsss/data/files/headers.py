@@ -26,6 +26,13 @@ ROTATIONS = {
 }
 """The EXIF orientations that swap width and height, and the transpose that makes such a photo upright."""
 
+TURNS = ROTATIONS | {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+}
+"""All EXIF orientations but 1, and the transpose that makes such a photo upright."""
+
 HEADER_BYTES = 4096
 """Enough for the headers of most photos."""
 

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
 from afa_wsss.data.files.deep_photos import has_deep_colors
-from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, PhotoHeader, header_of, read_header
+from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, TURNS, PhotoHeader, header_of, read_header
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
@@ -76,6 +76,16 @@ def read_mask_size(path: FilePath, *, form: MaskForm | None = None) -> tuple[int
         return size
 
 
+def read_mask_header(path: FilePath) -> PhotoHeader:
+    """Upright size, mode and orientation of a mask.
+
+    Raises:
+        UserError: As ``read_stored``, but not for damaged pixels.
+    """
+    with _open_mask(path, colors=True) as image, open(path, "rb", buffering=0) as file:  # noqa: PTH123  # see FilePath
+        return header_of(image, file)
+
+
 @contextmanager
 def _open_mask(path: FilePath, *, colors: bool) -> Iterator[Image.Image]:
     """An open mask; what goes wrong while it is read is raised as ``UserError``."""
@@ -122,14 +132,15 @@ def write_mask(path: Path, label: Mask, palette: Palette, *, names: Sequence[str
         image.save(part, format="PNG", pnginfo=texts)
 
 
-def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: FilePath) -> Mask:
-    """The mask of an upright photo; a mask drawn on the photo as stored, on its side, is rotated like the photo.
+def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: FilePath, *, stored: bool = False) -> Mask:
+    """The mask of an upright photo; a mask drawn on the photo as stored is rotated like the photo.
 
     Args:
         name: The photo's name, for the message.
         image: (H, W, 3) upright photo.
         mask: Its class ids.
-        photo: The photo's file; its header is read where the sizes differ.
+        photo: The photo's file; its header is read where the sizes differ, or the mask is drawn on the photo as stored.
+        stored: Whether it is known to be; where the size tells that it is, it need not be.
 
     Returns:
         (H, W) class ids.
@@ -137,8 +148,10 @@ def fit_mask(name: str, image: Photo, mask: UInt8[np.ndarray, "h w"], photo: Fil
     Raises:
         UserError: Where the mask has another size than the photo.
     """
-    if image.shape[:2] == mask.shape[::-1] != mask.shape and (turn := ROTATIONS.get(read_header(photo).orientation)):
-        mask = np.asarray(Image.fromarray(mask).transpose(turn))
+    on_its_side = image.shape[:2] == mask.shape[::-1] != mask.shape
+    if stored or on_its_side:
+        turn = (TURNS if stored else ROTATIONS).get(read_header(photo).orientation)
+        mask = mask if turn is None else np.asarray(Image.fromarray(mask).transpose(turn))
     if image.shape[:2] != mask.shape:
         raise _wrong_size(name, image.shape[1::-1], mask.shape[::-1])
     return mask

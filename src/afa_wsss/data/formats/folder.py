@@ -13,6 +13,7 @@ import numpy as np
 from afa_wsss.data.base import FilePath, Labels, Palette
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.mask_forms import MaskForm
+from afa_wsss.data.files.mask_turns import Pair
 from afa_wsss.data.formats.folder_labels.contents import MASKS, Contents, read_contents
 from afa_wsss.data.formats.folder_labels.folder_reading import FolderReading, read_folder
 from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, mask_palette
@@ -142,12 +143,17 @@ class FolderDataset(PhotoFiles):
         """For loader workers: what the split needs, without all that was read to find it."""
         _ = self.shared_range.used
         if self.has_masks:
-            _ = self.mask_form
+            _ = self.mask_form, self.masks_drawn_on
         return {**self.__dict__, "reading": None}
 
     def all_photos(self) -> Iterator[FilePath]:
         """Paths of the photos of all splits, which share a range of values."""
         return (f"{self.root}/{path}" for path in self.reading.paths)
+
+    def all_pairs(self) -> Iterator[Pair]:
+        """Photos of all splits that have a mask, and their masks."""
+        pairs = zip(self.reading.names, self.all_photos(), strict=True)
+        return ((photo, self._masks.by_name[name]) for name, photo in pairs if name in self._masks.by_name)
 
     def photo_path(self, index: int) -> str:
         """Path of a photo."""

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Sample
+from afa_wsss.data.base import FilePath, Labels, Mask, Palette, Photo, Sample
 from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.headers import read_header
 from afa_wsss.data.files.lists import is_file, raise_missing
 from afa_wsss.data.files.mask_forms import MaskForm
+from afa_wsss.data.files.mask_turns import Drawn, Pair, read_drawn_on, turn_problem, usually_drawn_on
 from afa_wsss.data.files.masks import check_mask_size, fit_mask, read_mask
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.photos import read_photo
@@ -29,11 +30,12 @@ CHUNK = 64
 
 
 class _Unusable(NamedTuple):
-    """Files that training would fail on."""
+    """Files that training would fail on, and photos whose masks fit in both ways."""
 
     missing_photos: list[FilePath]
     missing_masks: list[FilePath]
     problems: list[Problem]
+    either: list[int]
 
 
 class PhotoFiles(ABC):
@@ -49,6 +51,7 @@ class PhotoFiles(ABC):
             what each file declares, or else all files together use.
         mask_advice: What to do where masks are requested and none is there; None where a split may have none.
         report: Called with what is wrong with lists and labels; raises by default.
+        file_warnings: What is doubtful in the files, once ``check_files`` has looked at them.
     """
 
     class_names: tuple[str, ...]
@@ -58,6 +61,7 @@ class PhotoFiles(ABC):
     value_range: RangeSetting = "auto"
     mask_advice: str | None = None
     report: Report = staticmethod(raise_first)
+    file_warnings: Sequence[Problem] = ()
 
     @cached_property
     def palette(self) -> Palette:
@@ -131,10 +135,8 @@ class PhotoFiles(ABC):
         Raises:
             UserError: Where a file is missing, cannot be decoded, or photo and mask differ in size.
         """
-        path = self.photo_path(index)
-        image, mask = read_photo(path, self.shared_range), self.mask(index) if self.has_masks else None
-        if mask is not None:
-            mask = fit_mask(self.names[index], image, mask, path)
+        image = read_photo(self.photo_path(index), self.shared_range)
+        mask = self.upright_mask(index, image) if self.has_masks else None
         return Sample(image, self.image_labels[index].astype(np.float32), mask, self.names[index])
 
     @cached_property
@@ -145,6 +147,28 @@ class PhotoFiles(ABC):
     def all_photos(self) -> Iterator[FilePath]:
         """The photos that share a range of values: those of this split, unless a subclass knows the others too."""
         return map(self.photo_path, range(len(self)))
+
+    def upright_mask(self, index: int, image: Photo) -> Mask | None:
+        """Reads the mask of an upright photo, turned where it is drawn on the photo as stored; None as for ``mask``.
+
+        Raises:
+            UserError: As ``sample``.
+        """
+        mask, photo, path = self.mask(index), self.photo_path(index), self.mask_path(index)
+        if mask is None:
+            return None
+        either = path is not None and read_drawn_on((photo, path)) == "either"
+        return fit_mask(self.names[index], image, mask, photo, stored=either and self.masks_drawn_on == "stored")
+
+    @cached_property
+    def masks_drawn_on(self) -> Drawn:
+        """What the masks of photos that EXIF turns are drawn on, by those whose sizes tell."""
+        return usually_drawn_on(self.all_pairs())
+
+    def all_pairs(self) -> Iterator[Pair]:
+        """Photos that have a mask, and their masks: those of this split, unless a subclass knows the others too."""
+        pairs = ((self.photo_path(index), self.mask_path(index)) for index in range(len(self)))
+        return ((photo, mask) for photo, mask in pairs if mask is not None and is_file(mask))
 
     def mask(self, index: int) -> Mask | None:
         """Reads one mask as it is stored; None where the data set has no place for masks."""
@@ -159,12 +183,13 @@ class PhotoFiles(ABC):
                 missing or of another size than its photo; for photos of more than 8 bits that come out black or white,
                 and masks of a form that does not tell classes apart.
         """
-        indices, found = range(len(self)), _Unusable([], [], [])
+        indices, found = range(len(self)), _Unusable([], [], [], [])
         chunks = (indices[start : start + CHUNK] for start in indices[::CHUNK])
         for unusable in thread_map(partial(self._check_chunk, with_masks=self.needs_masks), chunks):
             found.missing_photos.extend(unusable.missing_photos)
             found.missing_masks.extend(unusable.missing_masks)
             found.problems.extend(unusable.problems)
+            found.either.extend(unusable.either)
         raise_missing(found.missing_photos, len(self), what="photo", source=self.source)
         raise_missing(found.missing_masks, len(self), what="mask", source=self.source)
         if self.needs_masks and self.mask_form is not None and self.mask_form.doubt:
@@ -173,9 +198,14 @@ class PhotoFiles(ABC):
             errors = self.shared_range.problems()
             found.problems.extend(Problem("file unusable", str(self.source), str(error)) for error in errors)
         raise_first(found.problems)
+        self.file_warnings = [one for one in map(self._turn_problem, found.either) if one.level == "warning"]
+
+    def _turn_problem(self, index: int) -> Problem:
+        pair = self.photo_path(index), self.mask_path(index) or ""
+        return turn_problem(self.names[index], pair, self.masks_drawn_on)
 
     def _check_chunk(self, indices: Iterable[int], *, with_masks: bool) -> _Unusable:
-        found = _Unusable([], [], [])
+        found = _Unusable([], [], [], [])
         for index in indices:
             photo, mask = self.photo_path(index), self.mask_path(index) if with_masks else None
             if not is_file(photo):
@@ -187,6 +217,7 @@ class PhotoFiles(ABC):
                     header = read_header(photo)
                     if mask is not None:
                         check_mask_size(self.names[index], mask, header, form=self.mask_form)
+                        found.either.extend([index] * (read_drawn_on((photo, mask), header) == "either"))
                 except UserError as error:
                     found.problems.append(Problem("file unusable", self.names[index], str(error)))
         return found
