@@ -11,7 +11,7 @@ from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import VOC_CLASSES, voc_palette
 from afa_wsss.data.formats.voc import VOCDataset
-from afa_wsss.data.formats.voc_labels import collect_voc_labels
+from afa_wsss.data.formats.voc_labels import collect_voc_labels, read_annotation
 from afa_wsss.errors import UserError
 
 
@@ -47,6 +47,24 @@ def test_labels_are_read_once(voc: Path) -> None:
         path.unlink()
     assert dataset.image_labels is first
     assert dataset.sample(0).mask is None
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis", "euc-kr", "cp1252", "utf-16", "utf-8"])
+def test_annotations_may_be_in_any_encoding_that_they_declare(tmp_path: Path, encoding: str) -> None:
+    name = {"euc-kr": "고양이", "cp1252": "Kätzchen"}.get(encoding, "犬")
+    text = f'<?xml version="1.0" encoding="{encoding}"?><annotation><object><name>{name}</name></object></annotation>'
+    (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+    assert read_annotation(tmp_path / "a.xml", difficult=True) == {name}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"), [("klingon", b"cat"), ("hex", b"cat"), ("gb2312", b"\xff\xff"), ("", b"&")]
+)
+def test_annotations_in_an_unknown_or_wrong_encoding_are_refused(tmp_path: Path, encoding: str, content: bytes) -> None:
+    head = f'<?xml version="1.0" encoding="{encoding}"?><annotation><object><name>'.encode()
+    (tmp_path / "a.xml").write_bytes(head + content + b"</name></object></annotation>")
+    with pytest.raises(UserError, match=r"need an annotation in VOC's XML, .*a\.xml cannot be parsed \(.*; replace it"):
+        read_annotation(tmp_path / "a.xml", difficult=True)
 
 
 def test_a_folder_without_any_labels_is_refused(voc: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from afa_wsss.data.files.masks import read_mask
 from afa_wsss.data.files.parallel import Progress, process_map
 from afa_wsss.data.formats.voc_layout import find_voc_root, read_classes
 from afa_wsss.errors import UserError
+
+DECLARED_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+"""The encoding that an XML file declares in its first line."""
 
 
 def labels_from_annotations(
@@ -53,12 +57,28 @@ def read_annotation(path: FilePath, *, difficult: bool) -> set[str]:
         UserError: Where it cannot be parsed.
     """
     try:
-        nodes = ElementTree.parse(path).iter("object")
+        nodes = _parsed(path).iter("object")
         return {
             node.findtext("name", "").strip() for node in nodes if difficult or node.findtext("difficult", "0") != "1"
         }
-    except (ElementTree.ParseError, OSError) as error:
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
         raise UserError(f"need an annotation in VOC's XML, {path} cannot be parsed ({error}); replace it") from error
+
+
+def _parsed(path: FilePath) -> ElementTree.Element:
+    """The XML of a file in any encoding that Python knows; the parser itself lacks those of several bytes.
+
+    Raises:
+        ParseError, OSError, ValueError, LookupError: Where it cannot be parsed, also for an unknown encoding.
+    """
+    content = Path(path).read_bytes()
+    declared = DECLARED_ENCODING.match(content)
+    try:
+        return ElementTree.fromstring(content)
+    except (ValueError, LookupError):
+        if declared is None:
+            raise
+        return ElementTree.fromstring(content.decode(declared[1].decode("ascii")))
 
 
 def labels_from_lists(paths: Sequence[Path], names: Sequence[str], *, difficult: bool, report: Report) -> Labels:
