@@ -208,7 +208,7 @@ class PreparedCOCO(NamedTuple):
     Attributes:
         split: Its name.
         labeled: Number of photos with objects.
-        deleted: Number of masks that were drawn with other settings, and deleted.
+        deleted: Number of masks that were drawn with other settings or from another instances file, and deleted.
         drawn: Number of masks drawn now; None where no masks were requested.
         masks: Folder of the masks.
     """
@@ -262,7 +262,7 @@ def _prepare_split(root: Path, split: str, rule: ObjectRule, *, masks: bool, pro
     files = collect_coco_labels(root, split, instances, rule)
     if not masks:
         return PreparedCOCO(split, len(files), 0, None, folder)
-    deleted, missing = apply_rule(folder, rule), missing_masks(folder, files)
+    deleted, missing = apply_rule(folder, rule, instances_path(root, split)), missing_masks(folder, files)
     if not missing:
         return PreparedCOCO(split, len(files), deleted, 0, folder)
     workers = min(available_cores(), 1 + len(missing) // 200)

@@ -65,7 +65,7 @@ def run_coco(composed: Composed[COCOSettings]) -> None:
 def _print_split(found: PreparedCOCO) -> None:
     say(f"{found.split}: {found.labeled} photos with objects")
     if found.deleted:
-        say(f"{found.split}: {found.deleted} masks were drawn with other settings, and are drawn again")
+        say(f"{found.split}: {found.deleted} masks were drawn with other settings or instances, and are drawn again")
     if found.drawn is not None:
         say(f"{found.split}: {found.drawn} masks drawn, {found.labeled - found.drawn} were there: {found.masks}")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from afa_wsss.data.formats.classes import COCO_CLASSES, voc_palette
 from afa_wsss.data.formats.coco import COCODataset
 from afa_wsss.data.formats.coco_instances import ObjectRule, read_instances
 from afa_wsss.data.formats.coco_labels import collect_coco_labels
-from afa_wsss.data.formats.coco_masks import apply_rule, draw_coco_masks, missing_masks, read_rule
+from afa_wsss.data.formats.coco_masks import RULE, apply_rule, draw_coco_masks, missing_masks, read_rule
 from afa_wsss.errors import UserError
 
 EVERYTHING = ObjectRule(crowd=True, min_area=0)
@@ -66,21 +67,59 @@ def test_a_killed_run_continues_where_it_stopped(coco: Path) -> None:
 
 def test_masks_of_another_rule_are_drawn_again_and_the_users_own_are_kept(coco: Path) -> None:
     folder, strict = coco / "masks" / "val2014", ObjectRule(crowd=False, min_area=3)
+    source = coco / "annotations" / "instances_val2014.json"
     write_mask(folder / "000000000001.png", np.ones((12, 20), dtype=np.uint8), voc_palette(81))
-    assert apply_rule(folder, EVERYTHING) == 0
+    assert apply_rule(folder, EVERYTHING, source) == 0
     assert read_rule(folder) is None, "masks of the user's own"
     (folder / "000000000001.png").unlink()
-    assert apply_rule(folder, EVERYTHING) == 0
+    assert apply_rule(folder, EVERYTHING, source) == 0
     assert _draw(coco) == 3
-    assert apply_rule(folder, EVERYTHING) == 0
+    assert apply_rule(folder, EVERYTHING, source) == 0
     COCODataset(coco, "val2014", with_masks=True).check_files()
     with pytest.raises(UserError, match=r"need masks drawn with crowd=false min_area=3, .* with crowd=true min_area=0"):
         COCODataset(coco, "val2014", with_masks=True, crowd=False, min_area=3).check_files()
-    assert apply_rule(folder, strict) == 3
+    assert apply_rule(folder, strict, source) == 3
     assert _draw(coco, strict) == 2
     as_drawn = COCODataset(coco, "val2014", with_masks=True)
     assert as_drawn.rule == strict
     as_drawn.check_files()
+
+
+def test_masks_of_other_instances_are_drawn_again(coco: Path) -> None:
+    folder, source = coco / "masks" / "val2014", coco / "annotations" / "instances_val2014.json"
+    assert apply_rule(folder, EVERYTHING, source) == 0
+    assert _draw(coco) == 3
+    content, written = source.read_text(), source.stat()
+    os.utime(source, (2e9, 2e9))
+    assert COCODataset(coco, "val2014", with_masks=True).check_files() is None, "only copied"
+    assert apply_rule(folder, EVERYTHING, source) == 0
+    moved = content.replace("[2, 2, 6, 2, 6, 6, 2, 6]", "[2, 2, 9, 2, 9, 9, 2, 9]")
+    assert moved != content
+    source.write_text(moved)
+    os.utime(source, ns=(written.st_atime_ns, written.st_mtime_ns))  # as an older file that is unpacked again
+    with pytest.raises(UserError, match=r"instances_val2014\.json, which has changed since .*; draw them again: "):
+        COCODataset(coco, "val2014", with_masks=True).check_files()
+    COCODataset(coco, "val2014").check_files()
+    assert apply_rule(folder, EVERYTHING, source) == 3
+    assert _draw(coco) == 3
+    dataset = COCODataset(coco, "val2014", with_masks=True)
+    dataset.check_files()
+    mask = dataset.sample(0).mask
+    assert mask is not None
+    assert mask[8, 8] == COCO_CLASSES.index("person") + 1
+    source.unlink()
+    COCODataset(coco, "val2014", with_masks=True).check_files()
+
+
+def test_masks_drawn_before_their_instances_were_noted_are_judged_by_time(coco: Path) -> None:
+    folder, source = coco / "masks" / "val2014", coco / "annotations" / "instances_val2014.json"
+    _draw(coco)
+    (folder / RULE).write_text('{"crowd": true, "min_area": 0}')
+    COCODataset(coco, "val2014", with_masks=True).check_files()
+    assert apply_rule(folder, EVERYTHING, source) == 0
+    (folder / RULE).write_text('{"crowd": true, "min_area": 0}')
+    os.utime(folder / RULE, (1e9, 1e9))
+    assert apply_rule(folder, EVERYTHING, source) == 3
 
 
 def test_collected_labels_are_those_of_the_instances(coco: Path) -> None:

@@ -15,7 +15,7 @@ from afa_wsss.data.files.photos import without_suffix
 from afa_wsss.data.formats.classes import COCO_CLASSES, voc_palette
 from afa_wsss.data.formats.coco_instances import EVERY_OBJECT, ObjectRule, instances_path, read_instances
 from afa_wsss.data.formats.coco_labels import coco_cache, label_columns
-from afa_wsss.data.formats.coco_masks import masks_folder, read_rule
+from afa_wsss.data.formats.coco_masks import drawn_from, masks_folder, read_rule
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -95,16 +95,21 @@ class COCODataset(PhotoFiles):
         return f"{self.mask_folder}/{self.names[index]}.png"
 
     def check_files(self) -> None:
-        """Checks all files, and that masks were drawn with the rule that the labels are made with.
+        """Checks all files, and that masks were drawn with the rule and from the file that labels are made with.
 
         Raises:
-            UserError: As ``PhotoFiles.check_files``, and for masks drawn with another rule.
+            UserError: As ``PhotoFiles.check_files``, and for masks drawn with another rule or from another file.
         """
         drawn = read_rule(self.mask_folder) if self.has_masks else None
         if drawn is not None and drawn != self.rule:
             raise UserError(
                 f"need masks drawn with {_as_words(self.rule)}, those in {self.mask_folder} were drawn with "
                 f"{_as_words(drawn)}; draw them again: afa-data coco root={self.root} {_as_words(self.rule)}"
+            )
+        if drawn is not None and not drawn_from(self.mask_folder, self.source):
+            raise UserError(
+                f"need masks of the objects in {self.source}, which has changed since those in {self.mask_folder} were "
+                f"drawn; draw them again: afa-data coco root={self.root} {_as_words(self.rule)}"
             )
         super().check_files()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable
@@ -24,7 +25,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
 
 RULE = "drawn_with.json"
-"""File beside the masks that says which objects counted."""
+"""File beside the masks that says which objects counted, and which instances file they were drawn from."""
 
 PARTIAL = ".partial"
 """Suffix of a mask that is being written."""
@@ -37,32 +38,69 @@ def masks_folder(root: Path, split: str) -> Path:
 
 def read_rule(folder: Path) -> ObjectRule | None:
     """The rule that the masks in a folder were drawn with; None where no file says so, as for a user's own masks."""
+    known = _drawn_with(folder)
     try:
-        return ObjectRule(**json.loads((folder / RULE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return ObjectRule(known["crowd"], known["min_area"])
+    except KeyError:
         return None
 
 
-def apply_rule(folder: Path, rule: ObjectRule) -> int:
-    """Writes down what masks are drawn with, and deletes those drawn with another rule, to be drawn again.
+def drawn_from(folder: Path, source: Path) -> bool:
+    """Whether masks with a written rule were drawn from an instances file as it is now.
+
+    Args:
+        folder: Folder of the masks.
+        source: The instances file; where it is not there, nothing tells that it has changed.
+    """
+    known = _drawn_with(folder)
+    if not source.is_file():
+        return True
+    if "sha256" not in known:  # written before it was noted
+        return source.stat().st_mtime <= (folder / RULE).stat().st_mtime
+    return known.get("place") == _place(source) or known["sha256"] == _sha256(source)
+
+
+def apply_rule(folder: Path, rule: ObjectRule, source: Path) -> int:
+    """Writes down what masks are drawn with, and deletes those drawn with something else, to be drawn again.
 
     Args:
         folder: Folder of the masks. Masks without a written rule are the user's own and are kept.
         rule: Which objects count.
+        source: The instances file.
 
     Returns:
         Number of masks deleted.
     """
     deleted, known = 0, read_rule(folder)
-    if known == rule:
+    if known is None and any(folder.rglob("*.png")):
         return 0
-    if known is not None:
+    if known is not None and (known != rule or not drawn_from(folder, source)):
         for mask in folder.rglob("*.png"):
             mask.unlink()
             deleted += 1
-    if known is not None or not any(folder.rglob("*.png")):
-        write_atomically(folder / RULE, json.dumps(rule._asdict()))
+    if known != rule or _drawn_with(folder).get("place") != _place(source):
+        drawn_with = rule._asdict() | {"sha256": _sha256(source), "place": _place(source)}
+        write_atomically(folder / RULE, json.dumps(drawn_with))
     return deleted
+
+
+def _drawn_with(folder: Path) -> dict[str, Any]:
+    """What ``RULE`` says; empty where there is no such file."""
+    try:
+        return dict(json.loads((folder / RULE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _place(source: Path) -> list[int]:
+    """Size and time of a file: while these are the same, it need not be read."""
+    found = source.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _sha256(source: Path) -> str:
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def missing_masks(folder: Path, files: Iterable[str]) -> set[str]:
