@@ -51,6 +51,24 @@ def test_a_data_set_without_files_can_be_checked() -> None:
     assert [(problem.kind, problem.name) for problem in check_photos(dataset, workers=1)] == [("photo unusable", "c")]
 
 
+def test_values_far_from_all_others_are_a_warning_and_no_data_is_a_note(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12)
+    values[0] = -9999
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    Image.fromarray(values).save(tmp_path / "b.tif", tiffinfo={42113: "-9999"})
+    (tmp_path / "labels.csv").write_text("a.tif,dog\nb.tif,cat\n")
+    dataset = FolderDataset(tmp_path, "all")
+    found = {(problem.kind, problem.name, problem.level) for problem in check_photos(dataset, workers=1)}
+    assert found == {
+        ("16 bits or more", "a", "note"),
+        ("16 bits or more", "b", "note"),
+        ("value far from the others", "a", "warning"),
+        ("no data", "b", "note"),
+    }
+    dataset.check_files()
+    assert [problem.kind for problem in dataset.file_warnings] == ["value far from the others"]
+
+
 def test_shards_are_checked_as_training_reads_them(tmp_path: Path) -> None:
     broken = {"png": PHOTO[:40], "txt": b"cat"}
     samples = [{"png": PHOTO, "txt": b"cat"}, broken, {"png": PHOTO, "txt": b"cat;tree"}, {"png": PHOTO}]

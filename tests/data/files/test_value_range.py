@@ -82,7 +82,7 @@ def test_colors_of_16_bits_keep_their_12_bits(tmp_path: Path, suffix: str, chann
     cv2.imwrite(str(path), colors[..., order].astype(np.uint16) * 16)
     photo = read_photo(path, SharedRange("auto", lambda: [path, path]))
     np.testing.assert_allclose(photo.astype(int), colors[..., :3], atol=1)
-    assert read_extremes(path)[3:] == (0, 4080)
+    assert read_extremes(path)[3:5] == (0, 4080)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,6 +114,64 @@ def test_the_range_that_a_file_declares_counts_before_that_of_the_others(tmp_pat
     content = (tmp_path / "full.png").read_bytes()
     (tmp_path / "full.png").write_bytes(content[:33] + scaled + content[33:])
     np.testing.assert_array_equal(shown(tmp_path / "full.png"), GRAY), "values above the bits: they fill all 16"
+
+
+@pytest.mark.parametrize(
+    ("no_data", "values"),
+    [
+        ("-9999", np.linspace(0, 1, 64, dtype=np.float32)),
+        ("-3.4028234663852886e+38", np.linspace(0, 1, 64, dtype=np.float32)),
+        ("1e400", np.linspace(0, 1, 64, dtype=np.float32)),
+        ("nan", np.linspace(-4, 1, 64, dtype=np.float32)),
+        ("65535", np.linspace(0, 4095, 64).astype(np.uint16)),
+        ("-32768", np.arange(-99, 29, 2, dtype=np.int32)),
+    ],
+)
+def test_what_a_file_calls_no_data_sets_no_range(tmp_path: Path, no_data: str, values: np.ndarray) -> None:
+    values = values.reshape(8, 8).copy()
+    Image.fromarray(values).save(tmp_path / "plain.tif")
+    with np.errstate(over="ignore"):
+        values[3] = values.dtype.type(float(no_data))
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={42113: no_data})
+    paths = [tmp_path / "a.tif"] * 2
+    shared = SharedRange("auto", lambda: paths)
+    photo, plain = read_photo(paths[0], shared), read_photo(tmp_path / "plain.tif", SharedRange("auto", lambda: paths))
+    assert shared.used == SharedRange("auto", lambda: [tmp_path / "plain.tif"] * 2).used
+    assert (photo[3] == photo.min()).all()
+    np.testing.assert_array_equal(np.delete(photo, 3, axis=0), np.delete(plain, 3, axis=0))
+    assert not shared.warnings()
+    assert not shared.problems()
+
+
+def test_a_photo_of_no_data_alone_is_refused_and_a_tag_that_is_no_number_is_left(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), -9999.0, dtype=np.float32)).save(tmp_path / "a.tif", tiffinfo={42113: "-9999"})
+    with pytest.raises(UserError, match=r"a\.tif has no data alone \(-9999\)"):
+        read_photo(tmp_path / "a.tif")
+    Image.fromarray(GRAY.astype(np.float32)).save(tmp_path / "b.tif", tiffinfo={42113: "none"})
+    np.testing.assert_array_equal(shown(tmp_path / "b.tif"), GRAY)
+
+
+@pytest.mark.parametrize(("far", "clipped"), [(-9999.0, 0), (1e20, 255)])
+def test_a_value_far_from_all_others_sets_no_range_and_is_a_warning(tmp_path: Path, far: float, clipped: int) -> None:
+    values = GRAY.astype(np.float32) / 255
+    values[2] = far
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path in paths:
+        Image.fromarray(values).save(path)
+    for photo in (shown(*paths), shown(paths[0])):
+        assert (photo[2] == clipped).all()
+        np.testing.assert_array_equal(np.delete(photo, 2, axis=0), np.delete(GRAY, 2, axis=0))
+    found = SharedRange("auto", lambda: paths).warnings()
+    assert [problem.level for problem in found] == ["warning"] * 2
+    assert f"a.tif has {far:g} far from its others (0 to 1)" in found[0].message
+    assert "data.value_range=[low,high]" in found[0].message
+    assert not SharedRange((0, 1), lambda: paths).warnings()
+
+
+@pytest.mark.parametrize("values", [[0, 65535], [0, 1, 9], [40000, 40100, 40255], [0, 0, 7]])
+def test_values_of_which_none_is_far_are_no_warning(tmp_path: Path, values: list[int]) -> None:
+    Image.fromarray(np.array([values], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert not SharedRange("auto", lambda: [tmp_path / "a.png"]).warnings()
 
 
 def test_a_tiff_whose_white_is_0_is_not_a_negative(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from afa_wsss.data.files.lists import is_file
 from afa_wsss.data.files.mask_turns import read_drawn_on, turn_problem
 from afa_wsss.data.files.parallel import Progress, process_map
 from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
+from afa_wsss.data.files.value_range import extremes_of
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
 
@@ -88,11 +89,14 @@ def check_photos(dataset: SegmentationDataset, *, workers: int, progress: Progre
 def check_photo(dataset: PhotoFiles, index: int) -> Checked:
     """What is wrong with a photo and its mask, and notes on what is unusual and handled."""
     name, path = dataset.names[index], dataset.photo_path(index)
-    ranges: list[Range] = []
+    deep: list[Problem] = []
 
     def range_of(photo: DeepPhoto) -> Range:
-        ranges.append(dataset.shared_range(photo))
-        return ranges[-1]
+        value_range = dataset.shared_range(photo)
+        deep.extend(_notes_of_values(name, path, photo, value_range))
+        outlying = dataset.shared_range.outlying(extremes_of(path, photo))
+        deep.extend([] if outlying is None else [outlying._replace(name=name)])
+        return value_range
 
     try:
         with warnings.catch_warnings():
@@ -101,8 +105,8 @@ def check_photo(dataset: PhotoFiles, index: int) -> Checked:
             image = read_photo(path, range_of)
     except UserError as error:
         return Checked([Problem(PHOTO_PROBLEMS.get(error.kind, "photo unreadable"), name, str(error))])
-    problems = _notes(name, path, header, traits, ranges)
-    if not ranges and image.min() == image.max() and image.flat[0] in (0, 255):
+    problems = [*deep, *_notes(name, path, header, traits, deep=bool(deep))]
+    if not deep and image.min() == image.max() and image.flat[0] in (0, 255):
         color = "white" if image.flat[0] else "black"
         message = f"need photos that show something, {path} is {color} all over; replace it or take it off the list"
         problems.append(Problem(f"photo {color}", name, message, "warning"))
@@ -110,14 +114,20 @@ def check_photo(dataset: PhotoFiles, index: int) -> Checked:
     return Checked([*problems, *of_mask.problems], of_mask.shown)
 
 
-def _notes(
-    name: str, path: FilePath, header: PhotoHeader, traits: PhotoTraits, ranges: Sequence[Range]
-) -> list[Problem]:
+def _notes_of_values(name: str, path: FilePath, photo: DeepPhoto, value_range: Range) -> Iterator[Problem]:
+    """How the values of a photo of more than 8 bits are read."""
+    low, high = value_range
+    message = f"{path} has 16 bits or more; {low:g} becomes black and {high:g} white of 8-bit RGB"
+    yield Problem("16 bits or more", name, message, "note")
+    if photo.missing:
+        message = f"{path} has no data in {photo.missing:.1%} of its values; they are as dark as its darkest"
+        yield Problem("no data", name, message, "note")
+
+
+def _notes(name: str, path: FilePath, header: PhotoHeader, traits: PhotoTraits, *, deep: bool) -> list[Problem]:
     """What is unusual in a photo and handled."""
     found = {}
-    mode = None if ranges else MODES.get(header.mode)
-    for low, high in ranges:
-        found["16 bits or more"] = f"has 16 bits or more; {low:g} becomes black and {high:g} white of 8-bit RGB"
+    mode = None if deep else MODES.get(header.mode)
     if mode is not None:
         found[mode] = f"is {mode}; it is read as 8-bit RGB"
     if traits.transparent and mode not in TRANSPARENT:

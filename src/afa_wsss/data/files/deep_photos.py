@@ -26,6 +26,9 @@ USUAL_BITS = (10, 11, 12, 13, 14, 15)
 BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281
 """Tags of a TIFF."""
 
+GDAL_NO_DATA = 42113
+"""Tag of a TIFF: the value, as text, that stands for none."""
+
 WHITE_IS_ZERO = 0
 """Value of ``PHOTOMETRIC``."""
 
@@ -46,11 +49,13 @@ class DeepPhoto(NamedTuple):
         values: (H, W) or (H, W, 3), upright.
         kind: ``16 bits``, ``32-bit integers`` or ``floats``.
         declared: The range that the file itself declares; None where it only says how wide its numbers are.
+        missing: Share of the values that the file itself calls no data; they have the lowest of the others.
     """
 
     values: Num[np.ndarray, "H W ..."]
     kind: str
     declared: Range | None
+    missing: float = 0.0
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -78,23 +83,42 @@ def deep_photo(name: FilePath, image: Image.Image) -> DeepPhoto:
         image: As it was opened: a copy, also a rotated one, has lost what its file declares.
 
     Raises:
-        UserError: For values that are no numbers (NaN) or infinite, and for colors that cannot be decoded.
+        UserError: For values that are no numbers (NaN) or infinite, colors that cannot be decoded, and no data at all.
     """
     declared_bits, colored = _declared_bits(image), has_deep_colors(image)
     # Pillow scales these to 16 bits by what the file declares.
     whole = image.format == "PPM" or (image.format == "JPEG2000" and declared_bits > 0 and not colored)
     values = _deep_colors(name, image) if colored else np.asarray(ImageOps.exif_transpose(image))
+    values, missing = _filled(name, values, getattr(image, "tag_v2", {}).get(GDAL_NO_DATA))
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             share = f"{1 - np.isfinite(values).mean():.1%} of its values"
             raise UserError(f"need finite values in photos, {name} has NaN or infinity ({share}); replace them")
-        return DeepPhoto(values, FLOATS, None)
+        return DeepPhoto(values, FLOATS, None, missing)
     highest = 65535 if whole else 2**declared_bits - 1 if declared_bits else 0
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
         values = (highest or np.iinfo(values.dtype).max) - values
     declared = (0.0, float(highest)) if highest and values.min() >= 0 and values.max() <= highest else None
     sixteen = values.dtype.itemsize == 2 or whole
-    return DeepPhoto(values, SIXTEEN if sixteen else INTEGERS, declared)
+    return DeepPhoto(values, SIXTEEN if sixteen else INTEGERS, declared, missing)
+
+
+def _filled(name: FilePath, values: Num[np.ndarray, "*s"], no_data: object) -> tuple[Num[np.ndarray, "*s"], float]:
+    """The values with the lowest of the others in place of ``no_data``, and the share of those that had it."""
+    try:
+        number = float(str(no_data).strip(" \0"))
+    except ValueError:
+        return values, 0.0
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            number = float(values.dtype.type(number))
+    missing = np.isnan(values) if np.isnan(number) else values == number
+    if missing.all():
+        message = f"need photos that show something, {name} has no data alone ({no_data}); replace it"
+        raise UserError(message, kind="flat")
+    if not missing.any():
+        return values, 0.0
+    return np.where(missing, values[~missing].min(), values), float(missing.mean())
 
 
 def _declared_bits(image: Image.Image) -> int:

@@ -23,7 +23,7 @@ from afa_wsss.data.files.picture_types import (
     picture_suffixes,
     reads_heic,
 )
-from afa_wsss.data.files.value_range import Extremes, FindRange, own_range, scaled
+from afa_wsss.data.files.value_range import Extremes, FindRange, extremes_of, own_range, scaled
 from afa_wsss.errors import UserError
 
 PHOTO_SUFFIXES = (
@@ -174,9 +174,7 @@ def read_extremes(path: FilePath) -> Extremes | None:
     with _opened(path) as image:
         if not is_deep(image):
             return None
-        photo = deep_photo(path, image)
-        low, high = float(photo.values.min()), float(photo.values.max())
-        return Extremes(path, photo.kind, photo.declared, low, high)
+        return extremes_of(path, deep_photo(path, image))
 
 
 class PhotoTraits(NamedTuple):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
+import numpy as np
+
 from afa_wsss.data.base import FilePath
+from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.photos import may_be_deep, read_extremes
@@ -14,6 +17,7 @@ from afa_wsss.data.files.value_range import (
     RangeSetting,
     check_range,
     flat_photos,
+    outlying,
     own_range,
     used_ranges,
 )
@@ -63,6 +67,16 @@ class SharedRange:
         """Photos that come out black or white all over, or hold values that are no numbers."""
         found, errors = self._measured
         return [*errors, *flat_photos(found, self)]
+
+    def warnings(self) -> list[Problem]:
+        """Photos with a value far from all others, where their values give the range."""
+        return [problem for one in self._measured[0] if (problem := self.outlying(one)) is not None]
+
+    def outlying(self, one: Extremes) -> Problem | None:
+        """A warning about a photo with a value far from all others; None where a range is set or declared."""
+        if self.given(DeepPhoto(np.array([[one.low]]), one.kind, one.declared)) or not (message := outlying(one)):
+            return None
+        return Problem("value far from the others", str(one.path), message, "warning")
 
     def stored(self) -> RangeSetting:
         """The setting that gives other photos the same ranges: what a checkpoint keeps."""

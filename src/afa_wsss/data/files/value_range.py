@@ -24,6 +24,10 @@ STORED_BITS = (8, 10, 12, 14, 16)
 """Bits that a photo of 16 bits alone is taken to have: the fewest that hold its values."""
 
 
+FAR = 10
+"""A value is far from all others where the range with it is so many times as wide as without it."""
+
+
 class Extremes(NamedTuple):
     """The lowest and the highest value of a photo of more than 8 bits.
 
@@ -33,6 +37,7 @@ class Extremes(NamedTuple):
         declared: As in ``DeepPhoto``.
         low: Lowest value.
         high: Highest value.
+        usual: Lowest and highest value without one that is far from all others, see ``usual_values``.
     """
 
     path: FilePath
@@ -40,6 +45,7 @@ class Extremes(NamedTuple):
     declared: Range | None
     low: float
     high: float
+    usual: Range
 
 
 FindRange = Callable[[DeepPhoto], Range]
@@ -71,7 +77,40 @@ def _checked(setting: object) -> Range:
 
 def own_range(photo: DeepPhoto) -> Range:
     """The range that a photo declares; else the bits that its values need, so that a dark photo stays dark."""
-    return photo.declared or _needed(photo.kind, float(photo.values.min()), float(photo.values.max()))
+    return photo.declared or _needed(photo.kind, *usual_values(photo.values))
+
+
+def extremes_of(path: FilePath, photo: DeepPhoto) -> Extremes:
+    """The lowest and the highest value of a photo."""
+    low, high = float(photo.values.min()), float(photo.values.max())
+    return Extremes(path, photo.kind, photo.declared, low, high, usual_values(photo.values))
+
+
+def usual_values(values: Num[np.ndarray, "..."]) -> Range:
+    """Lowest and highest value, but for a single one that is far from all others, as -9999 for no data is.
+
+    Example:
+        >>> usual_values(np.array([-9999.0, 0.2, 0.7, -9999.0])), usual_values(np.array([0, 7, 9]))
+        ((0.2, 0.7), (0.0, 9.0))
+    """
+    low, high = float(values.min()), float(values.max())
+    for far in (low, high):
+        rest = values[values != far]
+        if rest.size and 0 < FAR * (float(rest.max()) - float(rest.min())) < high - low:
+            return float(rest.min()), float(rest.max())
+    return low, high
+
+
+def outlying(one: Extremes) -> str:
+    """Which value of a photo is far from all others, as a warning; empty where none is."""
+    (low, high), far = one.usual, one.low if one.low < one.usual[0] else one.high
+    if (low, high) == (one.low, one.high):
+        return ""
+    return (
+        f"need values near each other in photos of more than 8 bits, {one.path} has {far:g} far from its others "
+        f"({low:g} to {high:g}), as for no data: it is clipped and sets no range; set data.value_range=[low,high] if "
+        "it is a value"
+    )
 
 
 def used_ranges(found: Iterable[Extremes]) -> dict[str, Range]:
@@ -84,7 +123,7 @@ def used_ranges(found: Iterable[Extremes]) -> dict[str, Range]:
 
 def _used(photos: Sequence[Extremes]) -> Range:
     """From 0 where the values come near it, up to the highest; floats of 0 to 1 use all of it."""
-    low, high = min(one.low for one in photos), max(one.high for one in photos)
+    low, high = min(one.usual[0] for one in photos), max(one.usual[1] for one in photos)
     if len(photos) == 1 or (photos[0].kind == FLOATS and 0 <= low < high <= 1 < 2 * high):
         return _needed(photos[0].kind, low, high)
     return (low if low < 0 or high / 2 < low < high else 0.0), high

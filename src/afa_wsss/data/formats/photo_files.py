@@ -198,7 +198,8 @@ class PhotoFiles(ABC):
             errors = self.shared_range.problems()
             found.problems.extend(Problem("file unusable", str(self.source), str(error)) for error in errors)
         raise_first(found.problems)
-        self.file_warnings = [one for one in map(self._turn_problem, found.either) if one.level == "warning"]
+        turned = [one for one in map(self._turn_problem, found.either) if one.level == "warning"]
+        self.file_warnings = [*turned, *self.shared_range.warnings()]
 
     def _turn_problem(self, index: int) -> Problem:
         pair = self.photo_path(index), self.mask_path(index) or ""
