@@ -64,7 +64,7 @@ def page(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield follow
-    for name in ("confidence", "tiny", "two_thresholds", "mean_filter", "pairs"):
+    for name in ("confidence", "tiny", "two_thresholds", "sharper", "mean_filter", "pairs"):
         sys.modules.pop(name, None)
 
 
@@ -80,8 +80,9 @@ def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def test_the_page_has_five_sections_each_under_a_page():
-    assert list(SECTIONS) == ["A loss", "A backbone", "A label maker", "A refinement", "A data set"]
+def test_the_page_has_six_sections_each_under_a_page():
+    titles = ["A loss", "A backbone", "A label maker", "A label maker like AFA's", "A refinement", "A data set"]
+    assert list(SECTIONS) == titles
     assert all(len(text.splitlines()) < 60 for text in SECTIONS.values())
 
 
@@ -168,6 +169,45 @@ def test_a_label_maker_without_affinity_labels_refuses_the_affinity_loss(page, c
     assert run_command(training.main, *(word for word in words if word != "loss.affinity.weight=0")) == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert "loss.affinity: need a label maker that makes affinity_label" in line
+
+
+def test_a_label_maker_like_afas_has_afas_settings_and_its_own(page, tmp_path):
+    words = page("A label maker like AFA's")
+    assert run_command(training.main, *words) == 0
+    stored = config(tmp_path)["supervision"]
+    assert (stored["_target_"], stored["power"], stored["alpha"]) == ("sharper.SharperLabels", 4, 8.0)
+    assert stored["refinement"]["steps"] == 2  # the command's
+    assert {"val/cam_par_miou", "val/walk_miou"} <= set(metrics(tmp_path / "run"))
+    assert run_command(evaluate.main, f"checkpoint={last(tmp_path)}", f"output_dir={tmp_path / 'scored'}") == 0
+
+
+@pytest.mark.parametrize("dropped", ["supervision.refinement.steps=", "unused="])
+def test_without_defaults_a_label_maker_has_those_of_its_class(page, tmp_path, dropped):
+    words = page("A label maker like AFA's", more=(dropped,))
+    (tmp_path / "my_conf" / "supervision" / "sharper.yaml").write_text("_target_: sharper.SharperLabels\n")
+    assert run_command(training.main, *words) == 0
+    stored = config(tmp_path)["supervision"]
+    assert (stored["alpha"], stored["refinement"]["_target_"]) == (2.0, "afa_wsss.supervision.PAR")
+    assert stored["refinement"]["steps"] == (10 if dropped != "unused=" else 2)
+    assert "val/cam_par_miou" in metrics(tmp_path / "run")
+    assert run_command(evaluate.main, f"checkpoint={last(tmp_path)}", f"output_dir={tmp_path / 'scored'}") == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "word", "message"),
+    [
+        ("refinement: null", "seed=0", "supervision.refinement: need a class, got null; leave refinement out"),
+        ("powr: 3", "seed=0", "need a setting that exists, got supervision.powr; did you mean power?"),
+        ("", "supervision.refinement.stps=3", "got supervision.refinement.stps; did you mean steps?"),
+    ],
+)
+def test_settings_of_a_label_maker_of_ones_own_are_checked(page, tmp_path, capfd, more, word, message):
+    words = page("A label maker like AFA's", more=("supervision.refinement.steps=", word))
+    file = tmp_path / "my_conf" / "supervision" / "sharper.yaml"
+    file.write_text(f"{file.read_text()}{more}\n")
+    assert run_command(training.main, *words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_a_refinement_trains_evaluates_and_reports(page, tmp_path):

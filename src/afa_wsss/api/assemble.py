@@ -27,7 +27,8 @@ def assemble(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
 
     Args:
         kind: A dataclass.
-        values: Its fields by name, nested dataclasses as mappings; what is missing keeps its default.
+        values: Its fields by name, nested dataclasses as mappings; what is missing has its default, as has a part that
+            is None where the field takes no None.
 
     Raises:
         UserError: For an unknown field, a part that cannot be imported or is of another kind, and what the dataclasses
@@ -44,6 +45,8 @@ def assemble(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
         )
     converted = {}
     for name, value in values.items():
+        if value is None and isinstance(hints[name], type) and inspect.isabstract(hints[name]):
+            continue
         with argument(name):
             converted[name] = convert(hints[name], value)
     return kind(**converted)

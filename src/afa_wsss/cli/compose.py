@@ -51,7 +51,9 @@ def register(name: str, kind: type, parts: Mapping[str, type] | None = None) -> 
     store.store(name=f"{name}_schema", node=schema_of(kind))
     for place, part in (parts or {}).items():
         group, _, option = place.rpartition("/")
-        store.store(name=option, group=group, node=schema_of(part, part=True))
+        # A class of one's own in its place may have settings beside these; typed_part knows them, Hydra cannot.
+        node = OmegaConf.structured(schema_of(part, part=True), flags={"struct": False})
+        store.store(name=option, group=group, node=node)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True, use_cache=True)
     photo_values.register_resolvers()
@@ -84,9 +86,9 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
     given = OmegaConf.to_container(config, resolve=False)
     schema: Any = kind
     OmegaConf.merge(OmegaConf.structured(schema_of(schema)), given)  # what a "+" added must be in the schema, too
-    _refuse_missing(config)
+    _refuse_missing(config, leave="supervision.")  # whose class may have a default for it
     with open_dict(config):
-        for owner, key, name in list(_parts(config)):
+        for owner, key, name in _parts(config):
             _complete(owner, key, name)
         _refuse_missing(config)
         photo_values.compute(config)
@@ -105,7 +107,7 @@ TABLES = ("loss", "callbacks", "logger")
 
 
 def _parts(config: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
-    """Where parts with checked settings are: the node that holds each, its key, its full name."""
+    """Where parts with checked settings are: the node that holds each, its key, its full name; parts of a part last."""
     for holder, key in (("", "supervision"), ("data", "dataset"), ("model", "backbone")):
         owner = OmegaConf.select(config, holder) if holder else config
         if isinstance(owner, DictConfig) and isinstance(owner.get(key), DictConfig):
@@ -129,13 +131,16 @@ def _complete(owner: DictConfig, key: str, name: str) -> None:
     with argument(name):
         kind = find_class(str(node[TARGET]))
     try:
-        owner[key] = typed_part(kind, node)
+        with argument(name):
+            owner[key] = typed_part(kind, node)
     except OmegaConfBaseException as error:
         raise UserError(message_of_setting(error, below=name)) from error
 
 
-def _refuse_missing(config: DictConfig) -> None:
-    missing = sorted(name for name, value in leaves(config).items() if value == MISSING)
+def _refuse_missing(config: DictConfig, *, leave: str | None = None) -> None:
+    """Refuses settings without a value, but for those whose names begin with ``leave``."""
+    names = sorted(name for name, value in leaves(config).items() if value == MISSING)
+    missing = [name for name in names if leave is None or not name.startswith(leave)]
     if missing:
         advice = " ".join(f"{key}=..." for key in missing)
         raise UserError(f"need a value for {', '.join(missing)}, got none; add {advice} to the command")

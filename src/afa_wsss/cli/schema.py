@@ -19,6 +19,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from afa_wsss.errors import UserError
+
 PRIMITIVES = (int, float, bool, str, bytes, Path)
 GIVEN = ("self", "root", "split", "with_masks", "report")
 """Arguments of a part that the package gives it; they are no settings."""
@@ -65,7 +67,7 @@ def _field(hint: Any, source: Field[Any]) -> tuple[Any, Any]:
     if "changes" in source.metadata:
         return _changes(source.metadata["changes"], source.metadata["names"])
     if _is_seam(hint):
-        return Any, field(default=None)  # a group of conf/ chooses; else the part's own default counts
+        return Any, field(default=MISSING)  # a group of conf/ chooses; else the part's own default counts
     default: Any = MISSING
     if source.default is not NO_DEFAULT and not source.metadata.get(ASKED_FOR):
         default = source.default
@@ -150,7 +152,28 @@ def typed_part(kind: type, values: DictConfig) -> DictConfig:
         OmegaConfBaseException: For an unknown setting, or a value of another type.
     """
     schema = OmegaConf.structured(schema_of(kind, part=True))
-    return OmegaConf.merge(schema, _without_old_defaults(values, schema))  # type: ignore[return-value]  # a dict
+    typed: DictConfig = OmegaConf.merge(schema, _without_old_defaults(values, schema))  # type: ignore[assignment]
+    return _with_default_parts(kind, typed)
+
+
+def _with_default_parts(kind: type, typed: DictConfig) -> DictConfig:
+    """``typed`` with the class's own default, yet to be checked, for each part inside it whose class nothing chose.
+
+    Raises:
+        UserError: For a part that is null.
+    """
+    hints = get_type_hints(kind)
+    for one in fields(kind) if is_dataclass(kind) else ():
+        if not one.init or not _is_seam(hints[one.name]):
+            continue
+        given = None if OmegaConf.is_missing(typed, one.name) else typed[one.name]
+        chosen = isinstance(given, DictConfig) and "_target_" in given
+        if given is None and not OmegaConf.is_missing(typed, one.name):
+            raise UserError(f"need a class, got null; leave {one.name} out for the default", arguments=(one.name,))
+        if not chosen and one.default_factory is not NO_DEFAULT:
+            default = one.default_factory()
+            typed[one.name] = {"_target_": path_of(type(default)), **vars(_plain(default)), **(given or {})}
+    return typed
 
 
 def _without_old_defaults(values: DictConfig, schema: DictConfig) -> dict[str, Any]:
