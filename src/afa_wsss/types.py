@@ -168,7 +168,7 @@ class Labels(NamedTuple):
     """Pixel labels of one prediction stage.
 
     Attributes:
-        labels: Class of each pixel, background 0, none ignored.
+        labels: Class of each pixel, background 0. Where one is 255, unknown, it counts as wrong in IoU and accuracy.
         scores: What the labels were thresholded from, in [0, 1], one map for each foreground class and 0 for absent
             classes. A stage that gives them is also scored at every background score and drawn as a heat map.
     """

@@ -66,6 +66,23 @@ def test_pairs_of_labels_are_counted_as_torchmetrics_counts_them(classes, kind):
     assert torch.equal(scores.confmat, theirs.compute())
 
 
+@pytest.mark.parametrize("classes", [3, 6, 16, 21, 127, 255])
+def test_pixels_without_a_class_are_wrong(classes):
+    target = torch.zeros(1, 10, 10, dtype=torch.uint8)
+    target[:, :5], target[:, 9] = 1, IGNORE_INDEX
+    preds = target.clone()
+    preds[:, :, :3] = IGNORE_INDEX
+    scores = SegmentationScores(classes)
+    scores.update(preds, target)
+    found = scores.compute()
+    np.testing.assert_allclose(found.iou[:2], [70, 70], rtol=1e-6)
+    assert found.iou[2:].isnan().all()
+    assert found.miou.item() == found.pixel_accuracy.item() == pytest.approx(70)
+    assert found.confusion.sum() == 63
+    scores.reset()
+    assert scores.missed.sum() == 0
+
+
 def test_a_class_without_a_held_out_pixel_is_left_out():
     scores = SegmentationScores(CLASSES)
     scores.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 255]]]))

@@ -37,7 +37,13 @@ class PairQuality(NamedTuple):
 def confusions(
     labels: UInt8[Tensor, "t ..."], target: UInt8[Tensor, "..."], *, classes: int
 ) -> Int[Tensor, "t {classes} {classes}"]:
-    """Confusion matrices of several labels of the same pixels, in any shape; rows are targets, 255 is not counted."""
+    """Confusion matrices of several labels of the same pixels, in any shape; rows are targets, 255 is not counted.
+
+    Args:
+        labels: Below ``classes``, each pixel has one: those of one background score, where none is unknown.
+        target: Classes, 255 ignored.
+        classes: With the background.
+    """
     count, rows = len(labels), IGNORE_INDEX + 1
     starts = torch.arange(count, device=labels.device, dtype=torch.int32) * rows * classes
     kinds = target.int() * classes + labels.int() + starts.view(-1, *(1,) * target.ndim)

@@ -23,7 +23,7 @@ class SegmentationResult(NamedTuple):
         iou: Intersection over union of each class, NaN for a class that no target has. Pixels wrongly given to such a
             class still count against the classes that they belong to.
         pixel_accuracy: Share of pixels whose class is right.
-        confusion: Number of pixels by class; rows are targets, columns predictions.
+        confusion: Number of pixels by class; rows are targets, columns predictions. Those of unknown class are in none.
     """
 
     miou: Float[Tensor, ""]
@@ -46,17 +46,25 @@ class BackgroundResult(NamedTuple):
     curve: Float[Tensor, " t"]
 
 
-def iou_of(confusion: Shaped[Tensor, "... c c"]) -> Float[Tensor, "... c"]:
-    """Intersection over union of each class in percent, NaN where no target has the class; rows are targets."""
+def iou_of(confusion: Shaped[Tensor, "... c k"]) -> Float[Tensor, "... c"]:
+    """Intersection over union of each class in percent, NaN where no target has the class; rows are targets.
+
+    Columns beyond those of the classes are of pixels without a class: misses of their targets.
+    """
     confusion = confusion.double()
     hits = confusion.diagonal(dim1=-2, dim2=-1)
     targets = confusion.sum(dim=-1)
-    union = targets + confusion.sum(dim=-2) - hits
+    union = targets + confusion.sum(dim=-2)[..., : hits.shape[-1]] - hits
     return torch.where(targets > 0, 100 * hits / union, torch.nan).float()
 
 
 class SegmentationScores(MulticlassConfusionMatrix):
     """mIoU, IoU of each class and pixel accuracy, from torchmetrics' confusion matrix; targets of 255 are ignored.
+
+    Predictions that are no class, as 255 where labels are unknown, are wrong: they count in the union of their targets.
+
+    Attributes:
+        missed: Number of pixels of each class whose prediction is none.
 
     Example:
         >>> scores = SegmentationScores(2)
@@ -65,24 +73,28 @@ class SegmentationScores(MulticlassConfusionMatrix):
         [50.0, nan]
     """
 
+    missed: Tensor
+
     def __init__(self, classes: int) -> None:
         """``classes`` counts the background."""
         super().__init__(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
+        self.add_state("missed", default=torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, preds: Shaped[Tensor, "b H W"], target: Shaped[Tensor, "b H W"]) -> None:
         """Adds the pixels of a batch.
 
         Args:
-            preds: Predicted classes, background 0.
+            preds: Predicted classes, background 0; from the number of classes on, unknown.
             target: Classes, 255 ignored.
         """
         # One count of all pairs, whatever is ignored: 16 times as fast as selecting pixels first. Rows of targets that
-        # are no class are dropped afterwards.
-        classes, rows = self.num_classes, IGNORE_INDEX + 1
-        kind = torch.int16 if rows * classes < 2**15 else torch.int32
-        pairs = (target.to(kind) * classes + preds.to(kind)).flatten()
-        counts = torch.bincount(pairs, minlength=rows * classes)[: classes**2]
-        self.confmat += counts.view(classes, classes)
+        # are no class are dropped afterwards; the last column is of predictions that are none.
+        classes, rows, columns = self.num_classes, IGNORE_INDEX + 1, self.num_classes + 1
+        kind = torch.int16 if rows * columns < 2**15 else torch.int32
+        pairs = (target.to(kind) * columns + preds.clamp(max=classes).to(kind)).flatten()
+        counts = torch.bincount(pairs, minlength=rows * columns).view(rows, columns)[:classes]
+        self.confmat += counts[:, :classes]
+        self.missed += counts[:, classes]
 
     def has_target(self) -> bool:
         """Whether this process has added any batch."""
@@ -91,8 +103,8 @@ class SegmentationScores(MulticlassConfusionMatrix):
     def compute(self) -> SegmentationResult:  # type: ignore[override]  # a named tuple instead of the bare matrix
         """Scores of all batches."""
         confusion = self.confmat
-        iou = iou_of(confusion)
-        accuracy = 100 * confusion.diagonal().sum() / confusion.sum().clamp(min=1)
+        iou = iou_of(torch.cat([confusion, self.missed[:, None]], dim=1))
+        accuracy = 100 * confusion.diagonal().sum() / (confusion.sum() + self.missed.sum()).clamp(min=1)
         return SegmentationResult(iou.nanmean(), iou, accuracy, confusion.clone())
 
 

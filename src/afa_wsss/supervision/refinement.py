@@ -44,10 +44,11 @@ class Refinement(ABC):
     A subclass is a frozen dataclass: its fields are its settings, checked in ``__post_init__``.
 
     Attributes:
-        name: Suffix of the stage that it refines: the CAM after PAR is the stage ``cam_par``.
+        name: Suffix of the stage that it refines: the CAM after PAR is the stage ``cam_par``. ``refined`` for one that
+            gives itself no name.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "refined"
 
     @abstractmethod
     def prepare(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> Refiner:

@@ -36,6 +36,7 @@ class ValidationScores(nn.Module):
         self.classes = len(self.class_names) + 1
         self.stages: tuple[str, ...] = ()
         self.confusion: Tensor | None = None
+        self._keys: dict[str, str] = {}
         self.labels = nn.ModuleDict()
         self.sweeps = nn.ModuleDict()
         self.shares = nn.ModuleDict()
@@ -70,23 +71,35 @@ class ValidationScores(nn.Module):
             if found.scores is not None:
                 self._sweep_of(name, like=target).update(found.scores, batch.image_labels, target)
 
+    def _key(self, stage: str) -> str:
+        """A key of the module tables for a stage: torch does not take every name, as none with a dot."""
+        return self._keys.setdefault(stage, str(len(self._keys)))
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """Names of the stages that are also scored at every background score."""
+        return tuple(name for name in self.stages if self._key(name) in self.sweeps)
+
     def _labels_of(self, name: str, *, like: Tensor) -> SegmentationScores:
         """The metric of a stage, made where it is first seen: the label maker alone knows its stages."""
-        if name not in self.labels:
-            self.labels[name] = SegmentationScores(self.classes).to(like.device)
-        metric: SegmentationScores = self.labels[name]  # type: ignore[assignment]  # torch types no values
+        key = self._key(name)
+        if key not in self.labels:
+            self.labels[key] = SegmentationScores(self.classes).to(like.device)
+        metric: SegmentationScores = self.labels[key]  # type: ignore[assignment]  # torch types no values
         return metric
 
     def _sweep_of(self, name: str, *, like: Tensor) -> BackgroundSweep:
-        if name not in self.sweeps:
-            self.sweeps[name] = BackgroundSweep(self.classes).to(like.device)
-        metric: BackgroundSweep = self.sweeps[name]  # type: ignore[assignment]  # torch types no values
+        key = self._key(name)
+        if key not in self.sweeps:
+            self.sweeps[key] = BackgroundSweep(self.classes).to(like.device)
+        metric: BackgroundSweep = self.sweeps[key]  # type: ignore[assignment]  # torch types no values
         return metric
 
     def _shares_of(self, name: str, *, like: Tensor) -> LabelShares:
-        if name not in self.shares:
-            self.shares[name] = LabelShares(len(self.class_names)).to(like.device)
-        metric: LabelShares = self.shares[name]  # type: ignore[assignment]  # torch types no values
+        key = self._key(name)
+        if key not in self.shares:
+            self.shares[key] = LabelShares(len(self.class_names)).to(like.device)
+        metric: LabelShares = self.shares[key]  # type: ignore[assignment]  # torch types no values
         return metric
 
     def compute(self) -> dict[str, Tensor]:
@@ -94,7 +107,7 @@ class ValidationScores(nn.Module):
         scores = self._image_label_scores() | self._label_shares()
         labels, sweeps = dict(self.labels.items()), dict(self.sweeps.items())
         for name in self.stages:
-            metric, sweep = labels.get(name), sweeps.get(name)
+            metric, sweep = labels.get(self._key(name)), sweeps.get(self._key(name))
             if isinstance(metric, SegmentationScores) and metric.has_target():
                 scores |= self._branch_scores(metric) if name == BRANCH else {f"val/{name}_miou": metric.compute().miou}
             if isinstance(sweep, BackgroundSweep) and sweep.update_called:
@@ -123,7 +136,7 @@ class ValidationScores(nn.Module):
         made = [name for name in self.stages if name not in (BRANCH, *REFINED_BRANCH)]
         scores: dict[str, Tensor] = {}
         for name in self.stages:
-            metric = dict(self.shares.items())[name]
+            metric = dict(self.shares.items())[self._key(name)]
             if isinstance(metric, LabelShares):
                 classes = self.class_names if name in (*made[-1:], BRANCH) else ()
                 scores |= named_shares(f"val/labels/{name}", metric.compute(), classes)

@@ -21,9 +21,9 @@ class WandbSummary(Callback):
         """Before the scores are logged: the stages have been seen by now, and their sweeps of background scores."""
         if not isinstance(pl_module, AFAModule):
             return
-        stages, sweeps = pl_module.scores.stages, pl_module.scores.sweeps
-        names = ["val/miou" if stage == BRANCH else f"val/{stage}_miou" for stage in stages]
-        names += [f"val/{stage}_best_miou" for stage in stages if stage in sweeps]
+        scores = pl_module.scores
+        names = ["val/miou" if stage == BRANCH else f"val/{stage}_miou" for stage in scores.stages]
+        names += [f"val/{stage}_best_miou" for stage in scores.swept]
         for run in wandb_runs(trainer):
             for name in names:
                 if name not in self.defined:
