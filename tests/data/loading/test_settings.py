@@ -89,6 +89,19 @@ def test_what_is_missing_to_open_a_split_is_named(settings: dict[str, Any], argu
     assert refusal.value.arguments == (argument,)
 
 
+@pytest.mark.parametrize("root", [None, "photos"])
+def test_a_split_without_photos_is_refused(root: str | None) -> None:
+    def open_empty(*, split: str, with_masks: bool, root: str | None = None) -> list[Any]:
+        return []
+
+    where = r"'typo'" if root is None else r"'typo' of photos"
+    for use in ("train", "val"):
+        settings = DataSettings(dataset=open_empty, root=root, train_split="typo", val_split="typo")
+        with pytest.raises(UserError, match=f"need photos in the split {where}, got none") as refusal:
+            settings.open_split(use, with_masks=False)
+        assert refusal.value.arguments == (f"{use}_split",)
+
+
 def test_a_root_may_be_bound_to_the_data_set(voc: Path) -> None:
     settings = DataSettings(dataset=partial(VOCDataset, root=voc), train_split="train")
     assert len(settings.open_split("train", with_masks=False)) == 3

@@ -130,7 +130,7 @@ class DataSettings(CropSettings):
                 raise.
 
         Raises:
-            UserError: Where split, data set or root are missing, and what ``dataset`` raises.
+            UserError: Where split, data set or root are missing or the split has no photo, and what ``dataset`` raises.
         """
         split, name = (self.train_split if use == "train" else self.val_split), f"{use}_split"
         if split is None:
@@ -145,6 +145,9 @@ class DataSettings(CropSettings):
             own = {"split": name, "root": "root"}
             error.arguments = tuple(own.get(argument, f"dataset.{argument}") for argument in error.arguments)
             raise
+        if len(opened) == 0:
+            of = "" if self.root is None else f" of {self.root}"
+            raise UserError(f"need photos in the split {split!r}{of}, got none; fix {name} or root", arguments=(name,))
         if self.value_range != "auto":
             if not hasattr(opened, "value_range"):
                 raise UserError(
