@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from afa_wsss.data.loading.held_out import HeldOut
+from afa_wsss.models import create_model
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, present_classes
 from afa_wsss.supervision import PAR, AFALabels, NoRefinement, Refinement
-from afa_wsss.supervision.label_race import stops
+from afa_wsss.supervision.label_race import photo_confusions, stops
 from afa_wsss.supervision.label_sweep import (
     NODES,
     Study,
@@ -19,6 +21,7 @@ from afa_wsss.supervision.label_sweep import (
 )
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.scores import cam_scores, walk_scores
+from afa_wsss.types import Batch
 
 SCORES = tuple(round(0.01 + 0.049 * step, 4) for step in range(20))
 
@@ -86,6 +89,23 @@ def test_stages_that_are_not_asked_for_are_left_out():
     study = Study(AFALabels(), {"a": AFALabels(), "b": AFALabels(alpha=4.0)}, (0.2, 0.4), ("cam", "walk"))
     found = dict(stage_labels(made, refiner_of(NoRefinement()), study))
     assert list(found) == stage_names(study) == ["cam", "a", "b"]
+
+
+@pytest.mark.parametrize("size", [(60, 1), (1, 60)])
+def test_photos_that_are_narrower_than_the_network_takes_are_compared(size):
+    network = create_model("convnext_atto", num_classes=2, decoder_width=16).eval()
+    batch = Batch(
+        torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8),
+        torch.tensor([[1.0, 0.0]]),
+        torch.tensor([[0, size[0], 0, size[1]]]),
+        ("a",),
+    )
+    study = Study(
+        AFALabels(cam_scales=(1.0, 0.5), refinement=NoRefinement()), {"own": AFALabels()}, SCORES, ("cam", "walk")
+    )
+    with torch.inference_mode():
+        found = photo_confusions(network, study, HeldOut(batch, torch.zeros(size, dtype=torch.uint8)))
+    assert all(counts.sum(dim=(1, 2)).eq(60).all() for counts in found.values())
 
 
 def test_walks_drop_out_where_there_are_many():

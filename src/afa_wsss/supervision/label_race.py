@@ -12,9 +12,9 @@ from torch import Tensor
 from afa_wsss.data.loading.held_out import HeldOut
 from afa_wsss.evaluation.label_counts import confusions, curve
 from afa_wsss.evaluation.resampled import counts_of
+from afa_wsss.inference.views import Viewed, Views
 from afa_wsss.ops.full_size import enlarge_labels
 from afa_wsss.ops.image import normalize
-from afa_wsss.supervision.label_maker import Network
 from afa_wsss.supervision.label_sweep import Study, stage_labels, stage_names
 
 FIRST_STOP, SECOND_STOP = 12, 4
@@ -63,7 +63,7 @@ def stops(total: int, walks: int, keep: int) -> dict[int, int]:
 
 @torch.inference_mode()
 def race(
-    network: Network, study: Study, photos: Iterator[HeldOut], *, total: int, own: str, keep: int
+    network: Viewed, study: Study, photos: Iterator[HeldOut], *, total: int, own: str, keep: int
 ) -> dict[str, Tally]:
     """Counts the labels of every photo under the settings of ``study``; the network sees each photo once.
 
@@ -101,7 +101,7 @@ def best_walks(tallies: dict[str, Tally], study: Study, count: int) -> list[str]
     return sorted(study.walks, key=score, reverse=True)[:count]
 
 
-def photo_confusions(network: Network, study: Study, photo: HeldOut) -> dict[str, Int[Tensor, "t c c"]]:
+def photo_confusions(network: Viewed, study: Study, photo: HeldOut) -> dict[str, Int[Tensor, "t c c"]]:
     """Confusion matrices of one photo at every background score, by stage."""
     batch, target = photo
     classes = network.num_classes + 1
@@ -109,7 +109,8 @@ def photo_confusions(network: Network, study: Study, photo: HeldOut) -> dict[str
         empty = confusions(torch.zeros_like(target)[None], target, classes=classes)
         return {name: empty.expand(len(study.scores), -1, -1) for name in stage_names(study)}
     images = normalize(batch.images)
-    maps = study.maker.maps(network, batch, images, network(images))  # type: ignore[operator]  # a module is called
+    views = Views(network, images, cam_scales=study.maker.cam_scales)
+    maps = study.maker.maps(views, batch, images, views.output())
     refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
     found = {}
     for name, labels in stage_labels(maps, refiner, study):
