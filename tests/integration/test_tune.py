@@ -61,6 +61,7 @@ def test_its_words_train(trained, root, tmp_path):
         ("keep=0", "keep: need keep of at least 1, got 0"),
         ("labelled=0", "labelled: need a share above 0 and at most 100, got 0"),
         ("data=/nope", "/nope, which does not exist"),
+        ("data.max_side=20", "error: data.max_side: need max_side of at least 32, got 20"),
     ],
 )
 def test_mistakes_are_one_line(trained, tmp_path, word, message, capfd):

@@ -105,7 +105,8 @@ def tune(settings: TuneSettings, *, progress: Progress = lambda photos, _: photo
     shuffled = progress(held_out(photos, settings.limit, shuffled=True), total)
     shown = (on_device(photo, device) for photo in shuffled)
     tallies = race(network, study, shown, total=total, own=own, keep=settings.keep)
-    found = found_of(study, tallies, own=own, labelled=settings.labelled, masks=settings.masks)
+    steps = (checkpoint.config.get("trainer") or {}).get("max_steps")
+    found = found_of(study, tallies, own=own, labelled=settings.labelled, masks=settings.masks, max_steps=steps)
     return Tuned(found, write_tuned(Path(settings.output_dir), found, study, tallies))
 
 
@@ -123,17 +124,23 @@ def _open(settings: TuneSettings, checkpoint: Checkpoint) -> EvalSet:
         UserError: Where there are none, or they have other classes than the checkpoint.
     """
     stored = checkpoint.settings()
+    data = changed(stored, data=settings.data, inference={}).data
     with argument("data"):
-        data = changed(stored, data=settings.data, inference={}).data
         if data.root is None and stored.data.root is None:
             raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
+        if data.val_split is None:
+            raise UserError("need a split of photos, the checkpoint names none; give one", arguments=("val_split",))
         split = data.open_split("val", with_masks=True)
         check_classes(checkpoint.class_names, split.class_names, root=str(data.root))
     return EvalSet(split, max_side=data.max_side)
 
 
 def study_of(settings: TuneSettings, maker: AFALabels) -> tuple[Study, str]:
-    """What is compared, and the title of the checkpoint's own walk."""
+    """What is compared, and the title of the checkpoint's own walk.
+
+    Raises:
+        UserError: For a single background score.
+    """
     own = walk_title(maker)
     choices: dict[str, tuple[Any, ...]] = {
         "walk_radius": settings.walk_radius or (maker.walk_radius or maker.radius,),
@@ -146,6 +153,12 @@ def study_of(settings: TuneSettings, maker: AFALabels) -> tuple[Study, str]:
         walks.setdefault(walk_title(other), other)
     backgrounds = (maker.cam_thresholds.background, maker.walk_thresholds.background)
     scores = sorted({round(float(score), 4) for score in (*settings.scores, *backgrounds)})
+    if len(scores) < 2:
+        raise UserError(
+            f"need two background scores to choose low and high from, got {scores[0]:g} alone, which is also the "
+            "checkpoint's; add others",
+            arguments=("scores",),
+        )
     refined = not isinstance(maker.refinement, NoRefinement)
     return Study(maker, walks, scores, ("cam", "cam_par", "walk", "walk_par") if refined else ("cam", "walk")), own
 

@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import torch
 
 from afa_wsss.data.files.whole import whole_file
+from afa_wsss.errors import UserError
 from afa_wsss.evaluation.label_counts import best_pair
 from afa_wsss.evaluation.resampled import Expected, PhotoCounts, bootstrap_spread, expected
+from afa_wsss.supervision import AFALabels
+from afa_wsss.supervision.afa import BETTER
 from afa_wsss.supervision.label_race import Tally
 from afa_wsss.supervision.label_sweep import Study
 
@@ -40,11 +43,11 @@ class Found(NamedTuple):
     Attributes:
         photos: Photos with masks.
         before: Labels from the CAM, and after the walk, with the settings of the checkpoint.
-        best: The best of both, refined alike.
+        best: The best of both, each refined or not as is best.
         walks: Every walk at its best background score; the best first, those on all photos before others.
         spread: What 90 of 100 samples of as many photos give the best walk.
         expected: What the masks of few photos lead to.
-        words: The best settings as words of ``afa-train``.
+        words: Words of ``afa-train`` for the better of ``best``: labels from the CAM, or after the walk.
     """
 
     photos: int
@@ -55,8 +58,22 @@ class Found(NamedTuple):
     expected: tuple[Expected, ...]
     words: tuple[str, ...]
 
+    @property
+    def leaves_out_walk(self) -> bool:
+        """Whether labels from the CAM are better than those after the best walk."""
+        cam, walk = self.best
+        return cam.miou > walk.miou
 
-def found_of(study: Study, tallies: Mapping[str, Tally], *, own: str, labelled: float, masks: Sequence[int]) -> Found:
+
+def found_of(
+    study: Study,
+    tallies: Mapping[str, Tally],
+    *,
+    own: str,
+    labelled: float,
+    masks: Sequence[int],
+    max_steps: int | None = None,
+) -> Found:
     """The best settings, beside those of the checkpoint.
 
     Args:
@@ -65,14 +82,24 @@ def found_of(study: Study, tallies: Mapping[str, Tally], *, own: str, labelled: 
         own: Title of the checkpoint's walk.
         labelled: Least share of the pixels, in percent, that low and high leave labelled.
         masks: Numbers of photos to say what to expect from; those that leave no photo to score on are left out.
+        max_steps: Steps of the run; None where they are not known.
+
+    Raises:
+        UserError: Where no pixel of any mask counts.
     """
+    if not tallies[own].total.any():
+        raise UserError(
+            "need masks that show classes or background, got 255 in every pixel of every mask; fix the masks, or give "
+            "another split",
+            arguments=("data.val_split",),
+        )
     end = REFINED if f"{own}{REFINED}" in tallies else ""
     photos = len(tallies[own].photos)
     walks = [_best_of(name, tallies[name], study.scores) for name in tallies if not name.startswith("cam")]
     walks.sort(key=lambda choice: (-choice.photos, -choice.miou))
     best = walks[0]
-    cam_name = "cam_par" if best.name.endswith(REFINED) else "cam"
-    cam = _best_of(cam_name, tallies[cam_name], study.scores)
+    cams = [_best_of(name, tallies[name], study.scores) for name in tallies if name.startswith("cam")]
+    cam = max(cams, key=lambda choice: choice.miou)
     maker = study.maker
     before = (
         _choice("cam_par" if end else "cam", tallies, study.scores, maker.cam_thresholds.background),
@@ -82,8 +109,12 @@ def found_of(study: Study, tallies: Mapping[str, Tally], *, own: str, labelled: 
     given = settings.index((before[1].name, before[1].background))
     chosen = settings.index((best.name, best.background))
     draws = [expected(counts, count, given=given) for count in sorted(set(masks)) if count < photos]
-    words = words_of(study, tallies, cam, best, labelled=labelled)
-    return Found(photos, before, (cam, best), tuple(walks), bootstrap_spread(counts, chosen), tuple(draws), words)
+    spread = bootstrap_spread(counts, chosen)
+    found = Found(photos, before, (cam, best), tuple(walks), spread, tuple(draws), ())
+    if not found.leaves_out_walk:  # both are refined alike then: the setting is one
+        cam = next(choice for choice in cams if choice.name.endswith("_par") == best.name.endswith(REFINED))
+    walk = None if found.leaves_out_walk else best
+    return found._replace(words=words_of(study, tallies, cam, walk, labelled=labelled, max_steps=max_steps))
 
 
 def _best_of(name: str, tally: Tally, scores: Sequence[float]) -> Choice:
@@ -110,19 +141,41 @@ def photo_counts(
 
 
 def words_of(
-    study: Study, tallies: Mapping[str, Tally], cam: Choice, walk: Choice, *, labelled: float
+    study: Study,
+    tallies: Mapping[str, Tally],
+    cam: Choice,
+    walk: Choice | None,
+    *,
+    labelled: float,
+    max_steps: int | None = None,
 ) -> tuple[str, ...]:
-    """The settings of both choices as words of ``afa-train``."""
-    words = []
-    for prefix, choice in (("", cam), ("walk_", walk)):
+    """The settings of both choices as words of ``afa-train``; without a walk, those that leave it out.
+
+    Beside them stand those without which the run of the checkpoint would not take these labels.
+    """
+    maker, words = study.maker, list[str]()
+    for prefix, choice in (("", cam), *([] if walk is None else [("walk_", walk)])):
         total = tallies[choice.name].total
         low, high = best_pair(total, study.scores, choice.background, labelled=labelled)
         for name, value in (("low", low), ("high", high), ("background", choice.background)):
-            words.append(f"supervision.{prefix}{name}={value:g}")
-    words += [f"supervision.{word}" for word in walk.name.removesuffix(REFINED).split()]
-    if "walk_par" in study.stages and not walk.name.endswith(REFINED):
-        words.append("supervision.refinement=none")
-    return tuple(words)
+            words.append(f"{prefix}{name}={value:g}")
+    if walk is None:
+        own = ("walk_low", "walk_high", "walk_background")
+        words += [f"{name}=null" for name in own if getattr(maker, name) is not None] + ["walk_first_step=null"]
+    else:
+        words += walk.name.removesuffix(REFINED).split()
+        words += [f"walk_first_step={_walk_begin(maker, max_steps)}"] if maker.walk_first_step is None else []
+    words += ["walk_when=always"] if maker.walk_when == BETTER else []
+    words += ["auto_from=photos"] if maker.learns_from_masks else []  # nothing is left to be found
+    if "walk_par" in study.stages and not (walk or cam).name.endswith("par"):
+        words.append("refinement=none")
+    return tuple(f"supervision.{word}" for word in words)
+
+
+def _walk_begin(maker: AFALabels, max_steps: int | None) -> int:
+    """A first step of the walk for a run without one: three times that of the labels, as in the paper; within it."""
+    paper = 3 * maker.first_step
+    return paper if max_steps is None else max(maker.first_step, min(paper, max_steps // 2))
 
 
 def write_tuned(folder: Path, found: Found, study: Study, tallies: Mapping[str, Tally]) -> Path:
@@ -143,5 +196,5 @@ def write_tuned(folder: Path, found: Found, study: Study, tallies: Mapping[str, 
     }
     path = folder / "tune.json"
     with whole_file(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path

@@ -25,7 +25,7 @@ def run_tuning(composed: Composed[TuneSettings]) -> float:
     """Prints the best settings beside those of the checkpoint, and what to expect of few masks.
 
     Returns:
-        The best mIoU after the walk, in percent.
+        The best mIoU, in percent.
     """
     tuned = tune(composed.settings, progress=_bar)
     found = tuned.found
@@ -34,10 +34,11 @@ def run_tuning(composed: Composed[TuneSettings]) -> float:
         console.print(table)
     if not found.expected:
         say("too few photos with masks to say what to expect of fewer")
-    say("the best settings, for afa-train:", style="bold")
+    kind = "from the CAM, without a walk" if found.leaves_out_walk else "after the walk"
+    say(f"the best settings, for afa-train; labels {kind}:", style="bold")
     say(" ".join(found.words))
     say_files({"scores": tuned.written})
-    return found.best[1].miou
+    return max(choice.miou for choice in found.best)
 
 
 def _bar(photos: Iterable[HeldOut], total: int) -> Iterable[HeldOut]:
@@ -47,11 +48,12 @@ def _bar(photos: Iterable[HeldOut], total: int) -> Iterable[HeldOut]:
 def best_table(found: Found) -> Table:
     """The checkpoint's settings and the best ones, labels from the CAM and after the walk."""
     table = plain_table(f"mIoU of pixel labels in percent, {found.photos} photos")
-    for column in ("labels", "as trained", "best", "background"):
+    for column in ("labels", "as trained", "best", "refined", "background"):
         table.add_column(column, justify="left" if column == "labels" else "right")
     for title, before, best in zip(("from the CAM", "after the walk"), found.before, found.best, strict=True):
         background = f"{before.background:g} -> {best.background:g}"
-        table.add_row(title, f"{before.miou:.1f}", f"{best.miou:.1f}", background)
+        refined = "yes" if best.name.endswith("par") else "no"
+        table.add_row(title, f"{before.miou:.1f}", f"{best.miou:.1f}", refined, background)
     low, high = found.spread
     table.caption = f"another sample of as many photos gives {low:.1f} to {high:.1f} (90 %) for the best after the walk"
     table.caption_justify = "left"

@@ -87,14 +87,14 @@ def expected(
         raise UserError(f"need at least 1 photo to choose by, and fewer than the {total} with masks, got {photos}")
     random = torch.Generator().manual_seed(seed)
     whole = [part.sum(0) for part in counts]
-    scores = torch.empty(draws, 2)
+    scores = torch.empty(draws, 2)  # NaN where no photo that is left has a target
     for draw in range(draws):
         chosen = torch.randperm(total, generator=random)[:photos]
         seen = [part[chosen].sum(0) for part in counts]
         best = int(_all_scores(seen).nan_to_num(-1.0).argmax())
         others = _all_scores([every - some for every, some in zip(whole, seen, strict=True)])
         scores[draw] = torch.stack([others[best], others[best if given is None else given]])
-    found, before = scores.double().unbind(1)
+    found, before = scores[~scores.isnan().any(dim=1)].double().unbind(1)
     low, high = found.quantile(torch.tensor(SPREAD, dtype=torch.float64)).tolist()
     gain = None if given is None else float((found - before).mean())
     worse = None if given is None else float(100 * (found < before).double().mean())
@@ -114,5 +114,6 @@ def bootstrap_spread(counts: PhotoCounts, setting: int, *, draws: int = 500, see
     weights.scatter_add_(1, torch.randint(total, (draws, total), generator=random), torch.ones_like(weights))
     parts = (counts.hits[:, setting], counts.labelled[:, setting], counts.targets)
     hits, labelled, targets = (weights @ part.double() for part in parts)
-    low, high = miou_of(hits, labelled, targets).double().quantile(torch.tensor(SPREAD, dtype=torch.float64)).tolist()
+    quantiles = torch.tensor(SPREAD, dtype=torch.float64)
+    low, high = miou_of(hits, labelled, targets).double().nanquantile(quantiles).tolist()
     return low, high
