@@ -153,6 +153,13 @@ def test_a_config_that_is_none_is_refused(tmp_path, content, message):
     assert raised.value.arguments == ("config",)
 
 
+@pytest.mark.parametrize(("table", "wanted"), [("loss", "LossTerm"), ("callbacks", "Callback"), ("logger", "Logger")])
+def test_a_part_of_another_kind_is_refused(table, wanted):
+    with pytest.raises(UserError, match=rf"need a subclass of [\w.]+\.{wanted}, got ReLU") as raised:
+        composed(f"+{table}.mine._target_=torch.nn.ReLU")
+    assert raised.value.arguments == (f"{table}.mine",)
+
+
 def test_each_default_stands_once():
     """YAML files hold differences: none repeats the default of the dataclass that it configures."""
     defaults = TrainSettings()

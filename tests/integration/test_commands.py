@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from tests.commands import run_command, small_run, write_small_set
 
-from afa_wsss.cli import evaluate, predict, pseudo_label
+from afa_wsss.cli import evaluate, predict, pseudo_label, tune
 from afa_wsss.cli import train as training
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
@@ -95,11 +95,28 @@ def test_evaluation_takes_other_scales_data_and_split(trained, root, tmp_path):
     words = ["data.val_split=train", "inference.scales=[1,0.5]", "inference.mirror=true", "data.eval_batch_size=4"]
     folder = tmp_path / "scored"
     words += [f"checkpoint={checkpoint(trained)}", f"data.root={root}", f"output_dir={folder}", "write_masks=false"]
+    words += ["inference.cam_scales=[1,0.5,1.5]", "pictures=0"]
     assert run_command(evaluate.main, *words) == 0
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["inference"]["scales"] == [1.0, 0.5]
     assert settings["data"]["val_split"] == "train"
+    assert settings["supervision"]["cam_scales"] == [1.0, 0.5, 1.5]
     assert not (folder / "masks").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("pictures=-1", "error: pictures: need pictures of at least 0, got -1"),
+        ("trainer.accelerator=gpu", "error: trainer.accelerator: need a GPU for accelerator=gpu"),
+    ],
+)
+def test_mistakes_of_an_evaluation_name_their_setting(trained, tmp_path, capfd, monkeypatch, word, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = [f"checkpoint={checkpoint(trained)}", f"output_dir={tmp_path / 'scored'}", word]
+    assert run_command(evaluate.main, *words) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(message)
 
 
 def test_evaluation_refuses_data_of_other_classes(trained, root, tmp_path, capfd):
@@ -231,11 +248,16 @@ def test_photos_of_a_pixel_train_and_are_scored(tmp_path):
     assert 0 <= scores(tmp_path / "run")["val/walk_miou"] <= 100
 
 
-def test_training_without_held_out_photos(root, tmp_path):
+def test_training_without_held_out_photos(root, tmp_path, capfd):
     words = [*small_run(root), "data.val_split=null", "trainer.max_steps=2", f"output_dir={tmp_path / 'run'}"]
     assert run_command(training.main, *words) == 0
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
     assert not any(name.startswith("val/") for name in scores(tmp_path / "run"))
+    capfd.readouterr()
+    for command in (evaluate.main, pseudo_label.main, tune.main):
+        assert run_command(command, f"checkpoint={checkpoint(tmp_path / 'run')}", f"output_dir={tmp_path / 'on'}") == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line == "error: data.val_split: need a split of photos, the checkpoint names none; give one"
 
 
 def test_a_short_run_is_validated_and_logged_once(root, tmp_path):

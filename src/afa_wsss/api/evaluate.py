@@ -86,7 +86,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
     callbacks = [ProgressBar(), ValidationChecks(), Montages(str(folder / "montages"), photos=settings.pictures)]
     if masks is not None:
         callbacks.append(MaskWriter(str(masks), stage=stage))
-    trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
+    with argument("trainer"):
+        trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
     trainer.validate(module, datamodule=data, verbose=False)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     written, config = {}, _present(checkpoint, settings)
@@ -105,6 +106,9 @@ def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, ob
     config: dict[str, object] = dict(checkpoint.config)
     for name, given in (("data", settings.data), ("inference", settings.inference)):
         config[name] = _merged(checkpoint.config[name], given)
+    cam_scales = settings.inference.get("cam_scales")
+    if cam_scales is not None:  # the label maker's, see ``changed``
+        config["supervision"] = {**checkpoint.config["supervision"], "cam_scales": list(cam_scales)}
     return config
 
 
@@ -123,11 +127,13 @@ def _open(settings: RunSettings, checkpoint: Checkpoint, *, with_masks: bool) ->
     """The validation data.
 
     Raises:
-        UserError: Where it has other classes than the checkpoint.
+        UserError: Where there is none, or it has other classes than the checkpoint.
     """
     with argument("data"):
         if settings.data.root is None:
             raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
+        if settings.data.val_split is None:
+            raise UserError("need a split of photos, the checkpoint names none; give one", arguments=("val_split",))
         validation = replace(settings.data, train_split=None)
         data = AFADataModule(validation, seed=settings.seed, with_masks=with_masks)
         check_classes(checkpoint.class_names, data.class_names, root=settings.data.root)

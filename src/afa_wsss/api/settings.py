@@ -119,7 +119,7 @@ class EvaluateSettings:
         data: Other data than the checkpoint was trained with.
         inference: Other scales, mirror or refinement than the checkpoint's.
         trainer: Where to run.
-        pictures: Held-out photos to draw.
+        pictures: Held-out photos to draw; 0 for none.
     """
 
     checkpoint: str
@@ -128,6 +128,15 @@ class EvaluateSettings:
     inference: dict[str, Any] = field(default_factory=dict, metadata=INFERENCE_CHANGES)
     trainer: DeviceSettings = field(default_factory=DeviceSettings)
     pictures: int = 12
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            UserError: For a number of pictures below 0.
+        """
+        if self.pictures < 0:
+            raise UserError(f"need pictures of at least 0, got {self.pictures}", arguments=("pictures",))
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
         UserError: For scales of CAMs where the label maker has none.
     """
     maker, cam_scales = settings.supervision, inference.get("cam_scales")
-    if cam_scales is not None and not hasattr(maker, "cam_scales"):
+    if cam_scales is not None and "cam_scales" not in _fields_of(maker):
         raise UserError(
             f"need a label maker with cam_scales, {type(maker).__name__} has none; leave cam_scales alone",
             arguments=("inference.cam_scales",),
@@ -197,6 +206,11 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
         if cam_scales is not None:
             maker = replace(maker, cam_scales=tuple(cam_scales))  # type: ignore[type-var]  # a dataclass
     return replace(settings, supervision=maker)
+
+
+def _fields_of(maker: LabelMaker) -> tuple[str, ...]:
+    """Names of the settings of a label maker; a property is none."""
+    return tuple(one.name for one in fields(maker) if one.init) if is_dataclass(maker) else ()
 
 
 def with_changes(stored: Settings, values: Mapping[str, Any]) -> Settings:

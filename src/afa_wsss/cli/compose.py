@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
@@ -17,7 +17,7 @@ from afa_wsss.api.assemble import TARGET, assemble, find_class
 from afa_wsss.cli import photo_values, sweep
 from afa_wsss.cli.leaves import leaves
 from afa_wsss.cli.messages import message_of_setting, nearest
-from afa_wsss.cli.schema import schema_of, typed_part
+from afa_wsss.cli.schema import path_of, schema_of, typed_part
 from afa_wsss.errors import UserError, argument
 from afa_wsss.training.run_files import AUTO, newest_run
 
@@ -98,7 +98,7 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a dict
     for values in (plain, linked):
         _absolute_root(values)
-    settings = assemble(kind, {name: _made(name, value) for name, value in plain.items()})
+    settings = assemble(kind, {name: _made(kind, name, value) for name, value in plain.items()})
     return Composed(settings, plain, linked)
 
 
@@ -153,10 +153,11 @@ def _absolute_root(values: dict[str, Any]) -> None:
         data["root"] = str(Path(data["root"]).expanduser().absolute())
 
 
-def _made(name: str, value: Any) -> Any:
-    """Tables of parts with their parts made; anything that Hydra can instantiate may be in them."""
+def _made(kind: type, name: str, value: Any) -> Any:
+    """Tables of parts with their parts made: what Hydra can instantiate and is what the field of ``kind`` holds."""
     if name not in TABLES or not isinstance(value, dict):
         return value
+    wanted = get_args(get_type_hints(kind)[name])[1]
     table: dict[str, Any] = {}
     for key, settings in value.items():
         if settings is not None:
@@ -168,6 +169,12 @@ def _made(name: str, value: Any) -> Any:
                     arguments=(f"{name}.{key}",),
                 )
             table[key] = _instance(f"{name}.{key}", settings)
+            if not isinstance(table[key], wanted):
+                raise UserError(
+                    f"need a subclass of {path_of(wanted)}, got {type(table[key]).__name__}",
+                    kind="target",
+                    arguments=(f"{name}.{key}",),
+                )
     return table
 
 
