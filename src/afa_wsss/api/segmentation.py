@@ -75,9 +75,16 @@ def as_pixels(photo: object, range_of: FindRange = own_range) -> UInt8[np.ndarra
     """
     if isinstance(photo, str | os.PathLike):
         return read_photo(photo, range_of)
-    if isinstance(photo, Image.Image):
+    if isinstance(photo, Image.Image) and 0 not in photo.size:
         return np.asarray(as_rgb(photo, range_of))
-    if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
+    if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.shape[2:] == (3,) and photo.size:
         return photo
-    got = f"{photo.dtype} of {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
-    raise UserError(f"need a path, a PIL image, or uint8 values (H, W, 3), got {got}", arguments=("photo",))
+    raise UserError(
+        f"need a path, a PIL image, or uint8 values (H, W, 3), got {_described(photo)}", arguments=("photo",)
+    )
+
+
+def _described(photo: object) -> str:
+    if isinstance(photo, np.ndarray):
+        return f"{photo.dtype} of {photo.shape}"
+    return f"an image of {photo.width}x{photo.height}" if isinstance(photo, Image.Image) else type(photo).__name__

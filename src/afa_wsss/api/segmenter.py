@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, overload
@@ -15,6 +15,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
+from afa_wsss.api.device import find_device as find_device
 from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
 from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.value_range import RangeSetting
@@ -27,7 +28,7 @@ from afa_wsss.models.fused_norms import FusedNorms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize, resize
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.types import AFAOutput, Batch, affinity_row
+from afa_wsss.types import Batch, affinity_row
 
 
 class Segmenter:
@@ -160,7 +161,7 @@ class Segmenter:
         return torch.from_numpy(small.copy()).permute(2, 0, 1)[None].to(self.device)
 
     @torch.inference_mode()
-    def cam(self, photo: Photo, classes: Sequence[str] | None = None) -> Float32[np.ndarray, "s H W"]:
+    def cam(self, photo: Photo, classes: Iterable[str] | None = None) -> Float32[np.ndarray, "s H W"]:
         """Class activation maps over the checkpoint's scales, in [0, 1].
 
         Args:
@@ -171,14 +172,16 @@ class Segmenter:
             UserError: For an unknown class, and a photo that cannot be read.
         """
         wanted = self._columns(self.class_names if classes is None else classes)
-        pixels = as_pixels(photo, self.range_of)
-        images, scales = normalize(self._tensor(pixels)), self.inference.cam_scales
+        pixels, scales = as_pixels(photo, self.range_of), self.inference.cam_scales
+        if not wanted:
+            return np.zeros((0, *pixels.shape[:2]), dtype=np.float32)
+        views = Views(self.network, normalize(self._tensor(pixels)), cam_scales=scales)
         chosen = torch.tensor([wanted], device=self.device)
-        cam, _ = multi_scale_maps(self.network, images, scales=scales, classes=chosen)
+        cam, _ = multi_scale_maps(views, views.images, scales=scales, classes=chosen)
         return resize(cam, pixels.shape[:2])[0].cpu().numpy()
 
     @torch.inference_mode()
-    def pseudo_label(self, photo: Photo, classes: Sequence[str]) -> UInt8[np.ndarray, "H W"]:
+    def pseudo_label(self, photo: Photo, classes: Iterable[str]) -> UInt8[np.ndarray, "H W"]:
         """What the label maker would train with at the end of training: classes, background 0, 255 unknown.
 
         Args:
@@ -189,16 +192,15 @@ class Segmenter:
             UserError: For an unknown class, a photo that cannot be read, and a label maker without pixel
                 labels.
         """
-        batch, size = self._batch(photo, classes)
-        images = normalize(batch.images)
-        output = self.network(images)
-        labels = self.label_maker.targets(self.network, batch, images, output, step=sys.maxsize).pseudo_label
+        batch, views, size = self._batch(photo, classes)
+        found = self.label_maker.targets(views, batch, views.images, views.output(), step=sys.maxsize)
+        labels = found.pseudo_label
         if labels is None:
             raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")
         return enlarge_labels(labels, size)[0].cpu().numpy()
 
     @torch.inference_mode()
-    def stages(self, photo: Photo, classes: Sequence[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
+    def stages(self, photo: Photo, classes: Iterable[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
         """Labels after each stage of the label maker, by name; AFA's are cam, cam_par, walk and pseudo_label.
 
         Unlike the method ``pseudo_label`` each is thresholded once, so no pixel is unknown.
@@ -210,9 +212,8 @@ class Segmenter:
         Raises:
             UserError: For an unknown class, and a photo that cannot be read.
         """
-        batch, size = self._batch(photo, classes)
-        images = normalize(batch.images)
-        found = self.label_maker.stages(self.network, batch, images, self.network(images))
+        batch, views, size = self._batch(photo, classes)
+        found = self.label_maker.stages(views, batch, views.images, views.output())
         return {name: enlarge_labels(stage.labels, size)[0].cpu().numpy() for name, stage in found.items()}
 
     @torch.inference_mode()
@@ -230,14 +231,13 @@ class Segmenter:
         (height, width), (row, column) = pixels.shape[:2], point
         if not (0 <= row < height and 0 <= column < width):
             raise UserError(f"need a point inside {height} x {width} pixels, got {point}", arguments=("point",))
-        images = self._tensor(pixels)
-        rows, columns = self.network.grid(*images.shape[-2:])
+        views = Views(self.network, normalize(self._tensor(pixels)))
+        rows, columns = views.grid(*views.images.shape[-2:])
         token = (row * rows // height) * columns + column * columns // width
-        output: AFAOutput = self.network(normalize(images))
-        return affinity_row(output.pairs, 0, token).view(rows, columns).float().cpu().numpy()
+        return affinity_row(views.output().pairs, 0, token).view(rows, columns).float().cpu().numpy()
 
-    def _batch(self, photo: Photo, classes: Sequence[str]) -> tuple[Batch, tuple[int, int]]:
-        """A photo with its image labels, as the label maker takes it, and its full size."""
+    def _batch(self, photo: Photo, classes: Iterable[str]) -> tuple[Batch, Views, tuple[int, int]]:
+        """A photo with its image labels and the network on it, as the label maker takes them, and its full size."""
         columns, pixels = self._columns(classes), as_pixels(photo, self.range_of)
         images = self._tensor(pixels)
         height, width = images.shape[-2:]
@@ -245,16 +245,18 @@ class Segmenter:
         image_labels[0, columns] = 1
         frame = torch.tensor([[0, height, 0, width]], device=self.device)
         batch = Batch(images, image_labels, frame, ("",), None, len(set(columns)), full_frames=True)
-        return batch, (pixels.shape[0], pixels.shape[1])
+        views = Views(self.network, normalize(images), cam_scales=getattr(self.label_maker, "cam_scales", ()))
+        return batch, views, (pixels.shape[0], pixels.shape[1])
 
-    def _columns(self, classes: Sequence[str]) -> list[int]:
-        unknown = [name for name in classes if name not in self.class_names]
+    def _columns(self, classes: Iterable[str]) -> list[int]:
+        wanted = [classes] if isinstance(classes, str) else list(classes)
+        unknown = [name for name in wanted if name not in self.class_names]
         if unknown or isinstance(classes, str):
             got = repr(classes) if isinstance(classes, str) else ", ".join(unknown)
             raise UserError(
                 f"need a list of classes of {', '.join(self.class_names)}; got {got}", arguments=("classes",)
             )
-        return [self.class_names.index(name) for name in classes]
+        return [self.class_names.index(name) for name in wanted]
 
 
 def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
@@ -279,22 +281,3 @@ def load(checkpoint: str | os.PathLike[str], device: str = "auto") -> Segmenter:
         value_range=found.value_range(),
         class_thresholds=found.class_thresholds,
     )
-
-
-def find_device(name: str) -> torch.device:
-    """``auto`` for a GPU where there is one; else the device of that name.
-
-    Raises:
-        UserError: For a GPU where there is none, or an unknown name.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"need a device of auto, cpu, cuda or cuda:N, got {name!r}", arguments=("device",)) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"need a GPU for device={name}, torch {torch.__version__} sees none; use device=cpu", arguments=("device",)
-        )
-    return device
