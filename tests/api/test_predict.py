@@ -217,6 +217,62 @@ def test_overwriting_labels_every_photo_again(settings, segmenter):
     assert (found.photos, found.done_before) == (3, 0)
 
 
+def test_photos_that_were_replaced_or_are_gone(settings, segmenter):
+    """The time of the photo that takes the place of another may be an older one."""
+    predict(settings)
+    segmenter.seen.clear()
+    photos = Path(settings.input)
+    Image.new("RGB", (80, 48), (255, 128, 128)).save(photos / "b.png")
+    os.utime(photos / "b.png", (1e9, 1e9))
+    (photos / "a.jpg").unlink()
+    found = predict(settings)
+    assert (segmenter.seen, found.photos, found.done_before, found.gone) == (["b.png"], 1, 1, 1)
+    with Image.open(found.masks / "b.png") as mask:
+        assert mask.size == (80, 48)
+    assert [(row["photo"], row["width"]) for row in table_of(found.folder)] == [("b.png", "80"), ("inner/c.png", "64")]
+    assert (found.masks / "a.png").is_file()
+    (photos / "b.png").unlink()
+    assert predict(with_changes(settings, overwrite=True)).gone == 0
+    kept = [path.relative_to(found.folder).as_posix() for path in found.folder.rglob("[a-c].*")]
+    assert sorted(kept) == ["masks/inner/c.png", "overlays/inner/c.jpg"]
+
+
+def test_mistakes_name_their_setting(settings, segmenter, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to("moved")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("a file")
+    cases = {
+        "device": ({"device": "abacus"}, "need a device of auto"),
+        "input": ({"input": str(tmp_path / "nope")}, "need a photo or a folder of photos, found none at .*nope$"),
+        "input, a link": ({"input": str(tmp_path / "link")}, "found none at .*link, a link to moved"),
+        "input, without photos": ({"input": str(tmp_path / "empty")}, "found none at .*empty"),
+        "input, without a name": ({"input": ""}, "need a path, got an empty one"),
+        "output_dir": ({"output_dir": str(tmp_path / "file")}, r"can be written to, got .*file \(File exists\)"),
+        "output_dir, below": ({"output_dir": str(tmp_path / "file" / "a")}, r"got .* \(Not a directory\)"),
+        "output_dir, without a name": ({"output_dir": ""}, "need a path, got an empty one"),
+    }
+    for name, (changes, said) in cases.items():
+        with pytest.raises(UserError, match=said) as refused:
+            predict(with_changes(settings, **changes))
+        assert refused.value.arguments == (name.partition(",")[0],)
+
+    def locked(_):
+        raise PermissionError(13, "Permission denied", "photos/private")
+
+    monkeypatch.setattr(predict_file, "read_contents", locked)
+    with pytest.raises(UserError, match=r"can be read, got photos/private \(Permission denied\)") as refused:
+        predict(settings)
+    assert refused.value.arguments == ("input",)
+
+
+def test_a_name_too_long_for_a_mask_stops_no_other_photo(settings, segmenter):
+    long = f"{'b' * 250}.png"
+    Image.new("RGB", (64, 32)).save(Path(settings.input) / long)
+    found = predict(settings)
+    assert (found.photos, len(found.failed)) == (3, 1)
+    assert f"{long} (254 letters); rename it" in found.failed[0]
+
+
 def test_output_inside_the_input_is_not_read_as_photos(settings, segmenter):
     inside = with_changes(settings, output_dir=str(Path(settings.input) / "predicted"))
     assert predict(inside).photos == 3

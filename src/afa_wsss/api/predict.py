@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from afa_wsss.api.prediction_index import CSV_FILE, FoundClass, PhotoRecord, PredictionIndex
+from afa_wsss.api.device import find_device
+from afa_wsss.api.prediction_index import CSV_FILE, PredictionIndex
+from afa_wsss.api.prediction_record import MASKS, OVERLAYS, FoundClass, PhotoFile, PhotoRecord, overlay_of
 from afa_wsss.api.segmenter import Segmenter, load
 from afa_wsss.api.settings import PredictSettings, given, with_changes
 from afa_wsss.data.checks.problems import Problem
@@ -34,6 +37,8 @@ class Prediction(NamedTuple):
         failed: Messages of photos that could not be read.
         skipped: Lines on files of other kinds that may hold photos, such as HEIC without its extra.
         done_before: Number of photos that an earlier run had labeled, and that were not labeled again.
+        gone: Number of photos that an earlier run had labeled and that are no longer in the input: the index leaves
+            them out, and their masks stay.
     """
 
     folder: Path
@@ -41,16 +46,17 @@ class Prediction(NamedTuple):
     failed: list[str]
     done_before: int = 0
     skipped: Sequence[str] = ()
+    gone: int = 0
 
     @property
     def masks(self) -> Path:
         """Palette PNGs, one for each photo."""
-        return self.folder / "masks"
+        return self.folder / MASKS
 
     @property
     def overlays(self) -> Path:
         """Pictures of the masks over the photos."""
-        return self.folder / "overlays"
+        return self.folder / OVERLAYS
 
     @property
     def predictions(self) -> Path:
@@ -72,8 +78,8 @@ def predict(
 ) -> Prediction:
     """Writes a palette PNG and an overlay for each photo, and an index; a photo that cannot be read stops no others.
 
-    Photos that an earlier run into the same folder has labeled are not labeled again, unless they are newer than
-    their masks.
+    Photos that an earlier run into the same folder has labeled are not labeled again, unless their files are others by
+    size or time. Those that are gone are left out of the index; their masks stay.
 
     Args:
         settings: Checkpoint, photos, device.
@@ -86,33 +92,38 @@ def predict(
             a folder with other files or predictions, unless they are overwritten.
     """
     photos: dict[Path, Path] = {}
+    for name in ("input", "output_dir"):
+        if not getattr(settings, name):
+            raise UserError("need a path, got an empty one", arguments=(name,))
     segmenter = _segmenter(settings, photos.keys)
     source, result = Path(settings.input).expanduser(), Prediction(Path(settings.output_dir), 0, [])
     besides = (result.masks, result.overlays, result.legend)
     with argument("input"):
         photos |= list_photos(source, besides=besides)
     result = result._replace(skipped=[problem.message for problem in _skipped(source, besides)])
-    with _index(settings, segmenter, result.folder) as index:
-        todo = [(path, name) for path, name in photos.items() if not _is_done(index, source, path, name)]
+    places = {path: _place(path, source) for path in photos}
+    with _index(settings, segmenter, result.folder, list(places.values())) as index:
+        todo = [(path, name) for path, name in photos.items() if not index.has(places[path], _mask_of(name), path)]
         result = result._replace(done_before=len(photos) - len(todo))
         _write_legend(result.legend, segmenter)
         started(result)
         try:
             for path, name in progress(todo):
-                record = _label(segmenter, path, name, _place(path, source), result)
+                record = _label(segmenter, path, name, places[path], result)
                 index.add(record)
                 result.failed.extend([record.error] if record.error else [])
                 result = result._replace(photos=result.photos + (not record.error))
         except BaseException:
             stopped(result)
             raise
-    return result
+    return result._replace(gone=len(index.gone))
 
 
 def _segmenter(settings: PredictSettings, photos: Callable[[], Iterable[Path]]) -> Segmenter:
     """The checkpoint's network with the settings that are given; ``photos`` share a range where it has none."""
+    device = str(find_device(settings.device))
     with argument("checkpoint"):
-        segmenter = load(settings.checkpoint, settings.device)
+        segmenter = load(settings.checkpoint, device)
     with argument("inference"):
         segmenter.inference = with_changes(segmenter.inference, settings.inference)
     with argument("data"):
@@ -122,7 +133,7 @@ def _segmenter(settings: PredictSettings, photos: Callable[[], Iterable[Path]]) 
     return segmenter
 
 
-def _index(settings: PredictSettings, segmenter: Segmenter, folder: Path) -> PredictionIndex:
+def _index(settings: PredictSettings, segmenter: Segmenter, folder: Path, photos: list[str]) -> PredictionIndex:
     checkpoint = Path(settings.checkpoint).absolute()
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -133,7 +144,7 @@ def _index(settings: PredictSettings, segmenter: Segmenter, folder: Path) -> Pre
         "max_side": segmenter.max_side,
         "value_range": segmenter.range_of.setting,
     }
-    return PredictionIndex(folder, made_with, overwrite=settings.overwrite, classes=_classes(segmenter))
+    return PredictionIndex(folder, made_with, photos, overwrite=settings.overwrite, classes=_classes(segmenter))
 
 
 def _place(path: Path, source: Path) -> str:
@@ -141,32 +152,30 @@ def _place(path: Path, source: Path) -> str:
     return path.name if path == source else path.relative_to(source).as_posix()
 
 
-def _is_done(index: PredictionIndex, source: Path, path: Path, name: Path) -> bool:
-    place = _place(path, source)
-    if not index.has(place):
-        return False
-    mask = index.folder / index.records[place].mask
-    return mask == index.folder / _mask_of(name) and path.stat().st_mtime <= mask.stat().st_mtime
-
-
-def _mask_of(name: Path) -> Path:
-    return Path("masks", f"{name}.png")
+def _mask_of(name: Path) -> str:
+    return Path(MASKS, f"{name}.png").as_posix()
 
 
 def _label(segmenter: Segmenter, path: Path, name: Path, place: str, result: Prediction) -> PhotoRecord:
     """Labels one photo and writes its pictures, the mask last: a photo that has one is done."""
+    file, mask = PhotoFile.of(path), _mask_of(name)
     try:
         found = segmenter.predict(path)
     except UserError as error:
-        return PhotoRecord(place, "", 0, 0, error=str(error))
-    with whole_file(result.overlays / f"{name}.jpg") as part:
-        found.overlay().save(part, format="JPEG", quality=92)
-    mask = _mask_of(name)
-    found.save(result.folder / mask)
+        return PhotoRecord(place, "", 0, 0, error=str(error), file=file)
+    try:
+        with whole_file(result.folder / overlay_of(mask)) as part:
+            found.overlay().save(part, format="JPEG", quality=92)
+        found.save(result.folder / mask)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        message = f"need a name that is short enough for a mask, got {path} ({len(path.name)} letters); rename it"
+        return PhotoRecord(place, "", 0, 0, error=message, file=file)
     scores = dict(zip(found.class_names, found.class_scores.tolist(), strict=True))
     classes = tuple(FoundClass(one, share, scores[one]) for one, share in found.areas.items())
     height, width = found.labels.shape
-    return PhotoRecord(place, mask.as_posix(), width, height, classes)
+    return PhotoRecord(place, mask, width, height, classes, file=file)
 
 
 def _classes(segmenter: Segmenter) -> list[dict[str, Any]]:
@@ -196,7 +205,14 @@ def list_photos(source: Path, *, besides: Sequence[Path] = ()) -> dict[Path, Pat
     """
     if source.is_file():
         return {source: Path(without_suffix(source.name))}
-    photos = {source / place: Path(place) for place in _contents(source, besides).photos}
+    if not source.is_dir():
+        broken = f", a link to {source.readlink()}" if source.is_symlink() else ""
+        raise UserError(f"need a photo or a folder of photos, found none at {source}{broken}", kind="missing")
+    try:
+        photos = {source / place: Path(place) for place in _contents(source, besides).photos}
+    except OSError as error:
+        where, why = error.filename or source, error.strerror or error
+        raise UserError(f"need a folder of photos that can be read, got {where} ({why})") from error
     if not photos:
         others = "".join(f"; {problem.message}" for problem in _skipped(source, besides))
         raise UserError(f"need a photo or a folder of photos, found none at {source}{others}", kind="missing")

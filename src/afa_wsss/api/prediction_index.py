@@ -4,74 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
+from afa_wsss.api.prediction_record import COLUMNS, MASKS, OVERLAYS, PhotoFile, PhotoRecord, overlay_of
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
+from afa_wsss.report.sweep_jobs import JOB_FILE
 
 CSV_FILE, JSON_FILE, JOURNAL = "predictions.csv", "predictions.json", "predictions.partial.jsonl"
-COLUMNS = ("photo", "mask", "width", "height", "class", "share", "score", "error")
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 """File names that are not UTF-8 keep their bytes."""
-
-
-class FoundClass(NamedTuple):
-    """A class in the mask of a photo.
-
-    Attributes:
-        name: The class.
-        share: Share of the photo's pixels, in (0, 1].
-        score: Probability that the class is in the photo by the class branch, in [0, 1].
-    """
-
-    name: str
-    share: float
-    score: float
-
-
-class PhotoRecord(NamedTuple):
-    """What the index holds of a photo.
-
-    Attributes:
-        photo: Path inside the input folder, ``/`` between folders.
-        mask: Path of the mask inside the output folder; empty where the photo could not be labeled.
-        width: Of the photo and its mask in pixels; 0 where it could not be labeled.
-        height: As ``width``.
-        classes: Classes in the mask; none for a photo of background alone.
-        error: Why the photo could not be labeled; empty for one that was.
-    """
-
-    photo: str
-    mask: str
-    width: int
-    height: int
-    classes: tuple[FoundClass, ...] = ()
-    error: str = ""
-
-    def as_data(self) -> dict[str, Any]:
-        """As plain data for JSON; ``error`` only where there is one."""
-        classes = [
-            {"class": found.name, "share": round(found.share, 6), "score": round(found.score, 4)}
-            for found in self.classes
-        ]
-        data = {**self._asdict(), "classes": classes}
-        return data if self.error else {name: value for name, value in data.items() if name != "error"}
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> PhotoRecord:
-        """What ``as_data`` gave."""
-        classes = tuple(FoundClass(one["class"], one["share"], one["score"]) for one in data["classes"])
-        return cls(**{**data, "classes": classes})
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """A row for each class, or one without a class; columns are ``COLUMNS``."""
-        place = (self.photo, self.mask, self.width or "", self.height or "")
-        rows = [(*place, one.name, f"{one.share:.6f}", f"{one.score:.4f}", "") for one in self.classes]
-        return rows or [(*place, "", "", "", self.error)]
 
 
 class PredictionIndex:
@@ -80,36 +27,47 @@ class PredictionIndex:
     Meanwhile each photo is a line of a journal, which a later run reads where this one was killed.
 
     Attributes:
-        records: By photo.
+        records: By photo, those of photos that are gone among them. No two have the same mask.
+        photos: Photos of the input.
     """
 
-    def __init__(self, folder: Path, made_with: Mapping[str, Any], *, overwrite: bool, **head: Any) -> None:
-        """Takes over what an earlier run with the same checkpoint, settings and photos has done.
+    def __init__(
+        self, folder: Path, made_with: Mapping[str, Any], photos: Collection[str], *, overwrite: bool, **head: Any
+    ) -> None:
+        """Takes over what an earlier run with the same checkpoint, settings and folder of photos has done.
 
         Args:
             folder: Folder of the predictions; made at the start of the context.
             made_with: ``checkpoint`` (``path`` and ``sha256``), ``input`` and settings, as plain data.
-            overwrite: Whether to begin anew, and write over what is there.
+            photos: Paths of the photos inside the input folder.
+            overwrite: Whether to begin anew: masks and overlays that the earlier index names are removed at the start
+                of the context, and other files are written over.
             head: What else the JSON says before the photos.
 
         Raises:
-            UserError: For a folder with other files, or predictions made otherwise, unless they are overwritten.
+            UserError: For a folder with other files, or predictions made otherwise, unless they are overwritten; for
+                one that cannot be read.
         """
-        self.folder, self.overwrite = folder, overwrite
+        self.folder, self.overwrite, self.photos = folder, overwrite, frozenset(photos)
         self.made_with: dict[str, Any] = json.loads(json.dumps(made_with))
         self.head = head
         self.records: dict[str, PhotoRecord] = {}
-        if not overwrite:
-            self._take_over()
+        self._owners: dict[str, str] = {}
+        with _output(folder):
+            if not overwrite:
+                self._take_over()
 
     def __enter__(self) -> PredictionIndex:
-        """Opens the journal."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.overwrite:
-            for name in (CSV_FILE, JSON_FILE, JOURNAL):
-                (self.folder / name).unlink(missing_ok=True)
-        self._journal = (self.folder / JOURNAL).open("a", **TEXT)
-        self._append({"made_with": self.made_with})
+        """Makes the folders, writes the JSON of what is known, so that they count as results, and opens the journal."""
+        with _output(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.overwrite:
+                self._remove_earlier()
+            for folder in (MASKS, OVERLAYS):
+                (self.folder / folder).mkdir(exist_ok=True)
+            self._write_json()
+            self._journal = (self.folder / JOURNAL).open("a", **TEXT)
+            self._append({"made_with": self.made_with})
         return self
 
     def __exit__(
@@ -117,41 +75,89 @@ class PredictionIndex:
     ) -> None:
         """Writes both files; the journal is no longer needed."""
         self._journal.close()
-        self._write()
-        (self.folder / JOURNAL).unlink()
+        self._write_csv()
+        self._write_json()
+        (self.folder / JOURNAL).unlink(missing_ok=True)
 
-    def has(self, photo: str) -> bool:
-        """Whether a photo was labeled before, and its mask is still there."""
-        record = self.records.get(photo)
-        return record is not None and not record.error and (self.folder / record.mask).is_file()
+    def has(self, photo: str, mask: str, path: Path) -> bool:
+        """Whether a photo was labeled before, its file is the one that was read, and that mask is still there."""
+        record, there, now = self.records.get(photo), self.folder / mask, PhotoFile.of(path)
+        if record is None or record.mask != mask or now is None or not there.is_file():
+            return False
+        return now.mtime_ns <= there.stat().st_mtime_ns if record.file is None else record.file == now
+
+    @property
+    def gone(self) -> list[PhotoRecord]:
+        """Photos that were labeled before and are no longer in the input, while their masks are still there."""
+        others = (self.records[photo] for photo in sorted(self.records.keys() - self.photos))
+        return [record for record in others if record.mask and (self.folder / record.mask).is_file()]
 
     def add(self, record: PhotoRecord) -> None:
-        """Adds a photo, or replaces what is known of it; its mask has to be written before."""
+        """Adds a photo, or replaces what is known of it; its mask has to be written before.
+
+        The pictures that it had under another name are removed, and those of a photo that cannot be decoded any more; a
+        photo whose file is not there, perhaps a link to a disk that is not mounted, keeps them.
+        """
+        before = self.records.get(record.photo)
+        if before is not None and before.mask != record.mask and record.file is not None:
+            self._remove_pictures(before)
+        self._keep(record)
+        file = {} if record.file is None else {"file": record.file._asdict()}
+        self._append(record.as_data() | file)
+
+    def _keep(self, record: PhotoRecord) -> None:
+        """A mask is that of the photo which it was last written for."""
+        if (before := self.records.pop(record.photo, None)) is not None:
+            self._owners.pop(before.mask, None)
+        if record.mask:
+            self.records.pop(self._owners.get(record.mask, ""), None)
+            self._owners[record.mask] = record.photo
         self.records[record.photo] = record
-        self._append(record.as_data())
+
+    def _remove_earlier(self) -> None:
+        """Removes the index of an earlier run, and the masks and overlays that it names; nothing else."""
+        for part in _earlier(self.folder):
+            for record in _records(part):
+                self._remove_pictures(record)
+        for name in (CSV_FILE, JSON_FILE, JOURNAL):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _remove_pictures(self, record: PhotoRecord) -> None:
+        for place in (record.mask, overlay_of(record.mask)):
+            parts = PurePosixPath(place).parts
+            if parts[:1] in ((MASKS,), (OVERLAYS,)) and ".." not in parts and (self.folder / place).is_file():
+                (self.folder / place).unlink()
 
     def _append(self, data: Mapping[str, Any]) -> None:
         self._journal.write(json.dumps(data, ensure_ascii=False) + "\n")
         self._journal.flush()
 
-    def _write(self) -> None:
-        records = [self.records[photo] for photo in sorted(self.records)]
+    @property
+    def _in_input(self) -> list[PhotoRecord]:
+        return [self.records[photo] for photo in sorted(self.records.keys() & self.photos)]
+
+    def _write_csv(self) -> None:
         table = StringIO()
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(COLUMNS)
-        rows.writerows(row for record in records for row in record.rows())
-        content = {"made_with": self.made_with, **self.head, "photos": [record.as_data() for record in records]}
-        for name, text in (
-            (CSV_FILE, table.getvalue()),
-            (JSON_FILE, json.dumps(content, ensure_ascii=False, indent=2) + "\n"),
-        ):
-            with whole_file(self.folder / name) as path:
-                path.write_text(text, **TEXT)
+        rows.writerows(row for record in self._in_input for row in record.rows())
+        with whole_file(self.folder / CSV_FILE) as path:
+            path.write_text(table.getvalue(), **TEXT)
+
+    def _write_json(self) -> None:
+        """Photos that are gone, and what all files were, stand after the photos."""
+        found, gone = self._in_input, self.gone
+        files = {record.photo: record.file._asdict() for record in (*found, *gone) if record.mask and record.file}
+        content = {"made_with": self.made_with, **self.head, "photos": [record.as_data() for record in found]}
+        content |= {"gone": [record.as_data() for record in gone]} if gone else {}
+        content |= {"files": files}
+        with whole_file(self.folder / JSON_FILE) as path:
+            path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", **TEXT)
 
     def _take_over(self) -> None:
         """Reads both files of an earlier run, as far as they are there."""
         parts = list(_earlier(self.folder))
-        there = sorted(path.name for path in self.folder.glob("[!.]*"))
+        there = sorted(path.name for path in self.folder.glob("[!.]*") if path.name != JOB_FILE)
         if there and not any("made_with" in part for part in parts):
             self._refuse(f"one that afa-predict wrote, {self.folder} holds {_listed(there)}")
         for part in parts:
@@ -159,9 +165,8 @@ class PredictionIndex:
                 self._refuse(
                     f"predictions of the same checkpoint, settings and photos, those in {self.folder} are {why}"
                 )
-            for data in part.get("photos", [part] if "photo" in part else []):
-                record = PhotoRecord.from_data(data)
-                self.records[record.photo] = record
+            for record in _records(part):
+                self._keep(record)
 
     def _refuse(self, what: str) -> None:
         raise UserError(
@@ -184,14 +189,40 @@ def _earlier(folder: Path) -> Iterator[Mapping[str, Any]]:
             yield part
 
 
-def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def _records(part: Mapping[str, Any]) -> list[PhotoRecord]:
+    """The photos of the JSON, or of a line of the journal; none where another program wrote it."""
+    try:
+        photos = [part] if "photo" in part else [*part.get("photos", ()), *part.get("gone", ())]
+        files = part.get("files", {})
+        return [PhotoRecord.from_data({"file": files.get(one["photo"]), **one}) for one in photos]
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def _difference(earlier: Any, now: Mapping[str, Any]) -> str | None:
     """In what earlier predictions differ; None where they do not."""
-    if earlier["checkpoint"]["sha256"] != now["checkpoint"]["sha256"]:
-        return f"of the checkpoint {earlier['checkpoint']['path']}"
-    if earlier["input"] != now["input"]:
-        return f"of the photos in {earlier['input']}"
+    try:
+        checkpoint, photos = earlier["checkpoint"], earlier["input"]
+        digest, path = checkpoint["sha256"], checkpoint["path"]
+    except (KeyError, TypeError):
+        return "of another program"
+    if digest != now["checkpoint"]["sha256"]:
+        return f"of the checkpoint {path}"
+    if photos != now["input"]:
+        return f"of the photos in {photos}"
     others = sorted(name for name in now if name != "checkpoint" and earlier.get(name) != now[name])
     return f"made with another {' and '.join(others)}" if others else None
+
+
+@contextmanager
+def _output(folder: Path) -> Iterator[None]:
+    """Names the setting where the folder cannot be made, read or written to."""
+    try:
+        yield
+    except OSError as error:
+        where, why = error.filename or folder, error.strerror or error
+        message = f"need a folder that can be written to, got {where} ({why}); choose another output_dir"
+        raise UserError(message, arguments=("output_dir",)) from error
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -28,6 +28,8 @@ def run_prediction(composed: Composed[PredictSettings]) -> None:
         say_files(
             {"masks": found.masks, "overlays": found.overlays, "index": found.predictions, "legend": found.legend},
         )
+    if found.gone:
+        say(f"{_photos(found.gone)} no longer in the input: left out of the index, masks stay until overwrite=true")
     for line in found.skipped:
         say(line)
     if found.failed:
