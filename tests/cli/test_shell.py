@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from io import BytesIO, TextIOWrapper
@@ -104,6 +105,29 @@ def test_no_gpu_where_one_is_asked_for(complaint, root):
 def test_no_folder_to_write_to(capfd, root):
     assert run_command(training.main, *small_run(root), "output_dir=/proc/nope") == 1
     assert "/proc/nope" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("output_dir=file",), "output_dir: need a folder that can be written to, got file (File exists)"),
+        (("output_dir=file/a",), "output_dir: need a folder that can be written to, got file/a (Not a directory)"),
+        (("hydra.sweep.dir=file",), "hydra.sweep.dir: need a folder that can be written to, got file (File exists)"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_named_by_its_setting(tmp_path, monkeypatch, capfd, words, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a file")
+    sweep = ("-m",) if words[0].startswith("hydra") else ()
+    assert run_command(predict.main, *sweep, "checkpoint=a.ckpt", "input=photos", *words) == 1
+    assert named in capfd.readouterr().err
+
+
+def test_names_that_are_not_utf_8_are_printed_with_escapes(capfd):
+    """Python's stdout refuses them, in place of the line that holds them."""
+    predict.COMMAND._prepare()
+    say(os.fsdecode(b"caf\xe9.jpg"))
+    assert capfd.readouterr().out == "caf\\udce9.jpg\n"
 
 
 def spoil_list(copy):

@@ -16,7 +16,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from tests.commands import composed, run_command
 
-from afa_wsss.cli import messages, processes
+from afa_wsss.cli import messages, predict, processes
 from afa_wsss.cli import train as training
 from afa_wsss.cli.words import as_hydra_wants
 from afa_wsss.errors import UserError
@@ -180,6 +180,20 @@ def test_a_search_needs_scores(sweep, capfd):
     assert jobs[0].error is not None
     assert "need a score for the sweeper" in jobs[0].error
     assert "Traceback" not in capfd.readouterr().err
+
+
+@needs("optuna", "hydra_plugins.hydra_optuna_sweeper")
+def test_a_search_needs_a_command_with_scores(tmp_path, monkeypatch, capfd):
+    """It is refused before its job, which may take hours, has run in vain."""
+    monkeypatch.chdir(tmp_path)
+    begun = []
+    command = replace(predict.COMMAND, job=begun.append)
+    words = ("-m", "checkpoint=a", "input=b", "inference.gate=0.3,0.6", "hydra.sweep.dir=sweep")
+    assert run_command(command.run, *words, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1") == 1
+    assert "need a command with a score for the sweeper, this one has none; leave out" in capfd.readouterr().err
+    assert begun == []
+    assert run_command(command.run, *words) == 0
+    assert len(begun) == 2
 
 
 @needs("optuna", "hydra_plugins.hydra_optuna_sweeper")

@@ -25,23 +25,33 @@ from afa_wsss.report.sweep_jobs import DONE, FAILED, STOPPED, SweepJob, finite, 
 GRID = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper. It asks for no score, and ends at the first job that raises an error."""
 
+WITHOUT_SCORE = ("predict", "pseudo_label")
+"""Commands whose jobs give no score, as ``hydra.job.name`` has them."""
+
 
 class JobFailedError(UserError):
     """A job of a sweep has failed, and has said why; sweepers that count failures catch it."""
 
 
 class SweepFolder(Callback):
-    """Hydra calls it when a sweep begins; ``counted_jobs`` then knows where its jobs are.
+    """Hydra calls it when a run or a sweep begins; ``counted_jobs`` then knows where its jobs are.
 
     Attributes:
         begun: Folder and time of the sweep of this command; None where there is none.
+        made: The setting that names the folder which Hydra makes next, and the folder.
     """
 
     begun: tuple[Path, float] | None = None
+    made: tuple[str, Path] | None = None
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Keeps the folder."""
+        SweepFolder.made = ("output_dir", Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Keeps the folder and the time."""
-        SweepFolder.begun = (Path(str(config.hydra.sweep.dir)), time.time())
+        folder = Path(str(config.hydra.sweep.dir))
+        SweepFolder.begun, SweepFolder.made = (folder, time.time()), ("hydra.sweep.dir", folder)
 
 
 def register_resolvers() -> None:
@@ -89,6 +99,8 @@ def swept(run: Callable[[], Any]) -> Any:
     job = SweepJob(int(place.job.num), words, time.time())
     write_job(folder, job)
     try:
+        if not grid and place.job.name in WITHOUT_SCORE:
+            raise UserError("need a command with a score for the sweeper, this one has none; leave out hydra/sweeper")
         result = run()
         if finite(result) is None and not grid:
             raise UserError("need a score for the sweeper, got none; give a validation split with masks")
@@ -126,9 +138,10 @@ def counted_jobs() -> Iterator[None]:
     A sweeper that ends the sweep because of failed jobs, as Optuna's beyond its failure rate, has nothing to add to
     what they said.
     """
-    SweepFolder.begun = None
+    SweepFolder.begun = SweepFolder.made = None
     try:
-        yield
+        with _named_folder():
+            yield
     except Exception as error:
         if not say_sweep():
             raise
@@ -137,6 +150,20 @@ def counted_jobs() -> Iterator[None]:
         raise SystemExit(1) from None
     if say_sweep():
         raise SystemExit(1)
+
+
+@contextmanager
+def _named_folder() -> Iterator[None]:
+    """Names the setting of a folder that Hydra cannot make; errors of jobs do not come here."""
+    try:
+        yield
+    except OSError as error:
+        setting, folder = SweepFolder.made or ("", Path())
+        where = Path(error.filename).absolute() if isinstance(error.filename, str) else None
+        if not setting or where is None or where not in (folder.absolute(), *folder.absolute().parents):
+            raise
+        message = f"need a folder that can be written to, got {error.filename} ({error.strerror}); choose another"
+        raise UserError(message, arguments=(setting,)) from error
 
 
 def say_sweep() -> int:
