@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
@@ -76,8 +75,6 @@ class Command(Generic[Settings]):
         quiet_libraries()
         print_any_name()
         show_notes()
-        if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does with names that are not UTF-8
-            sys.stdout.reconfigure(errors="backslashreplace")
 
     def _guarded(self, config: DictConfig) -> Any:
         if is_sweep():
