@@ -14,7 +14,7 @@ from tests.commands import small_run, write_small_set
 from tests.reference_network import reference_weights
 
 import afa_wsss
-from afa_wsss.api.segmenter import find_device
+from afa_wsss.api.device import find_device
 from afa_wsss.data.files.photos import read_photo
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings

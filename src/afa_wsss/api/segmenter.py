@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
-from afa_wsss.api.device import find_device as find_device
+from afa_wsss.api.device import find_device
 from afa_wsss.api.segmentation import Photo, Segmentation, as_pixels
 from afa_wsss.data.files.shared_range import SharedRange
 from afa_wsss.data.files.value_range import RangeSetting

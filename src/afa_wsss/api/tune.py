@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
+from afa_wsss.api.device import find_device
 from afa_wsss.api.evaluate import check_classes
-from afa_wsss.api.segmenter import find_device
 from afa_wsss.api.settings import DATA_CHANGES, changed
 from afa_wsss.api.tuned import Found, found_of, write_tuned
 from afa_wsss.data.loading.held_out import HeldOut, chosen, held_out
