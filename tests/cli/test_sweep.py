@@ -123,9 +123,10 @@ def test_submitit_runs_jobs_too(sweep, monkeypatch):
 SLURM = {
     "sbatch": """
         for script; do :; done
+        commands=$(cat "$script")  # the file is moved when this returns
         for task in 0 1; do
             SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_NODELIST=here SLURM_NTASKS=1 \\
-            SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 sh "$script" > /dev/null 2>&1 &
+            SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 sh -c "$commands" > /dev/null 2>&1 &
         done
         echo "Submitted batch job 7"
     """,

@@ -108,7 +108,6 @@ def cut_off(root):
         (cut_off, [], "need whole tar files"),
         (None, ["data.root=/none"], "need tar files in /none, found none"),
         (None, ["data.dataset.mixed=99"], "need mixed in [1, 16], got 99"),
-        (None, ["data.value_range=[0,9]"], "need a data set with value_range"),
         (None, ["supervision=oracle"], "need masks of the photos to train on"),
     ],
 )

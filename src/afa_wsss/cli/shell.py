@@ -123,7 +123,7 @@ def show_notes() -> None:
 
 def print_any_name() -> None:
     """Lets stdout escape what its encoding lacks, as stderr does: names of files may hold any bytes."""
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors != "surrogateescape":  # which writes the bytes
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

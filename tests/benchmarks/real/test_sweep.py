@@ -89,7 +89,7 @@ class NotAsked:
     def activate(self, *_, **__):
         raise AssertionError("the network must not be asked")
 
-    forward_activates = grid = activate
+    view = segment = forward_activates = grid = activate
 
 
 def test_photos_without_any_class_need_no_network(tmp_path):
