@@ -73,6 +73,30 @@ def test_the_better_split_of_recent_photos_decides(
         assert told[1].startswith("labels are from the walk now: after the walk they split the photos' colors better")
 
 
+def test_both_kinds_are_compared_on_the_same_photos() -> None:
+    """Photos from before there was a walk, here with twice the split and more foreground, count for the CAM alone."""
+    maker = AFALabels(**SETTINGS, **AUTO, walk_when="better")
+    found, alone = memory_of(maker), FoundThresholds()
+    for _ in range(10):
+        found.update(look(0.6)._replace(shares=torch.full((2, len(CANDIDATES)), 0.9)), None)
+    found.update(look(0.3), look(0.4))
+    alone.update(look(0.3), look(0.4))
+    assert not maker.leaves_out_walk
+    torch.testing.assert_close(found.best, alone.best)
+    assert found.values("walk").background == pytest.approx(alone.values("walk").background)
+
+
+def test_a_memory_without_the_photos_of_both_kinds_is_read() -> None:
+    """Checkpoints from before it was kept: recent photos stand for them."""
+    found, again = FoundThresholds(), FoundThresholds()
+    found.update(look(0.3), None)
+    found.update(look(0.3), look(0.4))
+    state = {name: value for name, value in found.state_dict().items() if name != "beside"}
+    again.load_state_dict(state)
+    torch.testing.assert_close(again.beside, found.beside)
+    again.load_state_dict(found.state_dict())
+
+
 def test_masks_decide_where_scores_are_found_from_them() -> None:
     maker = AFALabels(**SETTINGS, **AUTO, auto_from="masks", walk_when="better")
     found = memory_of(maker)

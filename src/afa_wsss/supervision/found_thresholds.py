@@ -92,10 +92,13 @@ class FoundThresholds(nn.Module):
 
     Attributes:
         sums: Splits and shares at each of ``CANDIDATES``, for both of ``KINDS``; recent photos have more weight.
-        weights: Of the photos in ``sums``; both stay 0 where scores are found from masks.
+        beside: Splits and shares of labels from the CAM on the photos that were also looked at after the walk: both
+            kinds are compared on the same photos.
+        weights: Of the photos in ``sums``; all three stay 0 where scores are found from masks.
         looks: How often photos were looked at; not counted where none of them had a class.
         found: ``low``, ``high`` and ``background``.
-        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``; -1 before the first look.
+        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``, of both kinds on the same photos once there
+            are two; -1 before the first look.
     """
 
     def __init__(self, *, compares_walk: bool = False) -> None:
@@ -103,17 +106,20 @@ class FoundThresholds(nn.Module):
         super().__init__()
         self.compares_walk = compares_walk
         self.sums: Tensor
+        self.beside: Tensor
         self.weights: Tensor
         self.looks: Tensor
         self.found: Tensor
         self.best: Tensor
         self.register_buffer("sums", torch.zeros(len(KINDS), 2, len(CANDIDATES)))
+        self.register_buffer("beside", torch.zeros(2, len(CANDIDATES)))
         self.register_buffer("weights", torch.zeros(len(KINDS)))
         self.register_buffer("looks", torch.zeros(len(KINDS), dtype=torch.long))
         self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
         self.register_buffer("best", torch.full((len(KINDS),), -1.0))
         self._read: _Read | None = None
         self._looked_since = False
+        self.register_load_state_dict_pre_hook(_with_beside)  # type: ignore[no-untyped-call]  # of torch
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # of torch
 
     def wants_look(self, step: int, *, walks: bool) -> bool:
@@ -130,17 +136,22 @@ class FoundThresholds(nn.Module):
             given: Background scores of the CAM as they were set; those of the walk follow them.
         """
         was_better = self.walk_is_better
-        for kind, look in enumerate((cam, walk)):
-            if look is not None:
-                self._add(kind, look)
-        splits = self.sums[:, 0] / self.weights.clamp(min=1e-12)[:, None]
-        self.best = torch.where(self.weights > 0, splits.amax(dim=1), -1.0)
+        looks = [_summed(look).to(self.sums) for look in (cam, walk) if look is not None]
+        decay = DECAY ** (looks[0][2, 0] / LOOKED_AT)  # both kinds are of the same photos
+        for kind, seen in enumerate(looks):
+            self.sums[kind] = self.sums[kind] * decay + seen[:2]
+            self.weights[kind] = self.weights[kind] * decay + seen[2, 0]
+            self.looks[kind] += seen[2, 0] > 0
+        if walk is not None:
+            self.beside = self.beside * decay + looks[0][:2]
         if self.weights[0] > 0:
+            splits = self.sums[0, 0] / self.weights[0]
+            self.best[0] = splits.max()
             fixed = self.found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
-            of_cam = best_thresholds(self.sums[0, 0] / self.weights[0])
-            self.found[0] = torch.where(fixed < 0, of_cam, fixed)
+            self.found[0] = torch.where(fixed < 0, best_thresholds(splits), fixed)
         if self.weights[1] > 0:
-            before, after = self.sums[:, 1] / self.weights[:, None]
+            splits, (before, after) = torch.stack([self.beside, self.sums[1]], dim=1) / self.weights[1]
+            self.best = splits.amax(dim=1)
             self.found[1] = same_share(before, after, self.found[0])
         self._looked("split the photos' colors", was_better=was_better)
 
@@ -158,17 +169,6 @@ class FoundThresholds(nn.Module):
                 self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
             self.looks[kind] += 1
         self._looked("fit the masks", was_better=was_better)
-
-    def _add(self, kind: int, look: Look) -> None:
-        counted = look.counted[:, None]
-        seen = torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0)])
-        seen = torch.cat([seen, look.counted.sum().expand(1, len(CANDIDATES))]).to(self.sums)
-        seen = _over_processes(seen)
-        counted = seen[2, 0]
-        decay = DECAY ** (counted / LOOKED_AT)
-        self.sums[kind] = self.sums[kind] * decay + seen[:2]
-        self.weights[kind] = self.weights[kind] * decay + counted
-        self.looks[kind] += counted > 0
 
     def values(self, kind: str) -> Thresholds:
         """Background scores of one of ``KINDS``; those of the CAM until any were found for the walk."""
@@ -203,8 +203,22 @@ class FoundThresholds(nn.Module):
         return self._read
 
 
+def _with_beside(_: FoundThresholds, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    """Puts the recent photos' in place of ``beside``, which checkpoints from before there was such a buffer lack."""
+    sums, weights = state.get(f"{prefix}sums"), state.get(f"{prefix}weights")
+    if sums is not None and weights is not None and f"{prefix}beside" not in state:
+        state[f"{prefix}beside"] = sums[0] * weights[1] / weights[0].clamp(min=1e-12)
+
+
 def _forget(found: FoundThresholds, _: object) -> None:
     found._read = None
+
+
+def _summed(look: Look) -> Float[Tensor, "3 t"]:
+    """Splits and shares summed over the photos of all processes that have a class, and the number of these photos."""
+    counted = look.counted[:, None]
+    photos = look.counted.sum().expand(look.splits.shape[1])
+    return _over_processes(torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0), photos]))
 
 
 def _over_processes(seen: Tensor) -> Tensor:
