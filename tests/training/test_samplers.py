@@ -59,6 +59,11 @@ def test_most_negatives_make_that_share_of_an_epoch(labels, share, most):
     assert most_negatives(labels, share) == most
 
 
+def test_photos_without_a_class_alone_are_all_kept(labels):
+    photos = [index for _, index in CropSampler(30, batch_size=3, seed=0, labels=labels * 0, max_negatives=0.5)]
+    assert sorted(photos) == list(range(30))
+
+
 def test_an_epoch_has_all_photos_with_a_class_and_a_share_of_the_others(labels):
     sampler = CropSampler(30, batch_size=3, seed=0, labels=labels, max_negatives=0.5)
     seen = set()

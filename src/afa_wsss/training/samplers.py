@@ -23,12 +23,14 @@ def processes() -> tuple[int, int]:
 def most_negatives(labels: Labels, share: float) -> int:
     """How many photos without a class, of those there are, make at most ``share`` of an epoch with all others.
 
+    All of them where no photo has a class: an epoch needs photos.
+
     Args:
         labels: (N, k) multi-hot.
         share: In [0, 1).
     """
     positives = int(labels.any(axis=1).sum())
-    return min(len(labels) - positives, round(positives * share / (1 - share)))
+    return min(len(labels) - positives, round(positives * share / (1 - share))) if positives else len(labels)
 
 
 class CropSampler(Sampler[tuple[int, int]]):

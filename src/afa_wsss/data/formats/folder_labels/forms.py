@@ -250,12 +250,12 @@ def _with_note(reading: Reading, not_read: NotRead) -> Reading:
     said = [
         f"{file}: {short.get(why.kind, why) if isinstance(why, UserError) else why}" for file, why in not_read.items()
     ]
-    unclear = [Problem("table not read", file, f"{why}; it is not read", "warning")
-               for file, why in _unclear(not_read).items()]  # fmt: skip
+    unclear = _unclear(not_read).items()
+    problems = [Problem("table not read", file, f"{why}; it is not read", "warning") for file, why in unclear]
     return reading._replace(
         facts=[
             *reading.facts,
             ("other files", "; ".join(said[:5]) + (f"; {len(said) - 5} more" if len(said) > 5 else "")),
         ],
-        problems=[*reading.problems, *unclear],
+        problems=[*reading.problems, *problems],
     )
