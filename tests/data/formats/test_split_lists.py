@@ -17,7 +17,7 @@ TABLE = "file,label\n" + "".join(f"{photo},{'dog' if int(photo[0]) % 2 else 'cat
 def _held_out(root: Path, **lists: str) -> tuple[list[str], list[Problem]]:
     write_labeled(root, SIX, {"labels.csv": TABLE, **{f"{name}.txt": text for name, text in lists.items()}})
     _, _, problems = read_labeled(root, "val")
-    problems = [problem for problem in problems if {"list", "lists"} & set(problem.kind.split())]
+    problems = [problem for problem in problems if {"list", "lists", "split"} & set(problem.kind.split())]
     return list(FolderDataset(root, "val", report=lambda _: None).names), problems
 
 
@@ -47,3 +47,33 @@ def test_a_photo_in_both_lists_is_held_out_and_reported(tmp_path: Path, name: st
     assert held_out == ["1", "2"]
     assert [problem.name for problem in problems] == ["1.jpg", "2.jpg"]
     assert f"1.jpg is in train.txt and {name}.txt: it is held out" in problems[0].message
+
+
+def test_photos_in_neither_list_are_trained_on_and_reported(tmp_path: Path) -> None:
+    held_out, problems = _held_out(tmp_path, train="1.jpg\n2.jpg\n", val="3.jpg\n4.jpg\n")
+    assert held_out == ["3", "4"]
+    assert [(problem.name, problem.level) for problem in problems] == [("5.jpg", "warning"), ("6.jpg", "warning")]
+    assert "5.jpg has neither: it is trained on; mark it" in problems[0].message
+
+
+def test_photos_outside_of_the_only_list_are_held_out_where_it_is_for_training(tmp_path: Path) -> None:
+    held_out, problems = _held_out(tmp_path, train="1.jpg\n2.jpg\n3.jpg\n4.jpg\n")
+    assert (held_out, problems) == (["5", "6"], [])
+
+
+def test_lists_count_for_class_folders_as_for_tables(tmp_path: Path) -> None:
+    photos = tuple(f"{'cat' if number % 2 else 'dog'}/{number}.jpg" for number in range(1, 7))
+    write_labeled(tmp_path, photos, {"train.txt": "cat/1.jpg\ndog/2.jpg\n", "val.txt": "cat/3.jpg\n"})
+    _, _, problems = read_labeled(tmp_path, "train")
+    assert [problem.name for problem in problems if problem.kind == "split not named"] == [
+        "cat/5.jpg",
+        "dog/4.jpg",
+        "dog/6.jpg",
+    ]
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    held_out, problems = _held_out(tmp_path, val="1.jpg\n2.jpg\n")
+    assert (held_out, problems) == (["1", "2"], [])

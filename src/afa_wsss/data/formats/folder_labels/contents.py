@@ -68,7 +68,7 @@ def _files(root: Path, inside: str, left_out: dict[str, str], seen: dict[tuple[i
     else:
         for entry in ordered:
             relative = f"{inside}/{entry.name}" if inside else entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 reason = why_left_out(entry.name, top=not inside)
                 if reason:
                     left_out[relative] = reason
@@ -83,6 +83,14 @@ def _files(root: Path, inside: str, left_out: dict[str, str], seen: dict[tuple[i
             left_out[relative] = f"a link to {first}"
         else:
             yield from _files(root, relative, left_out, seen)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def why_left_out(name: str, *, top: bool) -> str:

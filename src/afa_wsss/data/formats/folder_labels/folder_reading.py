@@ -23,7 +23,7 @@ from afa_wsss.data.formats.folder_labels.label_warnings import class_warnings, n
 from afa_wsss.data.formats.folder_labels.places import Placed, place_photos
 from afa_wsss.data.formats.folder_labels.reading import Reading, counted, in_order, listed, plain
 from afa_wsss.data.formats.folder_labels.split_lists import read_split_lists
-from afa_wsss.data.formats.folder_labels.splits import hold_out
+from afa_wsss.data.formats.folder_labels.splits import hold_out, unmarked
 from afa_wsss.data.formats.folder_labels.unread import FOREIGN
 from afa_wsss.errors import UserError
 from afa_wsss.types import IGNORE_INDEX
@@ -96,7 +96,9 @@ def read_folder(
     class_list = _class_list(readings, used, _parse(lines, listed_path, used), source, problems)
     classes = class_list.names
     matrix = _matrix(placed, classes)
-    out = hold_out([entry.photo for entry in placed], paths, has_mask(names, paths))
+    photos = [entry.photo for entry in placed]
+    out = hold_out(photos, paths, has_mask(names, paths))
+    problems += unmarked(photos, paths, out.flags)
     problems += name_warnings(classes, source)
     problems += class_warnings(classes, matrix, out.flags) if len(matrix) else []
     problems += _left_aside(contents, readings, placed, read={*lists.files, "classes.txt"})

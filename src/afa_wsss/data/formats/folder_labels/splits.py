@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
 
 VALIDATION_WORDS = frozenset(
@@ -49,7 +50,8 @@ def folder_split(path: str) -> str:
 def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequence[bool]) -> HeldOut:
     """Which photos are for validation; the same files always give the same answer.
 
-    What the labels say stands first, then folders named ``val`` or ``test``, then masks, then one photo in ten.
+    What the labels say stands first, then folders named ``val`` or ``test``, then masks, then one photo in ten. Where
+    labels name photos to train on and none for validation, those that they do not name are held out.
 
     Args:
         photos: Each photo once.
@@ -58,6 +60,8 @@ def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequ
     """
     said = [photo.split for photo in photos]
     found = [split or folder_split(path) for split, path in zip(said, paths, strict=True)]
+    if "" in found and "val" not in found and _marks_train(photos, paths):
+        return HeldOut([split == "" for split in found], "those that are not marked train")
     if any(said) or "val" in found:
         flags = [split == "val" for split in found]
         by_folder = [photo.place.startswith("folder ") for photo in photos]
@@ -72,3 +76,24 @@ def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequ
     if len(photos) > 1 and (not any(flags) or all(flags)):
         flags = [value == max(hashes) for value in hashes]
     return HeldOut(flags, f"one in {HELD_OUT}, always the same ones: labels and folders name no val")
+
+
+def unmarked(photos: Sequence[TaggedPhoto], paths: Sequence[str], flags: Sequence[bool]) -> Iterator[Problem]:
+    """A warning for each photo that labels or lists leave out though they mark others ``train``, and ``val`` is known.
+
+    Args:
+        photos: Each photo once.
+        paths: Their places relative to the data set's folder.
+        flags: Which are held out, of ``hold_out``.
+    """
+    if not (any(flags) and _marks_train(photos, paths)):
+        return
+    message = "need train or val for each photo where others are marked train, {} has neither: it is trained on; mark it"
+    for photo, path, held_out in zip(photos, paths, flags, strict=True):
+        if not (held_out or photo.split or folder_split(path)):
+            yield Problem("split not named", path, message.format(path), "warning")
+
+
+def _marks_train(photos: Sequence[TaggedPhoto], paths: Sequence[str]) -> bool:
+    """Whether a table or a list, not a folder's name alone, puts a photo into the training split."""
+    return any(photo.split == "train" != folder_split(path) for photo, path in zip(photos, paths, strict=True))
