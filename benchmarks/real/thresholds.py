@@ -130,7 +130,7 @@ def compare(network: AFA, maker: AFALabels, photos: Iterable[HeldOut]) -> Found:
 
 def labels_of(maps: Maps, batch: Batch, maker: AFALabels, walk: Walk | None) -> UInt8[Tensor, "t H W"]:
     """Refined labels of one photo at each candidate."""
-    refiner = maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=batch.full_frames)
+    refiner = maker.refinement.refiner(batch.images.float() / 255, batch.boxes, full_frames=batch.full_frames)
     present = maps.present.labels
     if walk is None:
         scores = cam_scores(maps.cam, present, CANDIDATES, refiner=refiner)

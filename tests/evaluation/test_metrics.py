@@ -218,6 +218,17 @@ def test_label_shares_are_those_of_counting_inside_the_photos():
     assert found.foreground.item() == pytest.approx(by_hand[1] + by_hand[2], rel=1e-5)
 
 
+def test_label_shares_of_smaller_labels_have_their_boxes_measured_in_the_photo():
+    labels = torch.zeros(2, 16, 24, dtype=torch.uint8)
+    labels[:, 4:8, 6:18] = 2
+    boxes = torch.tensor([[0, 64, 0, 96], [16, 64, 0, 72]])
+    shares, enlarged = LabelShares(2), LabelShares(2)
+    shares.update(labels, boxes, size=(64, 96))
+    enlarged.update(labels.repeat_interleave(4, 1).repeat_interleave(4, 2), boxes)
+    for found, wanted in zip(shares.compute(), enlarged.compute(), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_label_shares_of_a_large_photo_are_close():
     labels = torch.zeros(1, 700, 515, dtype=torch.uint8)
     labels[:, 100:400, 50:300] = 1

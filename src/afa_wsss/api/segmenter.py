@@ -28,6 +28,7 @@ from afa_wsss.models.fused_norms import FusedNorms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize, resize
 from afa_wsss.supervision import LabelMaker
+from afa_wsss.supervision.made import check_made, check_stages
 from afa_wsss.types import Batch, affinity_row
 
 
@@ -194,6 +195,7 @@ class Segmenter:
         """
         batch, views, size = self._batch(photo, classes)
         found = self.label_maker.targets(views, batch, views.images, views.output(), step=sys.maxsize)
+        check_made(found, {}, self.label_maker, batch=batch)
         labels = found.pseudo_label
         if labels is None:
             raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")
@@ -214,6 +216,7 @@ class Segmenter:
         """
         batch, views, size = self._batch(photo, classes)
         found = self.label_maker.stages(views, batch, views.images, views.output())
+        check_stages(found, self.label_maker, batch=batch)
         return {name: enlarge_labels(stage.labels, size)[0].cpu().numpy() for name, stage in found.items()}
 
     @torch.inference_mode()

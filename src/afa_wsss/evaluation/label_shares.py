@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,14 +56,23 @@ class LabelShares(Metric):
         super().__init__(**settings)
         self.add_state("counts", default=torch.zeros(classes + 2, dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"], boxes: Int[Tensor, "b 4"]) -> None:
+    def update(
+        self,
+        labels: UInt8[Tensor, "b H W"] | Int[Tensor, "b H W"],
+        boxes: Int[Tensor, "b 4"],
+        *,
+        size: Sequence[int] | None = None,
+    ) -> None:
         """Adds a batch; of photos with more than 256 rows or columns every second, third, ... one stands for all.
 
         Args:
             labels: Background 0; what is no class is unknown, such as 255.
             boxes: ``(y0, y1, x0, x1)`` of the photos; pixels outside are not counted.
+            size: Height and width that the boxes are measured in; None for those of ``labels``.
         """
         height, width = labels.shape[-2:]
+        if size is not None and tuple(size) != (height, width):
+            boxes = torch.cat([boxes[:, :2] * height // size[0], boxes[:, 2:] * width // size[1]], dim=1)
         rows, columns = max(1, height // FINEST), max(1, width // FINEST)
         inside, thinned = (maps[:, ::rows, ::columns] for maps in (box_mask(boxes, height, width), labels))
         unknown, outside = len(self.counts) - 1, len(self.counts)

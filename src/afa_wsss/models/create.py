@@ -11,6 +11,7 @@ from typing import Any
 from afa_wsss.errors import UserError, about
 from afa_wsss.models.afa import AFA
 from afa_wsss.models.backbone_weights import load_backbone
+from afa_wsss.models.encoders.checked import check_encoder
 from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.models.encoders.encoder import Encoder
 from afa_wsss.models.reference import is_reference_checkpoint, load_network
@@ -97,6 +98,7 @@ def _encoder(settings: ModelSettings) -> Encoder:
         raise UserError(
             f"need a backbone that is an afa_wsss.models.Encoder, got {type(encoder).__name__}", arguments=("backbone",)
         )
+    check_encoder(encoder)
     return encoder
 
 

@@ -249,7 +249,7 @@ class AFALabels(LabelMaker):
         """Labels for segmentation and those for affinity, of the slots of ``maps``."""
         photos = batch.images.float() / 255
         photos = truncated(photos) if self.truncate_photos else photos
-        refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
+        refiner = self.refinement.refiner(photos, batch.boxes, full_frames=batch.full_frames)
         present, boxes = maps.present.labels, batch.boxes
         walks = self._takes_walk(step)
         labels = []
@@ -280,7 +280,7 @@ class AFALabels(LabelMaker):
         """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label``, which training takes; each at one threshold."""
         maps = self.maps(network, batch, images, output)
         photos = batch.images.float() / 255
-        refiner = self.refinement.prepare(photos, batch.boxes, full_frames=batch.full_frames)
+        refiner = self.refinement.refiner(photos, batch.boxes, full_frames=batch.full_frames)
         shown = self._stage_labels(maps, refiner)
         stages = {name: Labels(maps.present.named(labels)) for name, labels in shown.items()}
         return stages | {"cam": stages["cam"]._replace(scores=maps.all_classes(network.num_classes))}

@@ -79,7 +79,7 @@ def candidate_labels(
 ) -> Iterator[UInt8[Tensor, "b t H W"]]:
     """Labels of the slots of ``maps`` at all ``CANDIDATES``, a few at a time, of the first ``most`` photos."""
     photos, boxes, present = batch.images[:most].float() / 255, batch.boxes[:most], maps.present.labels[:most]
-    refiner = refinement.prepare(photos, boxes, full_frames=batch.full_frames)
+    refiner = refinement.refiner(photos, boxes, full_frames=batch.full_frames)
     for start in range(0, len(CANDIDATES), _AT_ONCE):
         thresholds = CANDIDATES[start : start + _AT_ONCE]
         scores = (

@@ -111,7 +111,7 @@ def photo_confusions(network: Viewed, study: Study, photo: HeldOut) -> dict[str,
     images = normalize(batch.images)
     views = Views(network, images, cam_scales=study.maker.cam_scales)
     maps = study.maker.maps(views, batch, images, views.output())
-    refiner = study.maker.refinement.prepare(batch.images.float() / 255, batch.boxes, full_frames=True)
+    refiner = study.maker.refinement.refiner(batch.images.float() / 255, batch.boxes, full_frames=True)
     found = {}
     for name, labels in stage_labels(maps, refiner, study):
         named = enlarge_labels(maps.present.named(labels.flatten(0, 1)[None]).view_as(labels), target.shape)

@@ -49,7 +49,7 @@ def labels_from_cam(
         >>> set(labels.unique().tolist()) <= {0, 1, 255}
         True
     """
-    refiner = refiner or refinement.prepare(images, box, full_frames=False)
+    refiner = refiner or refinement.refiner(images, box, full_frames=False)
     scores_low, scores_high = cam_scores(cam, image_labels, (low, high), refiner=refiner)
     return combine(argmax_labels(scores_low), argmax_labels(scores_high), box)
 
@@ -85,7 +85,7 @@ def labels_from_walk(
     Returns:
         Classes, background 0, and 255 where the two disagree and outside the box.
     """
-    refiner = refiner or refinement.prepare(images, box, full_frames=False)
+    refiner = refiner or refinement.refiner(images, box, full_frames=False)
     scores = walk_scores(cam, affinity, image_labels, (low, high), walk=walk)
     scores_low, scores_high = refiner.refine_each(scores, in_boxes=True)
     return combine(argmax_labels(scores_low), argmax_labels(scores_high), box)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.image import resize
 
 
@@ -35,7 +36,22 @@ class Refiner(ABC):
         self, maps: Sequence[Float[Tensor, "b c _ _"]], *, in_boxes: bool = False
     ) -> tuple[Float[Tensor, "b c H W"], ...]:
         """Several score maps of the same photos; a refinement that is linear may take them in one pass."""
-        return tuple(self.refine(scores, in_boxes=in_boxes) for scores in maps)
+        return tuple(self._refined(scores, in_boxes=in_boxes) for scores in maps)
+
+    def _refined(self, scores: Float[Tensor, "b c h w"], *, in_boxes: bool) -> Float[Tensor, "b c H W"]:
+        """``refine``, whose result is checked; whether it is finite where that waits for no device.
+
+        Raises:
+            UserError: For anything but as many maps as there are scores, and for NaN and infinity.
+        """
+        refined = self.refine(scores, in_boxes=in_boxes)
+        if isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]:
+            if refined.device.type != "cpu" or refined.isfinite().all() or not scores.isfinite().all():
+                return refined
+            raise UserError(f"need finite scores from {type(self).__name__}.refine, got NaN or infinity")
+        wanted = f"({scores.shape[0]}, {scores.shape[1]}, H, W)"
+        got = str(tuple(refined.shape)) if isinstance(refined, Tensor) else type(refined).__name__
+        raise UserError(f"need scores of shape {wanted} from {type(self).__name__}.refine, got {got}")
 
 
 class Refinement(ABC):
@@ -59,6 +75,17 @@ class Refinement(ABC):
             boxes: (y0, y1, x0, x1) of the photos inside the crops.
             full_frames: Whether every photo is known to fill its frame.
         """
+
+    def refiner(self, photos: Float[Tensor, "b 3 H W"], boxes: Int[Tensor, "b 4"], *, full_frames: bool) -> Refiner:
+        """``prepare``, whose result is checked.
+
+        Raises:
+            UserError: For anything but a ``Refiner``.
+        """
+        found = self.prepare(photos, boxes, full_frames=full_frames)
+        if isinstance(found, Refiner):
+            return found
+        raise UserError(f"need a Refiner from {type(self).__name__}.prepare, got {type(found).__name__}")
 
 
 @dataclass

@@ -24,15 +24,16 @@ from afa_wsss.models.fused_norms import fuse_batch_norms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import LabelMaker
+from afa_wsss.supervision.made import check_made, check_stages
 from afa_wsss.training.scores import BRANCH, ValidationScores
 from afa_wsss.training.terms import (
     active_terms,
     asks_label_maker,
-    check_made,
     check_targets,
     logged_losses,
     loss_table,
     reads_seg_logits,
+    term_losses,
 )
 from afa_wsss.training.weight_average import LABELS, VALIDATION, WeightAverage, teacher
 from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
@@ -111,6 +112,7 @@ class AFAModule(lightning.LightningModule):
         self.average: WeightAverage | None = None  # set by a callback
         self.gate = ClassGate(self.class_names)
         self.last_validation = False  # only the last one applies the dense CRF, because it takes time
+        self._unchecked = True  # no label values were read yet: on a device that has to be waited for, it is done once
         self._fused: tuple[AFA, ...] = ()  # in a tuple, so that it is no part of this module
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -120,8 +122,8 @@ class AFAModule(lightning.LightningModule):
         output = self.network(images, decoded=reads_seg_logits(terms, self.label_maker))
         targets = self.supervise(batch, images, output, terms)
         if targets.pseudo_label is not None:
-            self.label_shares.update(targets.pseudo_label, batch.boxes)
-        losses = {name: term(output, targets) for name, term in terms.items()}
+            self.label_shares.update(targets.pseudo_label, batch.boxes, size=images.shape[-2:])
+        losses = term_losses(terms, output, targets, step=self.global_step)
         total = sum((terms[name].weight * loss for name, loss in losses.items()), start=self._zero(output))
         self.log_dict(logged_losses(losses, total))
         return total
@@ -138,7 +140,10 @@ class AFAModule(lightning.LightningModule):
         with teacher(self.average, self.network, images, output, decoded=decoded) as (network, own):
             targets = self.label_maker.targets(network, batch, images, own, step=self.global_step)
         needed = {need: name for name, term in terms.items() for need in term.needs}
-        check_made(targets, needed, self.label_maker)
+        check_made(
+            targets, needed, self.label_maker, batch=batch, values=images.device.type == "cpu" or self._unchecked
+        )
+        self._unchecked = False
         return targets
 
     def _zero(self, output: AFAOutput) -> Tensor:
@@ -156,6 +161,7 @@ class AFAModule(lightning.LightningModule):
         # Before the stages: segmentation logits are not in memory any more then.
         branch = self._branch(batch, views, size)
         made = self.label_maker.stages(views, batch, images, views.output())
+        check_stages(made, self.label_maker, batch=batch)
         stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
         cam, pairs = views.shown()
         return Inspection(stages, branch, views.class_logits(), pairs, (cam.shape[-2], cam.shape[-1]), cam)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, argument
 from afa_wsss.losses import LossTerm
 from afa_wsss.losses.reduction import mean_over_processes
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.types import FROM_BATCH, Targets
+from afa_wsss.types import FROM_BATCH, AFAOutput, Targets
+
+log = logging.getLogger(__name__)
 
 
 def loss_table(losses: Mapping[str, LossTerm]) -> nn.ModuleDict:
@@ -53,10 +59,17 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
     """Checks before training that somebody makes what each term with a weight needs.
 
     Raises:
-        UserError: Naming the first term that would lack a target.
+        UserError: Naming the first term that would lack a target, or that is not put together.
     """
-    made = (*FROM_BATCH, *label_maker.makes)
+    made = (*FROM_BATCH, *_names(label_maker, "makes"))
     for name, term in losses.items():
+        with argument(f"loss.{name}"):
+            if not {"weight", "first_step"} <= vars(term).keys():
+                raise UserError(
+                    f"need a weight and a first_step, {type(term).__name__} has none; begin its __init__ with "
+                    "super().__init__(weight=weight, first_step=first_step)"
+                )
+            _names(term, "needs")
         missing = [need for need in term.needs if need not in made]
         if term.weight > 0 and missing:
             raise UserError(
@@ -68,21 +81,38 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
             )
 
 
-def check_made(targets: Targets, needed: Mapping[str, str], label_maker: LabelMaker) -> None:
-    """Checks that ``targets`` hold what is needed.
+def _names(part: LossTerm | LabelMaker, attribute: str) -> tuple[str, ...]:
+    """The target names of ``needs`` or ``makes``: a single name without its comma would be read letter by letter."""
+    names: tuple[str, ...] | str = getattr(part, attribute)
+    if isinstance(names, str):
+        raise UserError(f"need a tuple as {type(part).__name__}.{attribute}, got {names!r}; write ({names!r},)")
+    return names
 
-    Args:
-        targets: Of one step.
-        needed: Target names, each with a term that needs it.
-        label_maker: Who made them.
+
+def term_losses(terms: Mapping[str, LossTerm], output: AFAOutput, targets: Targets, *, step: int) -> dict[str, Tensor]:
+    """The loss of each term as a scalar, not yet weighted, by name.
+
+    A term whose loss has no gradient at its first step is reported.
 
     Raises:
-        UserError: For a target that is None.
+        UserError: For a term that returns anything but one floating-point number.
     """
-    for need, name in needed.items():
-        if not targets.has(need):
-            raise UserError(
-                f"need {need} for the loss {name!r}, {type(label_maker).__name__}.targets left it None although its "
-                "'makes' lists it; return it there, or take it off 'makes'",
-                kind="missing_target",
+    losses = {name: _scalar(name, term, term(output, targets)) for name, term in terms.items()}
+    for name, loss in losses.items():
+        if step == terms[name].first_step and torch.is_grad_enabled() and not loss.requires_grad:
+            log.warning(
+                "loss.%s: need a loss with a gradient, %s.forward gave none at step %d, so it changes no weight; leave "
+                "out detach(), item(), argmax() and the like, or freeze less",
+                *(name, type(terms[name]).__name__, step),
             )
+    return losses
+
+
+def _scalar(name: str, term: LossTerm, loss: Any) -> Float[Tensor, ""]:
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
+        return loss.reshape(())
+    got = f"{loss.dtype} of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise UserError(
+        f"need a tensor of one floating-point number from {type(term).__name__}.forward, got {got}; return a mean",
+        arguments=(f"loss.{name}",),
+    )

@@ -88,7 +88,7 @@ def unmarked(photos: Sequence[TaggedPhoto], paths: Sequence[str], flags: Sequenc
     """
     if not (any(flags) and _marks_train(photos, paths)):
         return
-    message = "need train or val for each photo where others are marked train, {} has neither: it is trained on; mark it"
+    message = "need train or val for each photo where others are marked, {} has neither: it is trained on; mark it"
     for photo, path, held_out in zip(photos, paths, flags, strict=True):
         if not (held_out or photo.split or folder_split(path)):
             yield Problem("split not named", path, message.format(path), "warning")
