@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.contract import read_sample
 from afa_wsss.errors import UserError
 
 LOOKED_AT = 8
@@ -28,7 +29,7 @@ def fingerprint(photos: SegmentationDataset, *, masks: bool = False) -> str:
     digest.update(str(len(photos)).encode() if labels is None else np.ascontiguousarray(labels).tobytes())
     for index in np.unique(np.linspace(0, len(photos) - 1, LOOKED_AT).astype(int)):
         try:
-            sample = photos.sample(int(index))
+            sample = read_sample(photos, int(index))
         except UserError:
             continue
         digest.update(_bytes(sample.name))

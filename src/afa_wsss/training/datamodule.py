@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from afa_wsss.data.base import SegmentationDataset, Streamed
+from afa_wsss.data.contract import check_split, read_sample
 from afa_wsss.data.files.parallel import available_cores
 from afa_wsss.data.files.shared_range import range_in_use
 from afa_wsss.data.files.value_range import RangeSetting
@@ -166,7 +167,7 @@ def _checked(settings: DataSettings, use: Literal["train", "val"], *, with_masks
     """The split to train or to validate on, with its files there and its labels readable."""
     opened = settings.open_split(use, with_masks=with_masks)
     opened.check_files()
-    _ = opened.image_labels
+    check_split(opened)
     return opened
 
 
@@ -207,7 +208,7 @@ def _check_train_masks(opened: SegmentationDataset, split: str) -> None:
     Raises:
         UserError: Where it has no mask.
     """
-    if opened.sample(0).mask is None:
+    if read_sample(opened, 0).mask is None:
         raise UserError(
             f"need masks of the photos to train on for this label maker, split {split} has none; add them, or choose "
             "a label maker that needs image labels alone, such as supervision=afa",

@@ -11,6 +11,7 @@ from afa_wsss.data.checks.crops import check_crops, describe_crops
 from afa_wsss.data.checks.photos import check_photos
 from afa_wsss.data.checks.problems import Problem, Report
 from afa_wsss.data.checks.splits import compare_splits, count_labels
+from afa_wsss.data.contract import check_split
 from afa_wsss.data.files.parallel import ProgressBar, available_cores, no_progress
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.data.loading.settings import DataSettings
@@ -111,7 +112,8 @@ def _opened(open_split: OpenSplit, use: str, split: str, problems: list[Problem]
     """A split with its labels read, or None where it cannot be opened; problems are collected."""
     try:
         dataset = open_split(use, with_masks=use != "train", report=problems.extend)
-        _ = dataset.image_labels, isinstance(dataset, PhotoFiles) and dataset.needs_masks
+        check_split(dataset)
+        _ = isinstance(dataset, PhotoFiles) and dataset.needs_masks
     except UserError as error:
         problems.append(Problem("split unusable", split, named(error)))
         return None

@@ -12,6 +12,7 @@ import numpy as np
 from afa_wsss.data.base import FilePath, Photo, SegmentationDataset, Streamed
 from afa_wsss.data.checks.mask_labels import Shown, compare_all, compare_with_labels
 from afa_wsss.data.checks.problems import Level, Problem
+from afa_wsss.data.contract import read_sample
 from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
@@ -188,7 +189,7 @@ def _check_samples(dataset: SegmentationDataset, *, workers: int, progress: Prog
 
 def _why_unusable(dataset: SegmentationDataset, index: int) -> str | None:
     try:
-        dataset.sample(index)
+        read_sample(dataset, index)
     except UserError as error:
         return str(error)
     return None

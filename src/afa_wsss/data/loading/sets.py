@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from torch.utils.data import Dataset
 
 from afa_wsss.data.base import Mask, Photo, SegmentationDataset, Streamed
+from afa_wsss.data.contract import checked, read_sample
 from afa_wsss.data.loading.shrink import shrunk
 from afa_wsss.data.loading.transforms import PADDING, Box, TrainTransform
 from afa_wsss.errors import UserError
@@ -81,7 +82,8 @@ class TrainSet(Dataset[Item]):
             UserError: For a photo without the mask that is wanted.
         """
         epoch, index = key
-        sample = self.dataset.usable(index) if isinstance(self.dataset, Streamed) else self.dataset.sample(index)
+        photos = self.dataset
+        sample = checked(photos.usable(index), photos) if isinstance(photos, Streamed) else read_sample(photos, index)
         seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
         if self.with_masks and sample.mask is None:
             raise UserError(f"need a mask of every training photo for this label maker, {sample.name} has none")
@@ -103,7 +105,7 @@ class EvalSet(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         """One whole photo."""
-        sample = self.dataset.sample(index)
+        sample = read_sample(self.dataset, index)
         image = shrunk(sample.image, self.max_side)
         height, width = image.shape[:2]
         full_height, full_width = sample.image.shape[:2]
