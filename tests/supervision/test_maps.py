@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -165,3 +166,34 @@ def test_more_classes_than_a_byte_holds_are_refused():
     with pytest.raises(UserError, match="need at most 254 classes for pixel labels, which are bytes, got 255") as error:
         labeled(network, batch)
     assert error.value.kind == "too_many_classes"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda maps: maps.cam, "need Maps from Changed.maps, got Tensor"),
+        (
+            lambda maps: maps._replace(cam=maps.cam[:, :1]),
+            r"need cam of shape \(2, 2, 64, 64\) from Changed.maps, got \(2, 1,",
+        ),
+        (lambda maps: maps._replace(cam=maps.cam[..., ::2, ::2]), r"got \(2, 2, 32, 32\)"),
+        (
+            lambda maps: maps._replace(cam=maps.cam * 3),
+            r"need cam in \[0, 1\] from Changed.maps, got 0 to 3; normalize",
+        ),
+        (lambda maps: maps._replace(cam=maps.cam * torch.nan), "got nan to nan"),
+    ],
+)
+def test_maps_of_a_label_maker_of_ones_own_are_checked(change, message):
+    @dataclass(frozen=True)
+    class Changed(AFALabels):
+        def maps(self, network, batch, images, output):
+            return change(super().maps(network, batch, images, output))
+
+    network, batch = create_model("mit_nano", num_classes=5, decoder_width=16).eval(), a_batch()
+    images = normalize(batch.images)
+    maker, output = Changed(radius=2, cam_scales=(1.0,)), network(images)
+    with pytest.raises(UserError, match=message):
+        maker.targets(network, batch, images, output, step=9000)
+    with pytest.raises(UserError, match=message):
+        maker.stages(network, batch, images, output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -29,11 +28,11 @@ from afa_wsss.supervision.found_thresholds import (
 )
 from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
-from afa_wsss.supervision.maps import Maps, make_maps
+from afa_wsss.supervision.maps import Maps, check_maps, make_maps
 from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
-from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source
+from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source, check_walk
 from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
 
 ALWAYS, BETTER = "always", "better"
@@ -103,7 +102,9 @@ class AFALabels(LabelMaker):
         object.__setattr__(self, "cam_scales", check_scales(self.cam_scales, "cam_scales"))
         check_pair("low", self.low, "high", self.high)
         check_pair("walk_low", self._of_walk("low"), "walk_high", self._of_walk("high"))
-        self._check_ranges()
+        check_scores({"background": self.background, "walk_background": self.walk_background})
+        least = {"radius": self.radius, "walk_radius": self.walk_radius, "walk_steps": self.walk_steps}
+        check_walk(least, alpha=self.alpha, first_step=self.first_step)
         if self.walk_first_step is not None and self.walk_first_step < self.first_step:
             raise UserError(
                 f"need first_step <= walk_first_step, got {self.first_step} and {self.walk_first_step}",
@@ -115,20 +116,6 @@ class AFALabels(LabelMaker):
         check_source(self.auto_from, finds=finds)
         if finds:
             object.__setattr__(self, "memory", FoundThresholds(compares_walk=self.walk_when == BETTER))
-
-    def _check_ranges(self) -> None:
-        check_scores({"background": self.background, "walk_background": self.walk_background})
-        least = {"radius": self.radius, "walk_radius": self.walk_radius, "walk_steps": self.walk_steps}
-        wrong = [name for name, value in least.items() if value is not None and value < 1]
-        wrong += [] if 0 < self.alpha < math.inf else ["alpha"]
-        wrong += [] if self.first_step >= 0 else ["first_step"]
-        if wrong:
-            got = ", ".join(f"{name}={getattr(self, name)}" for name in wrong)
-            raise UserError(
-                "need radius, walk_radius and walk_steps of at least 1, alpha above 0 and first_step of at least 0, "
-                f"got {got}",
-                arguments=wrong,
-            )
 
     def _of_walk(self, name: str) -> Threshold:
         """A background score of the walk: its own, or that of the CAM."""
@@ -187,7 +174,7 @@ class AFALabels(LabelMaker):
         for batch in batches:
             images = normalize(batch.images)
             views = Views(network, images, cam_scales=self.cam_scales)
-            maps = self.maps(views, batch, images, views.output())
+            maps = self._checked_maps(views, batch, images, views.output())
             for counts, walk in zip(found, (None, self.walk_on(maps.grid)), strict=False):
                 counts += compare_candidates(maps, batch, classes=classes, refinement=self.refinement, walk=walk)
         self.memory.score(found)
@@ -213,7 +200,7 @@ class AFALabels(LabelMaker):
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput, *, step: int
     ) -> Targets:
         """Pixel labels from the CAM or, from ``walk_first_step`` on, from the walk; affinity labels of the CAM's."""
-        maps = self.maps(network, batch, images, output)
+        maps = self._checked_maps(network, batch, images, output)
         if self.auto_from == "photos" and is_training(network):
             self.learn(maps, batch, step=step)
         height, width = network.grid(*images.shape[-2:])
@@ -232,6 +219,13 @@ class AFALabels(LabelMaker):
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""
         return make_maps(network, batch, images, output, scales=self.cam_scales)
+
+    def _checked_maps(self, network: Network, batch: Batch, images: Tensor, output: AFAOutput) -> Maps:
+        """``maps``; those of a subclass are checked."""
+        made = self.maps(network, batch, images, output)
+        if type(self).maps is not AFALabels.maps:
+            check_maps(made, batch, made_by=f"{type(self).__name__}.maps")
+        return made
 
     @torch.no_grad()
     def targets_from(self, maps: Maps, batch: Batch, *, grid: tuple[int, int], step: int) -> Targets:
@@ -278,7 +272,7 @@ class AFALabels(LabelMaker):
         self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput
     ) -> dict[str, Labels]:
         """``cam``, ``cam_<refinement>``, ``walk`` and ``pseudo_label``, which training takes; each at one threshold."""
-        maps = self.maps(network, batch, images, output)
+        maps = self._checked_maps(network, batch, images, output)
         photos = batch.images.float() / 255
         refiner = self.refinement.refiner(photos, batch.boxes, full_frames=batch.full_frames)
         shown = self._stage_labels(maps, refiner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +16,10 @@ from afa_wsss.types import IGNORE_INDEX, AFAOutput, AffinityPairs, Batch
 
 MOST_CLASSES = IGNORE_INDEX - 1
 """Foreground classes that a byte has room for, beside the background and the label that is ignored."""
+
+
+TOLERANCE = 1e-3
+"""What rounding, in half precision too, may add to the largest value of a map."""
 
 
 class Maps(NamedTuple):
@@ -38,6 +42,22 @@ class Maps(NamedTuple):
         cam = self.cam.new_zeros((len(self.cam), count, *self.cam.shape[-2:]))
         shown = self.cam * self.present.labels[..., None, None]
         return cam.scatter_(1, self.present.classes[..., None, None].expand_as(self.cam), shown)
+
+
+def check_maps(maps: Maps | Any, batch: Batch, *, made_by: str) -> None:
+    """Checks maps that a label maker of one's own changed; their values where that waits for no device.
+
+    Raises:
+        UserError: For anything but ``Maps`` whose CAMs have a slot for each class present, and lie in [0, 1].
+    """
+    if not isinstance(maps, Maps):
+        raise UserError(f"need Maps from {made_by}, got {type(maps).__name__}; return maps._replace(cam=...)")
+    cam, wanted = maps.cam, (len(batch.images), maps.present.labels.shape[1], *batch.images.shape[-2:])
+    if tuple(cam.shape) != wanted:
+        raise UserError(f"need cam of shape {wanted} from {made_by}, got {tuple(cam.shape)}")
+    if cam.device.type == "cpu" and not bool(((cam >= 0) & (cam <= 1 + TOLERANCE)).all()):
+        low, high = (float(value) for value in cam.aminmax())
+        raise UserError(f"need cam in [0, 1] from {made_by}, got {low:.3g} to {high:.3g}; normalize it")
 
 
 def make_maps(network: Network, batch: Batch, images: Tensor, output: AFAOutput, *, scales: Sequence[float]) -> Maps:

@@ -1,7 +1,8 @@
-"""Checks of the settings of background scores."""
+"""Checks of the settings of background scores and walk."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from afa_wsss.errors import UserError
@@ -54,6 +55,24 @@ def check_source(source: str, *, finds: bool) -> None:
             "need a background score that is auto for auto_from=masks, got numbers alone; set low and high or "
             "background to auto, or leave auto_from at photos",
             arguments=("auto_from",),
+        )
+
+
+def check_walk(least: Mapping[str, int | None], *, alpha: float, first_step: int) -> None:
+    """Checks windows and steps of the walk, by name, its power, and when labels begin.
+
+    Raises:
+        UserError: Naming what is out of its range.
+    """
+    given = {**least, "alpha": alpha, "first_step": first_step}
+    wrong = [name for name, value in least.items() if value is not None and value < 1]
+    wrong += [] if 0 < alpha < math.inf else ["alpha"]
+    wrong += [] if first_step >= 0 else ["first_step"]
+    if wrong:
+        raise UserError(
+            f"need {', '.join(least)} of at least 1, alpha above 0 and first_step of at least 0, got "
+            + ", ".join(f"{name}={given[name]}" for name in wrong),
+            arguments=wrong,
         )
 
 
