@@ -34,6 +34,13 @@ def test_words_of_today_say_nothing(caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+@pytest.mark.parametrize("place", range(4))
+def test_the_flag_of_sweeps_may_stand_anywhere(flag, place):
+    words = ["experiment=demo", "seed=0,1", "data.root=x"]
+    assert as_hydra_wants([*words[:place], flag, *words[place:]]) == [flag, *words]
+
+
 def test_the_old_word_wins_over_a_recipe():
     assert composed("experiment=voc12_mit_b1", "inference.crf=false").settings.inference.refinement == "none"
 

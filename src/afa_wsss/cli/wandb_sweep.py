@@ -18,7 +18,7 @@ from afa_wsss.cli.compose import Composed, register
 from afa_wsss.cli.output import say, say_files
 from afa_wsss.cli.shell import Command
 from afa_wsss.cli.train import PARTS, TrainWords
-from afa_wsss.cli.words import OPEN, as_hydra_wants
+from afa_wsss.cli.words import MULTIRUN, OPEN, as_hydra_wants
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks import WandbFiles
@@ -168,7 +168,7 @@ COMMAND = Command("wandb_sweep", WandbSweepWords, write_sweep, PARTS)
 def main() -> None:
     """Entry point of ``afa-wandb-sweep``; words with several values are the ``space``."""
     register("train", WandbSweepWords, PARTS)  # conf/wandb_sweep.yaml takes all of conf/train.yaml
-    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+    words = [word for word in sys.argv[1:] if word not in MULTIRUN]
     space = [word for word in words if is_space(word)]
     given = {_key(word) for word in words}
     other_logger = "logger" in given and "logger=wandb" not in words  # refused once all is composed

@@ -47,6 +47,9 @@ RECIPES = {
 }
 """Experiments that ``sweep=ablation`` takes apart, by the data."""
 
+MULTIRUN = ("-m", "--multirun")
+"""Flags of Hydra that make the words a sweep."""
+
 OPTUNA = ("hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", "hydra.sweeper.max_failure_rate=1.0")
 """What ``hydra/sweeper=optuna`` means here: the highest score, trial by trial, and no end at one that fails. The plugin
 would look for the lowest, and end."""
@@ -67,8 +70,14 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: For a ``config`` that cannot be read, and for two words that set one thing.
     """
-    rewritten = [_setting(_group_choice(_with_home(word))) for word in _without_crf(words)]
+    rewritten = [_setting(_group_choice(_with_home(word))) for word in _without_crf(_flags_first(words))]
     return _with_stored_config(_with_recipe(_with_optuna(rewritten)))
+
+
+def _flags_first(words: Sequence[str]) -> list[str]:
+    """The words with ``-m`` before all others: argparse takes no setting after a flag that stands between settings."""
+    flags = [word for word in words if word in MULTIRUN]
+    return [*flags, *(word for word in words if word not in MULTIRUN)]
 
 
 def _with_optuna(words: list[str]) -> list[str]:
