@@ -222,3 +222,7 @@ def test_text_that_needs_quotes_is_shown_with_them(complaint):
     assert complaint(training.main, "data.root=my ünï") == message
     message = "need one value, got data.root=a,b; put text in quotes: \"data.root='a,b'\", or sweep with --multirun"
     assert complaint(training.main, "data.root=a,b") == message
+
+
+def test_a_sweep_cannot_be_shown(complaint):
+    assert complaint(training.main, "--cfg", "job", "-m").startswith("need one of --multirun, --cfg and --info")

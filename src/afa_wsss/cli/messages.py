@@ -24,6 +24,9 @@ SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
 NO_GROUP = "Config group override must be a string or a list"
 """Hydra's plain ValueError for ``loss=null`` and its kind."""
 
+TWO_MODES = "Only one of --run"
+"""Hydra's plain ValueError for ``-m --cfg job`` and its kind."""
+
 PLUGINS = ("hydra/launcher", "hydra/sweeper")
 EXTRAS = {"joblib": "joblib", "optuna": "optuna", "submitit_local": "submitit", "submitit_slurm": "submitit"}
 """Options of ``PLUGINS`` that come with an extra of the package."""
@@ -48,6 +51,8 @@ def user_message(error: BaseException) -> str | None:
         return f"need {group} to be one of {', '.join(error.options)}; got {option}{extra}"
     if isinstance(error, HydraException) or str(error).startswith(NO_GROUP):
         return _message_of_word(error) or f"{_first_lines(error, 2)}; see --help and --cfg job"
+    if str(error).startswith(TWO_MODES):
+        return "need one of --multirun, --cfg and --info, got several; leave out the others"
     return str(error) if isinstance(error, OSError) else None
 
 
