@@ -57,7 +57,10 @@ MISTAKES = {
     "unknown option": ("supervision=nope", "need supervision to be one of afa, afa_coco, afa_demo, "),
     "unknown refinement": ("supervision.refinement=nope", "need supervision/refinement to be one of crf, none, par"),
     "unknown experiment": ("experiment=nope", "need experiment to be one of "),
-    "no assignment": ("trainer.max_steps", "missing EQUAL"),
+    "no assignment": (
+        "trainer.max_steps",
+        "need settings as name=value, without blanks, got trainer.max_steps; --help",
+    ),
     "no group": ("loss=null", "must be a string or a list"),
     "no terms": ("~loss", "loss: need at least one loss term"),
     "unknown class": ("loss.affinity._target_=foo.Bar", "loss.affinity._target_: need a class that can be imported"),

@@ -41,6 +41,16 @@ def test_the_flag_of_sweeps_may_stand_anywhere(flag, place):
     assert as_hydra_wants([*words[:place], flag, *words[place:]]) == [flag, *words]
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("--experiment=demo", "experiment=demo"), ("--data.root", "data.root=..."), ("--seed=1", "seed=1")],
+)
+def test_settings_have_no_dashes(word, meant):
+    with pytest.raises(UserError, match=f"need settings without dashes, got {word}; write {meant}, or see --help"):
+        as_hydra_wants(["data=folder", word])
+    assert as_hydra_wants(["--cfg", "job", "--config-dir=mine"]) == ["--cfg", "job", "--config-dir=mine"]
+
+
 def test_the_old_word_wins_over_a_recipe():
     assert composed("experiment=voc12_mit_b1", "inference.crf=false").settings.inference.refinement == "none"
 

@@ -76,9 +76,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _message_of_word(error: BaseException) -> str | None:
     """How text is typed that Hydra takes for something else."""
     if isinstance(error, OverrideParseException) and "=" in error.override:
-        key, _, value = error.override.lstrip("+").partition("=")
+        key, _, value = (part.strip() for part in error.override.lstrip("+").partition("="))
         word = as_word(key, value)
         return f"need a value that can be parsed, got {key}={value}; put text in quotes: {word}"
+    if isinstance(error, OverrideParseException) and not error.override.startswith("~"):
+        return f"need settings as name=value, without blanks, got {error.override}; --help lists them"
     if several := re.match(SEVERAL_VALUES, str(error)):
         key, value = several[1].lstrip("+"), several[2]
         return f"need one value, got {key}={value}; put text in quotes: {as_word(key, value)}, or sweep with --multirun"

@@ -47,6 +47,15 @@ RECIPES = {
 }
 """Experiments that ``sweep=ablation`` takes apart, by the data."""
 
+FLAGS = tuple(
+    f"--{name}"
+    for name in (
+        *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion"),
+        *("config-path", "config-name", "config-dir", "info", "experimental-rerun"),
+    )
+)
+"""Words with two dashes that Hydra takes; it also takes their beginnings, but ``--experiment`` would mean the last."""
+
 MULTIRUN = ("-m", "--multirun")
 """Flags of Hydra that make the words a sweep."""
 
@@ -75,7 +84,16 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
 
 
 def _flags_first(words: Sequence[str]) -> list[str]:
-    """The words with ``-m`` before all others: argparse takes no setting after a flag that stands between settings."""
+    """The words with ``-m`` before all others: argparse takes no setting after a flag that stands between settings.
+
+    Raises:
+        UserError: For a setting with dashes.
+    """
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag.startswith("--") and flag not in FLAGS:
+            meant = f"{flag.lstrip('-')}={value or '...'}"
+            raise UserError(f"need settings without dashes, got {word}; write {meant}, or see --help")
     flags = [word for word in words if word in MULTIRUN]
     return [*flags, *(word for word in words if word not in MULTIRUN)]
 
