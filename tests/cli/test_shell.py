@@ -12,6 +12,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tests.commands import run_command, small_run, write_small_set
 
+from afa_wsss import __version__
 from afa_wsss.cli import evaluate, messages, predict, shell
 from afa_wsss.cli import train as training
 from afa_wsss.cli.data import main as data_main
@@ -229,3 +230,11 @@ def test_text_that_needs_quotes_is_shown_with_them(complaint):
 
 def test_a_sweep_cannot_be_shown(complaint):
     assert complaint(training.main, "--cfg", "job", "-m").startswith("need one of --multirun, --cfg and --info")
+
+
+@pytest.mark.parametrize("main", [training.main, data_main])
+def test_the_version_is_that_of_the_package(main, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["afa", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"afa-wsss {__version__}\n")

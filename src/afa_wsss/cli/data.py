@@ -20,7 +20,7 @@ from afa_wsss.api.data_check import CheckSettings, FolderSettings
 from afa_wsss.cli.compose import Composed
 from afa_wsss.cli.data_check import print_check, print_opened, run_check, run_folder
 from afa_wsss.cli.output import say
-from afa_wsss.cli.shell import Command
+from afa_wsss.cli.shell import Command, show_version
 
 
 def run_partshapes(composed: Composed[PartShapesSettings]) -> None:
@@ -93,6 +93,7 @@ COMMANDS: dict[str, Command[Any]] = {
 def main() -> None:
     """Entry point of ``afa-data``."""
     words = sys.argv[1:]
+    show_version(words)
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         raise SystemExit(0 if words else 2)

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any, Generic, NoReturn, TypeVar
@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from afa_wsss import __version__
 from afa_wsss.api.recipes import recipe_folder
 from afa_wsss.cli.compose import Composed, register, settings_of
 from afa_wsss.cli.messages import DEBUG_VARIABLE, user_message
@@ -48,6 +49,7 @@ class Command(Generic[Settings]):
 
     def run(self) -> None:
         """Runs under Hydra; a user's mistake ends it with one line on stderr and exit code 1."""
+        show_version(sys.argv[1:])
         # Whether the user asked for tracebacks; kept for the processes that inherit it before the next line changes it.
         os.environ.setdefault(DEBUG_VARIABLE, os.environ.get("HYDRA_FULL_ERROR", ""))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
@@ -87,6 +89,13 @@ class Command(Generic[Settings]):
     def _run_job(self, config: DictConfig) -> Any:
         with one_job():
             return self.job(settings_of(config, self.settings, output_dir=_job_folder()))
+
+
+def show_version(words: Sequence[str]) -> None:
+    """Ends a command that is asked for its version, where Hydra would print its own."""
+    if "--version" in words:
+        sys.stdout.write(f"afa-wsss {__version__}\n")
+        raise SystemExit(0)
 
 
 def _job_folder() -> str | None:
