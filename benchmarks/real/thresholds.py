@@ -37,8 +37,9 @@ from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import argmax_labels
 from afa_wsss.supervision import AFALabels
 from afa_wsss.supervision.candidates import look_at_candidates
-from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresholds, Look
+from afa_wsss.supervision.found_thresholds import KINDS, FoundThresholds, Look
 from afa_wsss.supervision.maps import Maps
+from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.types import Batch
 from benchmarks.real.sweep import held_out_set
@@ -164,6 +165,9 @@ def table(found: Found) -> Table:
             own, taken, _ = loss_of(found, kind, found.learned)
             text += f"; in training it took {own:.3f}: {taken:.1f}"
         lines.caption = f"{lines.caption or ''}\n{text}".strip()
+    before, after = found.memory.best.tolist()
+    taken = "labels are from the walk" if found.memory.walk_is_better else "labels are from the CAM"
+    lines.caption += f"\nsplit at these scores: {before:.3f} before the walk, {after:.3f} after it: {taken}"
     return lines
 
 

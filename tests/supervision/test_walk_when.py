@@ -13,7 +13,8 @@ from afa_wsss.errors import UserError
 from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize
 from afa_wsss.supervision import AFALabels, NoRefinement
-from afa_wsss.supervision.found_thresholds import CANDIDATES, FoundThresholds, Look
+from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
+from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.types import Batch
 
 SIDE = 64
@@ -23,7 +24,7 @@ AUTO = {"low": "auto", "high": "auto", "background": "auto"}
 
 def look(best: float) -> Look:
     """Two photos with a mean split of ``best`` at one candidate and less at the others."""
-    splits = torch.full((2, len(CANDIDATES)), 0.01)
+    splits = torch.full((2, len(CANDIDATES)), best / 3)
     splits[:, 7] = torch.tensor([best / 2, best * 3 / 2])
     return Look(splits, torch.linspace(1, 0, len(CANDIDATES)).expand(2, -1), torch.ones(2))
 
@@ -84,6 +85,23 @@ def test_both_kinds_are_compared_on_the_same_photos() -> None:
     assert not maker.leaves_out_walk
     torch.testing.assert_close(found.best, alone.best)
     assert found.values("walk").background == pytest.approx(alone.values("walk").background)
+
+
+def test_labels_are_compared_at_the_scores_that_they_are_made_at() -> None:
+    """The walk's best candidate is better than the CAM's; at the score that leaves as much foreground it is not."""
+    found = FoundThresholds(compares_walk=True)
+    after = look(0.4)
+    found.update(look(0.3), after)
+    assert found.walk_is_better
+    moved = Look(after.splits, after.shares / 2, after.counted)  # half as much foreground: a lower score is taken
+    for _ in range(60):
+        found.update(look(0.3), moved)
+    assert found.values("walk").background < found.values("cam").background
+    assert not found.walk_is_better
+    for _ in range(60):
+        found.update(look(0.3), moved, given_walk=(0.05, 0.1, CANDIDATES[7]))
+    assert found.walk_is_better
+    assert found.values("walk") == pytest.approx((0.05, 0.1, CANDIDATES[7]))
 
 
 def test_a_memory_without_the_photos_of_both_kinds_is_read() -> None:

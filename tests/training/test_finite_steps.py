@@ -9,7 +9,8 @@ from tests.imagined_gpu import imagined_gpu
 from tests.two_processes import in_two_processes
 from torch import nn
 
-from afa_wsss.supervision.found_thresholds import CANDIDATES, FoundThresholds, Look
+from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
+from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.training.finite_steps import FiniteSteps, Seen, first_not_finite
 
 OPTIMIZERS = {

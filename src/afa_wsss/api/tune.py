@@ -19,9 +19,9 @@ from afa_wsss.data.loading.held_out import HeldOut, chosen, held_out
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError, argument
 from afa_wsss.supervision import AFALabels, NoRefinement
-from afa_wsss.supervision.found_thresholds import CANDIDATES
 from afa_wsss.supervision.label_race import race
 from afa_wsss.supervision.label_sweep import Study
+from afa_wsss.supervision.score_curves import CANDIDATES
 
 ALPHAS, STEPS = (1.0, 2.0, 4.0, 8.0), (1, 3, 8)
 """Powers of the affinity and steps of the walk that are tried beside those of the checkpoint."""

@@ -17,20 +17,13 @@ from afa_wsss.ops.image import normalize, truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
 from afa_wsss.supervision.candidates import compare_candidates, look_at_candidates
-from afa_wsss.supervision.found_thresholds import (
-    AUTO,
-    CANDIDATES,
-    PAPER,
-    FoundThresholds,
-    Threshold,
-    Thresholds,
-    resolved,
-)
+from afa_wsss.supervision.found_thresholds import AUTO, PAPER, FoundThresholds, Threshold, Thresholds, resolved
 from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.maps import Maps, check_maps, make_maps
 from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
+from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source, check_walk
 from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
@@ -214,7 +207,7 @@ class AFALabels(LabelMaker):
         cam = look_at_candidates(maps, batch, refinement=self.refinement, walk=None)
         after_walk = self.walk_on(maps.grid) if walks else None
         walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=after_walk) if walks else None
-        self.memory.update(cam, walk, given=self._given())
+        self.memory.update(cam, walk, given=self._given(), given_walk=self._given(of_walk=True))
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""

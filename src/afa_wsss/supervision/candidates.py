@@ -13,9 +13,10 @@ from afa_wsss.evaluation.label_counts import confusions
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
-from afa_wsss.supervision.found_thresholds import CANDIDATES, LOOKED_AT, Look
+from afa_wsss.supervision.found_thresholds import LOOKED_AT, Look
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.refinement import Refinement, Refiner
+from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walked
 from afa_wsss.types import IGNORE_INDEX, Batch
 

@@ -12,15 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from afa_wsss.evaluation.metrics import iou_of
+from afa_wsss.supervision.score_curves import CANDIDATES, at_score, best_thresholds, same_share
 
 AUTO = "auto"
 """Value of a background score that is found."""
-
-CANDIDATES = (
-    *(0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.14, 0.2, 0.25, 0.3, 0.35),
-    *(0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
-)
-"""Background scores that are tried: closer together where they are low, since activations fall off quickly."""
 
 DECAY = 0.9
 """Weight of what was seen before for each ``LOOKED_AT`` photos with a class: about 160 photos are remembered."""
@@ -30,9 +25,6 @@ FIRST_LOOKS, INTERVAL = 4, 10
 
 LOOKED_AT = 16
 """Photos that are looked at, of a batch or of those with masks: each is refined once for every candidate."""
-
-NEARLY = 0.97
-"""``low`` and ``high`` are where the split, or with masks the mIoU, is this much of the best one."""
 
 
 class Thresholds(NamedTuple):
@@ -97,7 +89,7 @@ class FoundThresholds(nn.Module):
         weights: Of the photos in ``sums``; all three stay 0 where scores are found from masks.
         looks: How often photos were looked at; not counted where none of them had a class.
         found: ``low``, ``high`` and ``background``.
-        best: Mean split, or mIoU on masks, of the best of ``CANDIDATES``, of both kinds on the same photos once there
+        best: Mean split, or mIoU on masks, of the labels at ``background``, of both kinds on the same photos once there
             are two; -1 before the first look.
     """
 
@@ -127,13 +119,21 @@ class FoundThresholds(nn.Module):
         return self._state().looks[KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS or step % INTERVAL == 0
 
     @torch.no_grad()
-    def update(self, cam: Look, walk: Look | None, *, given: Sequence[Threshold] = (AUTO, AUTO, AUTO)) -> None:
+    def update(
+        self,
+        cam: Look,
+        walk: Look | None,
+        *,
+        given: Sequence[Threshold] = (AUTO, AUTO, AUTO),
+        given_walk: Sequence[Threshold] = (AUTO, AUTO, AUTO),
+    ) -> None:
         """Adds a look at a batch, and finds the scores again.
 
         Args:
             cam: Labels from the CAM.
             walk: Those of the same photos after the walk; None where it makes no labels yet.
-            given: Background scores of the CAM as they were set; those of the walk follow them.
+            given: Background scores of the CAM as they were set.
+            given_walk: Those of the walk; those that are ``auto`` follow the CAM's.
         """
         was_better = self.walk_is_better
         looks = [_summed(look).to(self.sums) for look in (cam, walk) if look is not None]
@@ -146,13 +146,12 @@ class FoundThresholds(nn.Module):
             self.beside = self.beside * decay + looks[0][:2]
         if self.weights[0] > 0:
             splits = self.sums[0, 0] / self.weights[0]
-            self.best[0] = splits.max()
-            fixed = self.found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
-            self.found[0] = torch.where(fixed < 0, best_thresholds(splits), fixed)
+            self.found[0] = _unless_given(best_thresholds(splits), given)
+            self.best[0] = at_score(self.found[0, 2], splits)
         if self.weights[1] > 0:
             splits, (before, after) = torch.stack([self.beside, self.sums[1]], dim=1) / self.weights[1]
-            self.best = splits.amax(dim=1)
-            self.found[1] = same_share(before, after, self.found[0])
+            self.found[1] = _unless_given(same_share(before, after, self.found[0]), given_walk)
+            self.best = torch.stack([at_score(*kind) for kind in zip(self.found[:, 2], splits, strict=True)])
         self._looked("split the photos' colors", was_better=was_better)
 
     @torch.no_grad()
@@ -177,7 +176,7 @@ class FoundThresholds(nn.Module):
 
     @property
     def walk_is_better(self) -> bool:
-        """Whether the best labels after the walk are better than the best before it; yes until both were looked at."""
+        """Whether labels after the walk are better than those before it, as both are made; yes until both were seen."""
         before, after = self._state().best
         return after < 0 or after > before
 
@@ -228,57 +227,10 @@ def _over_processes(seen: Tensor) -> Tensor:
     return seen
 
 
-def best_thresholds(quality: Float[Tensor, " t"]) -> Float[Tensor, "3"]:
-    """``low``, ``high`` and ``background`` from the mean split, or the mIoU, at each of ``CANDIDATES``.
-
-    See ``FoundThresholds``. Between two candidates the quality lies on a line. Where it stays nearly as good to the
-    end, the end is taken.
-    """
-    scores = quality.new_tensor(CANDIDATES)
-    best = int(quality.argmax())
-    limit = quality[best] * NEARLY
-    low = _crossing(scores[: best + 1].flip(0), quality[: best + 1].flip(0), limit)
-    high = _crossing(scores[best:], quality[best:], limit)
-    return torch.stack([low, high, scores[best]])
-
-
-def _crossing(scores: Tensor, quality: Tensor, limit: Tensor) -> Tensor:
-    """Where the quality, which begins at or above ``limit``, first falls below it."""
-    below = (quality < limit).nonzero()
-    if len(below) == 0:
-        return scores[-1]
-    after = int(below[0])
-    before = after - 1
-    part = (quality[before] - limit) / (quality[before] - quality[after]).clamp(min=1e-12)
-    return torch.lerp(scores[before], scores[after], part)
-
-
-def same_share(
-    before: Float[Tensor, " t"], after: Float[Tensor, " t"], thresholds: Float[Tensor, "3"]
-) -> Float[Tensor, "3"]:
-    """Background scores after the walk at which as much is foreground as at ``thresholds`` before it.
-
-    Args:
-        before: Share of the pixels that are foreground at each of ``CANDIDATES`` before the walk; falling.
-        after: The same after it.
-        thresholds: Background scores before the walk.
-    """
-    scores = before.new_tensor(CANDIDATES)
-    wanted = _interpolated(thresholds, scores, before)
-    return _interpolated(-wanted, -falling(after), scores)
-
-
-def falling(shares: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
-    """``shares`` made strictly falling: a higher background score leaves less foreground."""
-    steps = torch.arange(len(shares), device=shares.device, dtype=shares.dtype)
-    return shares.cummin(0).values - 1e-6 * steps
-
-
-def _interpolated(places: Tensor, known: Tensor, values: Tensor) -> Tensor:
-    """Values at ``places`` on the lines between ``values`` at ``known``, which rises; the end values beyond."""
-    right = torch.searchsorted(known.contiguous(), places.contiguous()).clamp(1, len(known) - 1)
-    part = (places - known[right - 1]) / (known[right] - known[right - 1])
-    return torch.lerp(values[right - 1], values[right], part.clamp(0, 1))
+def _unless_given(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Float[Tensor, "3"]:
+    """The scores that were set, and those that were found in place of ``auto``."""
+    fixed = found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
+    return torch.where(fixed < 0, found, fixed)
 
 
 def resolved(given: Sequence[Threshold], memory: FoundThresholds | None, kind: str) -> Thresholds:

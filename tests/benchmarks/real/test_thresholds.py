@@ -8,12 +8,13 @@ import pytest
 import torch
 from benchmarks.real.__main__ import main
 from benchmarks.real.held_out import open_photos
-from benchmarks.real.thresholds import Found, loss_of, random_crops
+from benchmarks.real.thresholds import Found, loss_of, random_crops, table
 from tests.commands import trained_run, write_small_set
 
 from afa_wsss.api.checkpoints import read_checkpoint
 from afa_wsss.data.loading.sets import EvalSet
-from afa_wsss.supervision.found_thresholds import CANDIDATES, KINDS, FoundThresholds, Look
+from afa_wsss.supervision.found_thresholds import KINDS, FoundThresholds, Look
+from afa_wsss.supervision.score_curves import CANDIDATES
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,6 @@ def test_what_is_lost_is_read_from_the_curve_between_candidates():
     score, taken, _ = loss_of(found, "walk", found.memory)
     assert score == pytest.approx(1 - 0.5 / 0.9, abs=1e-3)
     assert taken == pytest.approx(100 * score, abs=0.1)
+    caption = table(found._replace(learned=memory)).caption
+    assert "walk + PAR: auto takes" in caption
+    assert caption.endswith(f"{found.memory.best[1]:.3f} after it: labels are from the CAM")
