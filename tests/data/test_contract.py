@@ -108,7 +108,7 @@ def of_labels(change):
         (of_image(lambda image: image.tolist()), "got list"),
         (of_labels(lambda labels: labels[:1]), r"need float32 of shape \(2,\) for the image_labels of 'b'"),
         (of_labels(lambda labels: labels.astype(np.float64)), r"got float64 \(2,\)"),
-        (of_labels(lambda labels: labels / 2), "need 0 and 1 in image_labels of 'b' from Changing.sample, got 0.5"),
+        (of_labels(lambda labels: labels / 2), "need 0 and 1 in the image_labels of 'b' from Changing.sample, got 0.5"),
         (
             of_mask(lambda mask: mask[1:]),
             r"need uint8 of shape \(31, 49\) for the mask of 'b' .*, got uint8 \(30, 49\)",
@@ -127,6 +127,11 @@ def test_samples_that_do_not_fit_are_named(change, message) -> None:
     if "mask" not in message and "classes" not in message:
         with pytest.raises(UserError, match=message):
             data.train_set[0, 1]
+
+
+def test_a_name_with_braces_is_named() -> None:
+    with pytest.raises(UserError, match=r"for the image of 'a\{b\}' from Changing.sample, got uint8 \(30, 50\)"):
+        read_sample(Changing(lambda sample: sample._replace(name="a{b}", image=sample.image[..., 0])), 0)
 
 
 def test_ignored_pixels_and_photos_without_mask_pass() -> None:

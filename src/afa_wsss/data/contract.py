@@ -73,16 +73,15 @@ def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
     call, classes = f"{type(dataset).__name__}.sample", len(dataset.class_names)
     if not isinstance(sample, Sample):
         _refuse(f"an afa_wsss.data.Sample from {call}", type(sample).__name__)
-    where = f"for the {{}} of {sample.name!r} from {call}"
-    image = sample.image
+    of, image = f"of {sample.name!r} from {call}", sample.image
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-        _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), {where.format('image')}", _told(image))
+        _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), for the image {of}", _told(image))
     labels = sample.image_labels
     if not (isinstance(labels, np.ndarray) and labels.shape == (classes,) and labels.dtype == np.float32):
-        _refuse(f"float32 of shape ({classes},) {where.format('image_labels')}", _told(labels))
-    _check_multi_hot(labels, f"image_labels of {sample.name!r} from {call}")
+        _refuse(f"float32 of shape ({classes},) for the image_labels {of}", _told(labels))
+    _check_multi_hot(labels, f"the image_labels {of}")
     if sample.mask is not None:
-        _check_mask(sample.mask, image.shape[:2], classes, where.format("mask"))
+        _check_mask(sample.mask, image.shape[:2], classes, f"for the mask {of}")
     return sample
 
 
