@@ -36,7 +36,7 @@ LABELS = Noise.image_labels
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(bool), LABELS.astype(np.float32)])
 def test_labels_of_zeros_and_ones_pass(labels) -> None:
     check_split(having(image_labels=labels))
-    check_split(having(class_names=["cat", "dog"]))
+    check_split(having(class_names=["cat", "dog"], names=np.array(list("abcdef"))))
     check_split(having(names=(), image_labels=None))
 
 
@@ -106,14 +106,18 @@ def of_labels(change):
         (of_image(lambda image: image[..., 0]), r"got uint8 \(31, 49\)"),
         (of_image(lambda image: np.concatenate([image, image], axis=2)), r"got uint8 \(31, 49, 6\)"),
         (of_image(lambda image: image.tolist()), "got list"),
-        (of_labels(lambda labels: labels[:1]), r"need float32 of shape \(2,\) for the image_labels of 'b'"),
-        (of_labels(lambda labels: labels.astype(np.float64)), r"got float64 \(2,\)"),
+        (
+            of_labels(lambda labels: labels[:1]),
+            r"need shape \(2,\) for the image_labels of 'b' from Changing.sample, got float32",
+        ),
+        (of_labels(lambda labels: labels.tolist()), "got list"),
         (of_labels(lambda labels: labels / 2), "need 0 and 1 in the image_labels of 'b' from Changing.sample, got 0.5"),
         (
             of_mask(lambda mask: mask[1:]),
-            r"need uint8 of shape \(31, 49\) for the mask of 'b' .*, got uint8 \(30, 49\)",
+            r"need integers of shape \(31, 49\) for the mask of 'b' .*, got uint8 \(30, 49\)",
         ),
-        (of_mask(lambda mask: mask.astype(np.int64)), "got int64"),
+        (of_mask(lambda mask: mask.astype(np.float32)), r"need integers .* for the mask of 'b' .*, got float32"),
+        (of_mask(lambda mask: mask.astype(np.int64) - 1), r"for the mask of 'b' from Changing.sample, got -1"),
         (of_mask(lambda mask: mask + 7), r"need classes 0 to 2, .* for the mask of 'b' from Changing.sample, got 9"),
     ],
 )
@@ -132,6 +136,16 @@ def test_samples_that_do_not_fit_are_named(change, message) -> None:
 def test_a_name_with_braces_is_named() -> None:
     with pytest.raises(UserError, match=r"for the image of 'a\{b\}' from Changing.sample, got uint8 \(30, 50\)"):
         read_sample(Changing(lambda sample: sample._replace(name="a{b}", image=sample.image[..., 0])), 0)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float64])
+def test_labels_and_masks_of_other_types_are_converted(kind) -> None:
+    sample = read_sample(Changing(of_labels(lambda labels: labels.astype(kind))), 0)
+    assert (sample.image_labels.dtype, sample.image_labels.tolist()) == (np.float32, [1, 0])
+    wanted = Noise().sample(0).mask
+    found = read_sample(Changing(of_mask(lambda mask: mask.astype(np.int64))), 0).mask
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_ignored_pixels_and_photos_without_mask_pass() -> None:

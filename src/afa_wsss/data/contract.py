@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -31,13 +30,9 @@ def check_split(dataset: SegmentationDataset) -> None:
 
 
 def _check_classes(dataset: SegmentationDataset, of: str) -> None:
-    classes: Any = dataset.class_names
-    if (
-        isinstance(classes, str)
-        or not isinstance(classes, Sequence)
-        or not all(isinstance(one, str) for one in classes)
-    ):
-        _refuse(f"a tuple of names as {of}.class_names", repr(classes))
+    classes = _texts(dataset.class_names)
+    if classes is None:
+        _refuse(f"a tuple of names as {of}.class_names", repr(dataset.class_names))
     if not 0 < len(set(classes)) == len(classes) < IGNORE_INDEX:
         _refuse(f"1 to {IGNORE_INDEX - 1} different names as {of}.class_names", ", ".join(classes) or "none")
     palette = np.asarray(dataset.palette)
@@ -46,26 +41,34 @@ def _check_classes(dataset: SegmentationDataset, of: str) -> None:
 
 
 def _check_names(dataset: SegmentationDataset, of: str) -> None:
-    names = dataset.names
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        _refuse(f"a list of text as {of}.names", f"{type(names).__name__} of others")
+    names = _texts(dataset.names)
+    if names is None:
+        _refuse(f"a list of text as {of}.names", f"{type(dataset.names).__name__} of others")
     if names and len(names) != len(dataset):
         _refuse(f"a name for each of {len(dataset)} photos as {of}.names", str(len(names)))
     if len(set(names)) != len(names):
         _refuse(f"different names as {of}.names", f"{next(name for name in names if names.count(name) > 1)} twice")
 
 
+def _texts(values: Any) -> list[str] | None:
+    """The texts of a list, a tuple or an array; None for anything else, such as a single text or a set."""
+    if isinstance(values, str) or not (hasattr(values, "__len__") and hasattr(values, "__getitem__")):
+        return None
+    texts = list(values)
+    return texts if all(isinstance(text, str) for text in texts) else None
+
+
 def read_sample(dataset: SegmentationDataset, index: int) -> Sample:
     """``dataset.sample(index)``, checked.
 
     Raises:
-        UserError: As it does, and for what is no photo, no multi-hot labels, or no mask of the photo's size.
+        UserError: As it does, and for what is no photo, no multi-hot labels, or no mask of the photo.
     """
     return checked(dataset.sample(index), dataset)
 
 
 def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
-    """A sample of ``dataset`` as it is.
+    """A sample of ``dataset``, its labels as float32 and its mask as uint8.
 
     Raises:
         UserError: See ``read_sample``.
@@ -77,20 +80,23 @@ def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), for the image {of}", _told(image))
     labels = sample.image_labels
-    if not (isinstance(labels, np.ndarray) and labels.shape == (classes,) and labels.dtype == np.float32):
-        _refuse(f"float32 of shape ({classes},) for the image_labels {of}", _told(labels))
+    if not (isinstance(labels, np.ndarray) and labels.shape == (classes,)):
+        _refuse(f"shape ({classes},) for the image_labels {of}", _told(labels))
     _check_multi_hot(labels, f"the image_labels {of}")
-    if sample.mask is not None:
-        _check_mask(sample.mask, image.shape[:2], classes, f"for the mask {of}")
-    return sample
+    mask = sample.mask
+    if mask is not None:
+        _check_mask(mask, image.shape[:2], classes, f"for the mask {of}")
+        mask = mask.astype(np.uint8, copy=False)
+    return sample._replace(image_labels=labels.astype(np.float32, copy=False), mask=mask)
 
 
 def _check_mask(mask: Any, size: tuple[int, ...], classes: int, where: str) -> None:
-    if not (isinstance(mask, np.ndarray) and mask.dtype == np.uint8 and mask.shape == size):
-        _refuse(f"uint8 of shape {size} {where}", _told(mask))
-    largest = int(np.where(mask == IGNORE_INDEX, 0, mask).max(initial=0))
-    if largest > classes:
-        _refuse(f"classes 0 to {classes}, 0 for background and {IGNORE_INDEX} for ignored, {where}", str(largest))
+    if not (isinstance(mask, np.ndarray) and mask.dtype.kind in "ui" and mask.shape == size):
+        _refuse(f"integers of shape {size} {where}", _told(mask))
+    wrong = (mask < 0) | ((mask > classes) & (mask != IGNORE_INDEX))
+    if wrong.any():
+        wanted = f"classes 0 to {classes}, 0 for background and {IGNORE_INDEX} for ignored, {where}"
+        _refuse(wanted, str(mask[wrong][0]))
 
 
 def _check_multi_hot(labels: Shaped[np.ndarray, "..."], what: str) -> None:

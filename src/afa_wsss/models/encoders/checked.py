@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from numbers import Integral
 from typing import Any, NoReturn
 
 import torch
@@ -49,9 +50,9 @@ def _check_attributes(encoder: Encoder, name: str) -> None:
     if "_modules" not in vars(encoder):
         _refuse(f"super().__init__() at the start of {name}.__init__", "none")
     widths, channels = getattr(encoder, "widths", None), getattr(encoder, "attention_channels", None)
-    if not (isinstance(widths, Sequence) and widths and all(isinstance(width, int) and width > 0 for width in widths)):
+    if not (isinstance(widths, Sequence) and widths and all(_is_size(width) for width in widths)):
         _refuse(f"a tuple of channels, one for each feature map, as {name}.widths", repr(widths))
-    if not (isinstance(channels, int) and channels > 0):
+    if not _is_size(channels):
         _refuse(f"the number of heads that are read as {name}.attention_channels", repr(channels))
     taken = inspect.signature(encoder.forward).parameters
     if "attention" not in taken and all(parameter.kind != parameter.VAR_KEYWORD for parameter in taken.values()):
@@ -70,8 +71,8 @@ def _check_features(encoder: Encoder, output: Any, images: Tensor, name: str) ->
             _refuse(f"a feature map of shape (1, {width}, h, w) {made}, by its widths", got)
     height, width = images.shape[-2:]
     grid, last = encoder.grid(height, width), tuple(output[0][-1].shape[-2:])
-    if not (isinstance(grid, tuple) and tuple(grid) == last and all(isinstance(side, int) for side in grid)):
-        told = tuple(grid) if isinstance(grid, tuple) else grid
+    if not (isinstance(grid, Sequence) and tuple(grid) == last and all(_is_size(side) for side in grid)):
+        told = tuple(grid) if isinstance(grid, Sequence) else grid
         _refuse(f"{last} from {name}.grid({height}, {width}), the size of its last feature map there", str(told))
 
 
@@ -88,6 +89,10 @@ def _check_attention(encoder: Encoder, attention: Attention | None, grid: tuple[
             )
         if any(parameter.requires_grad for parameter in encoder.attention_inputs()) and not vectors.requires_grad:
             _refuse(f"{kind} with gradient from {name}.encode", "some without; leave out detach() and no_grad()")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) > 0
 
 
 def _named(encoder: Encoder) -> Iterator[tuple[str, list[torch.nn.Parameter]]]:
