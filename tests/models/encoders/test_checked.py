@@ -87,6 +87,7 @@ def test_one_that_fits_is_left_as_it_was() -> None:
         (changed(grid=lambda self, height, width: Grid(width // 8, height // 8)), r"got \(24, 16\)"),
         (changed(grid=lambda self, height, width: Grid(height / 8, width / 8)), r"got \(16.0, 24.0\)"),
         (changed(attention_inputs=lambda self: [nn.Parameter(torch.ones(1))]), "need parameters of its own from"),
+        (changed(smallest_side=lambda self: 8), "need a number of pixels as Changed.smallest_side, got method"),
         (changed(forward=lambda self, images: None), "need Changed.forward to take attention="),
         (changed(__init__=lambda self: None), r"need super\(\).__init__\(\) at the start of Changed.__init__"),
     ],

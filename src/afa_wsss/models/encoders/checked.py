@@ -54,6 +54,9 @@ def _check_attributes(encoder: Encoder, name: str) -> None:
         _refuse(f"a tuple of channels, one for each feature map, as {name}.widths", repr(widths))
     if not _is_size(channels):
         _refuse(f"the number of heads that are read as {name}.attention_channels", repr(channels))
+    if not _is_size(encoder.smallest_side):
+        got = type(encoder.smallest_side).__name__
+        _refuse(f"a number of pixels as {name}.smallest_side", f"{got}; put @property before its definition")
     taken = inspect.signature(encoder.forward).parameters
     if "attention" not in taken and all(parameter.kind != parameter.VAR_KEYWORD for parameter in taken.values()):
         _refuse(f"{name}.forward to take attention=", "one without; write encode() and leave forward() as it is")
