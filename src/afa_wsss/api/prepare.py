@@ -19,6 +19,7 @@ from afa_wsss.api.options import check_network, check_options
 from afa_wsss.api.origin import origin_of
 from afa_wsss.api.run_info import info_at_step, info_of_training
 from afa_wsss.api.settings import TrainSettings
+from afa_wsss.data.base import SegmentationDataset
 from afa_wsss.data.checks.crops import training_warnings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
@@ -91,59 +92,84 @@ def prepare(
     seed_everything(settings.seed)
     if not settings.loss:
         raise UserError("need at least one loss term, got none", arguments=("loss",))
-    with argument("data"):
-        pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
-        data = AFADataModule(
-            settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
-        )
+    data = _open_data(settings)
     scored_on, come_from = resume.scored_on(data, config), origin_of(data, seed=settings.seed)
-    with argument("resume"):
-        resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
-    if resumed is not None:
-        resumed = resume.check_settings(
-            resumed, config, data.class_names, scored_on=scored_on, photos=come_from["data"]["train"]
-        )
+    resumed, lines = _find_resumed(settings, config, data, scored_on=scored_on, photos=come_from["data"]["train"])
     check_options(settings)
     with argument("model"):
         # A resumed run has its weights in the checkpoint: the pretrained ones may not be available any more.
         network = build_model(settings.model, len(data.class_names), pretrained=resumed is None)
     check_network(settings, network)
-    palette = data.dataset.palette
-    module = make_module(settings, network, class_names=data.class_names, palette=palette)
+    module = make_module(settings, network, class_names=data.class_names, palette=data.dataset.palette)
     if resumed is not None:
         with argument("resume"):
             resume.check_weights(resumed, settings, network)
-    stored = {**config, "class_names": list(data.class_names), "palette": palette.tolist()}
-    if data.value_range != "auto":
-        stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
     looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
+    dealt = DealtSteps()
     with argument("trainer"):
-        warnings = Warnings(partial(info_at_step, settings, module, config), warn)
-        checkpoints = Checkpoints(
-            str(Path(settings.output_dir) / "checkpoints"),
-            every_n_steps=settings.trainer.checkpoint_interval,
-            scored_on=scored_on,
-            seed=settings.seed,
-            forgets_scores=resumed is not None and resumed.has_other_scores,
-        )
-        origin = Origin(come_from, Path(settings.output_dir))
-        dealt = DealtSteps()
         others = [
-            checkpoints,
+            _checkpoints(settings, scored_on, forgets_scores=resumed is not None and resumed.has_other_scores),
             dealt,
-            origin,
+            Origin(come_from, Path(settings.output_dir)),
             *looks,
-            warnings,
+            Warnings(partial(info_at_step, settings, module, config), warn),
             *([GivenRates()] if resumed and resumed.changes else []),
         ]
-        trainer = _make_trainer(settings, stored, others, validate=data.val_set is not None)
+        trainer = _make_trainer(settings, _stored(config, data), others, validate=data.val_set is not None)
     with argument("data"):
         step = dealt.deal(settings.data, trainer, data)
-    sets = {"train": data.train_set, "val": data.val_set}
-    opened = {use: found.dataset for use, found in sets.items() if found is not None}
-    never = info_of_training(settings, module, config)
-    warned = [*lines, *training_warnings(opened, settings.data), *(one.line for one in phase_warnings(never))]
+    never = phase_warnings(info_of_training(settings, module, config))
+    warned = [*lines, *training_warnings(_splits(data), settings.data), *(one.line for one in never)]
     return Prepared(settings, data, module, trainer, step, resumed, warned)
+
+
+def _open_data(settings: TrainSettings) -> AFADataModule:
+    """Both splits; their masks only where they are scored, or the label maker needs those of training photos."""
+    with argument("data"):
+        pin_memory = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
+        return AFADataModule(
+            settings.data, seed=settings.seed, train_masks=settings.supervision.needs_masks, pin_memory=pin_memory
+        )
+
+
+def _splits(data: AFADataModule) -> dict[str, SegmentationDataset]:
+    """The opened splits by their use."""
+    sets = {"train": data.train_set, "val": data.val_set}
+    return {use: found.dataset for use, found in sets.items() if found is not None}
+
+
+def _find_resumed(
+    settings: TrainSettings,
+    config: Mapping[str, Any],
+    data: AFADataModule,
+    *,
+    scored_on: str,
+    photos: Mapping[str, Any],
+) -> tuple[resume.Resumed | None, tuple[str, ...]]:
+    """The checkpoint to go on from, checked against the settings, and lines about checkpoints that are cut off."""
+    with argument("resume"):
+        resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
+    if resumed is not None:
+        resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on, photos=photos)
+    return resumed, lines
+
+
+def _stored(config: Mapping[str, Any], data: AFADataModule) -> dict[str, Any]:
+    """The configuration that checkpoints keep: with classes, their colors and the range of deep photos."""
+    stored = {**config, "class_names": list(data.class_names), "palette": data.dataset.palette.tolist()}
+    if data.value_range != "auto":
+        stored["data"] = {**config.get("data", {}), "value_range": data.value_range}
+    return stored
+
+
+def _checkpoints(settings: TrainSettings, scored_on: str, *, forgets_scores: bool) -> Checkpoints:
+    return Checkpoints(
+        str(Path(settings.output_dir) / "checkpoints"),
+        every_n_steps=settings.trainer.checkpoint_interval,
+        scored_on=scored_on,
+        seed=settings.seed,
+        forgets_scores=forgets_scores,
+    )
 
 
 def make_module(
