@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -203,6 +204,27 @@ def test_mistakes_are_one_line(words, message, tmp_path, monkeypatch, capfd):
 def test_a_score_that_no_run_has_is_an_error(sweep):
     with pytest.raises(UserError, match="none of 16 has it; there are val/miou, val/walk_miou"):
         summary_of(sweep, "val/mio")
+
+
+def test_jobs_of_an_earlier_longer_sweep_are_named(tmp_path, capsys):
+    now = time.time()
+    for number in range(4):
+        write_run(tmp_path, number, (f"seed={number}",), 50.0 + number)
+        write_job(tmp_path / str(number), SweepJob(number, (f"seed={number}",), now - 500, "done", 2.0))
+    (tmp_path / "multirun.yaml").write_text("hydra: {}\n")
+    assert summary_of(tmp_path, "val/miou").notes == []  # as in a copy, where all seem to be older
+    for number in range(2):
+        write_job(tmp_path / str(number), SweepJob(number, (f"seed={number}",), now + 5, "done", 2.0))
+        write_scores = tmp_path / str(number) / "metrics.json"
+        os.utime(write_scores, (now + 9, now + 9))
+    (note,) = summary_of(tmp_path, "val/miou").notes
+    assert note.startswith("2 and 3 are of an earlier sweep in the same folder, and compared all the same: remove")
+    assert run_command(sweep_report.main, str(tmp_path)) == 0
+    assert "2 and 3 are of an earlier sweep" in capsys.readouterr().out
+    assert "2 and 3 are of an earlier sweep" in (tmp_path / "sweep.html").read_text()
+    (tmp_path / "2").rename(tmp_path / "seed=2")
+    (note,) = summary_of(tmp_path, "val/miou").notes
+    assert note.startswith("3 is of an earlier sweep")
 
 
 def test_scores_count_for_the_job_that_made_them(tmp_path):

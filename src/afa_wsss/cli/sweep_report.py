@@ -27,6 +27,8 @@ def compare_runs(composed: Composed[SweepReportSettings]) -> None:
         console.print(table)
     for run in found.summary.failed:
         say(f"{run.name}: {run.reason}", style="yellow")
+    for note in found.summary.notes:
+        say(note, style="yellow")
     if found.summary.words:
         say(f"the best settings: {' '.join(found.summary.words)}")
     say_files({"report": found.written})

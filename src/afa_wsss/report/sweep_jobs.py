@@ -12,6 +12,13 @@ from typing import Any
 from afa_wsss.data.files.whole import whole_file
 
 JOB_FILE = "job.json"
+
+SWEEP_FILE = "multirun.yaml"
+"""What Hydra writes into the folder of a sweep when it begins."""
+
+CLOCKS = 2.0
+"""Seconds that the clocks of two machines may differ by."""
+
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 
 
@@ -76,6 +83,16 @@ def _read_all(folder: Path) -> Iterator[tuple[Path, SweepJob]]:
     for path in folder.rglob(JOB_FILE):
         if (job := read_job(path.parent)) is not None:
             yield path.parent, job
+
+
+def of_earlier_sweep(place: Path, job: SweepJob) -> bool:
+    """Whether a later sweep, of fewer jobs, began in the folder above and left this job as it was.
+
+    Jobs whose folders are named otherwise than by their numbers may be added to by a sweep of other words.
+    """
+    later = place.parent / SWEEP_FILE
+    named = place.name == str(job.number) and later.is_file()
+    return named and job.started < later.stat().st_mtime - CLOCKS
 
 
 def varied_words(jobs: Sequence[SweepJob]) -> dict[int, list[str]]:

@@ -25,6 +25,7 @@ from afa_wsss.report.sweep_values import (
     short_text,
 )
 from afa_wsss.report.templates import page_template
+from afa_wsss.report.warning import listed
 
 MOST_IN_MAPS = 4
 """Settings that are drawn against each other, the most important ones: six maps."""
@@ -41,6 +42,7 @@ class SweepSummary(NamedTuple):
         scores: Names of the scores of the table.
         importance: Of each setting that varies.
         words: The settings of the best run as words.
+        notes: What else to know of the runs, in lines.
     """
 
     runs: Sequence[SweepRun]
@@ -48,6 +50,7 @@ class SweepSummary(NamedTuple):
     scores: Sequence[str]
     importance: Sequence[Importance]
     words: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 def summary_of(folder: Path, metric: str) -> SweepSummary:
@@ -66,7 +69,17 @@ def summary_of(folder: Path, metric: str) -> SweepSummary:
         )
     failed = [run if run.reason else run_without(run, metric) for run in runs if metric not in run.scores]
     words = [f"{name}={value}" for name, value in scored[0].settings.items() if name != SEED]
-    return SweepSummary(scored, failed, score_names(scored, metric), importances(scored, metric), words)
+    return SweepSummary(scored, failed, score_names(scored, metric), importances(scored, metric), words, _notes(runs))
+
+
+def _notes(runs: Sequence[SweepRun]) -> list[str]:
+    earlier = [run.name for run in runs if run.is_earlier]
+    if not earlier:
+        return []
+    return [
+        f"{listed(earlier)} {'is' if len(earlier) == 1 else 'are'} of an earlier sweep in the same folder, and "
+        "compared all the same: remove what you do not want, or give each sweep its own hydra.sweep.dir"
+    ]
 
 
 def run_without(run: SweepRun, metric: str) -> SweepRun:
@@ -91,6 +104,7 @@ def write_sweep_report(folder: Path, summary: SweepSummary, path: Path) -> Path:
         scores=summary.scores,
         runs=summary.runs,
         failed=summary.failed,
+        notes=summary.notes,
         repeats=repeats(summary.runs, summary.scores),
         importance=summary.importance,
         maps=[_shaded(each) for each in _maps(summary, metric)],

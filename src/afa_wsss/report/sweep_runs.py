@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from afa_wsss.errors import UserError
-from afa_wsss.report.sweep_jobs import DONE, JOB_FILE, RUNNING, SweepJob, finite, read_job
+from afa_wsss.report.sweep_jobs import DONE, JOB_FILE, RUNNING, SweepJob, finite, of_earlier_sweep, read_job
 
 NOT_COMPARED = ("output_dir", "name", "resume", "config", "sweep")
 """Words that name a run or where it is; those of ``hydra.`` are not compared either."""
@@ -40,12 +40,15 @@ class SweepRun:
         settings: Those that vary over the runs, by full name; an empty text where it has none.
         scores: As in ``metrics.json``; empty where it has none.
         reason: Why there are no scores; None where there are.
+        is_earlier: Whether a later sweep, of fewer jobs, was done in the same folder: the run may have other settings
+            than those that are compared.
     """
 
     name: str
     settings: Mapping[str, str]
     scores: Mapping[str, float]
     reason: str | None = None
+    is_earlier: bool = False
 
 
 def read_sweep(folder: Path) -> list[SweepRun]:
@@ -67,13 +70,15 @@ def read_sweep(folder: Path) -> list[SweepRun]:
         )
     configs = [flat(_yaml(place / "config.yaml")) for place in places]
     varying = _varying([_words(place) for place in places], configs) or _varying(configs, configs)
+    earlier = {place for place in places if (job := read_job(place)) is not None and of_earlier_sweep(place, job)}
+    earlier = set() if len(earlier) == len(places) else earlier  # a copy of a folder has other times
     runs = []
     for place, values in zip(places, varying or [{} for _ in places], strict=True):
         job = read_job(place)
         own = job is None or (job.status in (DONE, RUNNING) and not _is_older(place, job))
         scores = _scores(place) if own else {}
         reason = None if scores else (job.reason if job else None) or _without_scores(place, job)
-        runs.append(SweepRun(str(place.relative_to(folder)), values, scores, reason))
+        runs.append(SweepRun(str(place.relative_to(folder)), values, scores, reason, place in earlier))
     return runs
 
 
