@@ -74,6 +74,11 @@ def affinity_row(pairs: AffinityPairs | Tensor, image: int, token: int) -> Tenso
     return pairs.row(image, token) if hasattr(pairs, "row") else pairs[image, token]
 
 
+def is_own(part: object) -> bool:
+    """Whether the class of a part is none of this package's: what those make is checked by tests, not at each step."""
+    return not type(part).__module__.startswith("afa_wsss.")
+
+
 class _Computed:
     """Makes a named tuple unpack into its attributes, where some are computed from what it stores."""
 

@@ -51,13 +51,16 @@ def check_made(
         _refuse(f"for affinity_label of {call}", f"shape ({len(batch.images)}, n, n)", str(tuple(pairs.shape)))
 
 
-def check_stages(stages: Mapping[str, Labels] | Any, label_maker: LabelMaker, *, batch: Batch) -> None:
+def check_stages(
+    stages: Mapping[str, Labels] | Any, label_maker: LabelMaker, *, batch: Batch, values: bool = True
+) -> None:
     """Checks the labels of a batch after each prediction stage.
 
     Args:
         stages: What ``LabelMaker.stages`` returned.
         label_maker: The label maker.
         batch: The batch that they were made of.
+        values: As in ``check_made``.
 
     Raises:
         UserError: For anything but ``Labels`` by name, and labels or scores of another shape, type or range.
@@ -69,7 +72,7 @@ def check_stages(stages: Mapping[str, Labels] | Any, label_maker: LabelMaker, *,
         what = f"for stage {name!r} of {call}"
         if not isinstance(stage, Labels):
             _refuse(what, "afa_wsss.types.Labels", type(stage).__name__, "return Labels(labels, scores=...)")
-        _check_labels(stage.labels, what, batch, values=True)
+        _check_labels(stage.labels, what, batch, values=values)
         wanted = tuple(batch.image_labels.shape)
         if stage.scores is not None and not (stage.scores.dim() == 4 and tuple(stage.scores.shape[:2]) == wanted):
             shape = f"shape ({wanted[0]}, {wanted[1]}, H, W)"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.ops.image import resize
+from afa_wsss.types import is_own
 
 
 class Refiner(ABC):
@@ -44,14 +45,13 @@ class Refiner(ABC):
         Raises:
             UserError: For anything but as many maps as there are scores, and for NaN and infinity.
         """
-        refined = self.refine(scores, in_boxes=in_boxes)
-        if isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]:
-            if refined.device.type != "cpu" or refined.isfinite().all() or not scores.isfinite().all():
-                return refined
-            raise UserError(f"need finite scores from {type(self).__name__}.refine, got NaN or infinity")
-        wanted = f"({scores.shape[0]}, {scores.shape[1]}, H, W)"
-        got = str(tuple(refined.shape)) if isinstance(refined, Tensor) else type(refined).__name__
-        raise UserError(f"need scores of shape {wanted} from {type(self).__name__}.refine, got {got}")
+        refined, call = self.refine(scores, in_boxes=in_boxes), f"{type(self).__name__}.refine"
+        if not (isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]):
+            got = str(tuple(refined.shape)) if isinstance(refined, Tensor) else type(refined).__name__
+            raise UserError(f"need scores of shape ({scores.shape[0]}, {scores.shape[1]}, H, W) from {call}, got {got}")
+        if is_own(self) and refined.device.type == "cpu" and scores.isfinite().all() > refined.isfinite().all():
+            raise UserError(f"need finite scores from {call}, got NaN or infinity")
+        return refined
 
 
 class Refinement(ABC):

@@ -36,7 +36,7 @@ from afa_wsss.training.terms import (
     term_losses,
 )
 from afa_wsss.training.weight_average import LABELS, VALIDATION, WeightAverage, teacher
-from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row
+from afa_wsss.types import AFAOutput, AffinityPairs, Batch, Labels, Targets, affinity_row, is_own
 
 MakeOptimizer = Callable[[AFA, Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -112,7 +112,7 @@ class AFAModule(lightning.LightningModule):
         self.average: WeightAverage | None = None  # set by a callback
         self.gate = ClassGate(self.class_names)
         self.last_validation = False  # only the last one applies the dense CRF, because it takes time
-        self._unchecked = True  # no label values were read yet: on a device that has to be waited for, it is done once
+        self._unread = {"targets", "stages"} if is_own(label_maker) else set()
         self._fused: tuple[AFA, ...] = ()  # in a tuple, so that it is no part of this module
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -140,11 +140,15 @@ class AFAModule(lightning.LightningModule):
         with teacher(self.average, self.network, images, output, decoded=decoded) as (network, own):
             targets = self.label_maker.targets(network, batch, images, own, step=self.global_step)
         needed = {need: name for name, term in terms.items() for need in term.needs}
-        check_made(
-            targets, needed, self.label_maker, batch=batch, values=images.device.type == "cpu" or self._unchecked
-        )
-        self._unchecked = False
+        check_made(targets, needed, self.label_maker, batch=batch, values=self._reads_values("targets", batch))
         return targets
+
+    def _reads_values(self, made: str, batch: Batch) -> bool:
+        """Whether to check the values of a label maker of one's own: where a device has to be waited for, once."""
+        first = made in self._unread
+        if first and batch.images.device.type != "cpu":
+            self._unread.remove(made)
+        return first
 
     def _zero(self, output: AFAOutput) -> Tensor:
         """0 that depends on every parameter, so that each has a gradient in every step: DDP waits for all of them."""
@@ -161,7 +165,7 @@ class AFAModule(lightning.LightningModule):
         # Before the stages: segmentation logits are not in memory any more then.
         branch = self._branch(batch, views, size)
         made = self.label_maker.stages(views, batch, images, views.output())
-        check_stages(made, self.label_maker, batch=batch)
+        check_stages(made, self.label_maker, batch=batch, values=self._reads_values("stages", batch))
         stages = {name: found._replace(labels=enlarge_labels(found.labels, size)) for name, found in made.items()}
         cam, pairs = views.shown()
         return Inspection(stages, branch, views.class_logits(), pairs, (cam.shape[-2], cam.shape[-1]), cam)
