@@ -49,7 +49,8 @@ class Refiner(ABC):
         if not (isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]):
             got = str(tuple(refined.shape)) if isinstance(refined, Tensor) else type(refined).__name__
             raise UserError(f"need scores of shape ({scores.shape[0]}, {scores.shape[1]}, H, W) from {call}, got {got}")
-        if is_own(self) and refined.device.type == "cpu" and scores.isfinite().all() > refined.isfinite().all():
+        judged = is_own(self) and refined.device.type == "cpu"
+        if judged and scores.isfinite().all() and not refined.isfinite().all():
             raise UserError(f"need finite scores from {call}, got NaN or infinity")
         return refined
 
