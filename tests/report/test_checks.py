@@ -88,7 +88,7 @@ def test_a_branch_far_below_its_labels():
     assert only(HEALTHY | {"val/miou": 41.9}) == (
         "the segmentation branch is far below the labels it learns from: 41.9 mIoU on held-out photos, pseudo label "
         "60.0: raise loss.segmentation.weight (now 0.1) or trainer.max_steps (now 400), or lower "
-        "loss.segmentation.first_step (now 200)"
+        "loss.segmentation.first_step (now 200), or set inference.gate to auto"
     )
     assert run_warnings(HEALTHY | {"val/miou": 1.0, "val/pseudo_label_miou": 5.0}, RUN) == []
 
@@ -193,10 +193,12 @@ def test_before_the_walk_begins_labels_are_those_before_it():
 
 
 def test_with_a_gate_it_is_named():
-    gated = RUN._replace(config=CONFIG | {"inference": {"gate": 0.9}})
-    for metrics in (HEALTHY | {"val/predicted_photos/cow": 0.0}, HEALTHY | {"val/miou": 20.0}):
-        assert only(metrics, gated) == f"{only(metrics)}, or set inference.gate (now 0.9) to none"
-        assert only(metrics, RUN._replace(config=CONFIG | {"inference": {"gate": None}})) == only(metrics)
+    gated, ungated = (RUN._replace(config=CONFIG | {"inference": {"gate": gate}}) for gate in (0.9, None))
+    never, below = HEALTHY | {"val/predicted_photos/cow": 0.0}, HEALTHY | {"val/miou": 20.0}
+    assert only(never, gated) == f"{only(never)}, or set inference.gate (now 0.9) to none"
+    assert only(never, ungated) == only(never)
+    assert only(below, gated).endswith("(now 200), or set inference.gate (now 0.9) to none")
+    assert only(below, ungated).endswith("(now 200), or set inference.gate (now null) to auto")
 
 
 def test_label_makers_without_background_scores_have_none_to_lower():

@@ -117,7 +117,7 @@ def _worse_than_labels(metrics: Mapping[str, float], run: RunInfo) -> list[RunWa
     line = (
         f"the segmentation branch is far below the labels it learns from: {branch:.1f} mIoU on held-out photos, "
         f"{stage_title(made or '')} {labels:.1f}: raise {higher}, or lower {settings_text(run, lower)}"
-        f"{_or_without_gate(run)}"
+        f"{_or_without_gate(run) or _or_with_gate(run)}"
     )
     return [RunWarning("worse than labels", (), line)]
 
@@ -125,6 +125,11 @@ def _worse_than_labels(metrics: Mapping[str, float], run: RunInfo) -> list[RunWa
 def _or_without_gate(run: RunInfo) -> str:
     """That a class may be missing for the gate alone."""
     return f", or set {settings_text(run, 'inference.gate')} to none" if run.is_gated else ""
+
+
+def _or_with_gate(run: RunInfo) -> str:
+    """That the labels know the photos' classes: a gate gives the branch those that the class branch finds."""
+    return f", or set {settings_text(run, 'inference.gate')} to auto"
 
 
 def phase_warnings(run: RunInfo) -> list[RunWarning]:
