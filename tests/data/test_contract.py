@@ -37,7 +37,10 @@ LABELS = Noise.image_labels
 def test_labels_of_zeros_and_ones_pass(labels) -> None:
     check_split(having(image_labels=labels))
     check_split(having(class_names=["cat", "dog"], names=np.array(list("abcdef"))))
-    check_split(having(names=(), image_labels=None))
+    for none in ((), np.array([], dtype=str)):
+        check_split(having(names=none, image_labels=None))
+    with pytest.raises(UserError, match="got NoneType"):
+        check_split(having(names=np.array(list("abcdef")), image_labels=None))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -98,13 +100,15 @@ def test_what_does_not_fit_is_named(backbone, message) -> None:
     assert error.value.arguments == ("backbone",)
 
 
-def test_one_that_takes_other_sizes_alone_is_left_to_training() -> None:
+def test_one_that_takes_other_sizes_alone_is_said_to_be_unchecked(caplog) -> None:
     def encode(self, images, *, attention):
         if images.shape[-1] != 224:
             raise ValueError("need 224")
         return Tiny.encode(self, images, attention=attention)
 
-    network = create_model(changed(encode=encode), num_classes=2, decoder_width=8)
+    with caplog.at_level(logging.WARNING):
+        network = create_model(changed(encode=encode), num_classes=2, decoder_width=8)
+    assert caplog.messages == ["Changed is not checked: it raised ValueError for an image of 128 x 192 pixels"]
     assert network(torch.zeros(1, 3, 224, 224)).cam.shape == (1, 2, 28, 28)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from numbers import Integral
@@ -14,6 +15,8 @@ from torch import Tensor
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import Attention, Encoder
 
+log = logging.getLogger(__name__)
+
 STEP = 32
 """Sides of the image that is tried are multiples of it, as most backbones need."""
 
@@ -21,7 +24,7 @@ STEP = 32
 def check_encoder(encoder: Encoder) -> None:
     """Compares what ``encoder`` says of itself with what it makes of one image.
 
-    An image of 2 x 3 multiples of its smallest side; where the backbone refuses that size, its output is not checked.
+    Its sides differ, so that they cannot be exchanged; a line says where the backbone takes no image of that size.
 
     Raises:
         UserError: For an encoder whose attributes, feature maps, token grid, attention or parameters do not fit.
@@ -34,8 +37,11 @@ def check_encoder(encoder: Encoder) -> None:
     try:
         images = torch.zeros(1, 3, 2 * side, 3 * side)
         output = encoder.encode(images, attention=True)
-    except (RuntimeError, ValueError, TypeError, AssertionError, UserError):
-        return  # an image of this size: training names what is wrong with those of its own size
+    except (RuntimeError, ValueError, TypeError, AssertionError, UserError) as error:
+        # Perhaps an image of this size alone: training raises what is wrong with those of its own.
+        note = "%s is not checked: it raised %s for an image of %d x %d pixels"
+        log.warning(note, name, type(error).__name__, 2 * side, 3 * side)
+        return
     finally:
         encoder.train(training)
     _check_features(encoder, output, images, name)
@@ -75,8 +81,8 @@ def _check_features(encoder: Encoder, output: Any, images: Tensor, name: str) ->
     height, width = images.shape[-2:]
     grid, last = encoder.grid(height, width), tuple(output[0][-1].shape[-2:])
     if not (isinstance(grid, Sequence) and tuple(grid) == last and all(_is_size(side) for side in grid)):
-        told = tuple(grid) if isinstance(grid, Sequence) else grid
-        _refuse(f"{last} from {name}.grid({height}, {width}), the size of its last feature map there", str(told))
+        given = tuple(grid) if isinstance(grid, Sequence) else grid
+        _refuse(f"{last} from {name}.grid({height}, {width}), the size of its last feature map there", str(given))
 
 
 def _check_attention(encoder: Encoder, attention: Attention | None, grid: tuple[int, ...], name: str) -> None:
