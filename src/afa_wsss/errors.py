@@ -41,6 +41,17 @@ def named(error: UserError) -> str:
     return f"{', '.join(error.arguments)}: {message}" if error.arguments else message
 
 
+def described(value: object) -> str:
+    """What came in place of something else, for a message: type and shape of a tensor or an array, or the class.
+
+    Example:
+        >>> described(None), described([1])
+        ('NoneType', 'list')
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return type(value).__name__ if shape is None or dtype is None else f"{dtype} of shape {tuple(shape)}"
+
+
 @contextmanager
 def argument(name: str) -> Iterator[None]:
     """Names the owner of the arguments of a ``UserError`` that is raised inside.

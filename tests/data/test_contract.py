@@ -58,8 +58,11 @@ def test_labels_of_zeros_and_ones_pass(labels) -> None:
             r"need uint8 of shape \(3, 3\), background first, as .*\(2, 3\)",
         ),
         ({"palette": np.zeros((3, 3))}, "got float64"),
-        ({"image_labels": LABELS[:-1]}, r"need an array of shape \(6, 2\) as Noise.image_labels, got uint8 \(5, 2\)"),
-        ({"image_labels": LABELS.argmax(axis=1)}, r"got int64 \(6,\)"),
+        (
+            {"image_labels": LABELS[:-1]},
+            r"need an array of shape \(6, 2\) as Noise.image_labels, got uint8 of shape \(5, 2\)",
+        ),
+        ({"image_labels": LABELS.argmax(axis=1)}, r"got int64 of shape \(6,\)"),
         ({"image_labels": LABELS.tolist()}, "got list"),
         ({"image_labels": None}, "got NoneType"),
         ({"image_labels": LABELS * 3}, "need 0 and 1 in Noise.image_labels, got 3"),
@@ -103,11 +106,11 @@ def of_labels(change):
         (Sample._asdict, "got dict"),
         (
             of_image(lambda image: image / 255),
-            r"need RGB of 0 to 255, uint8 .* image of 'b' .*, got float64 \(31, 49, 3\)",
+            r"need RGB of 0 to 255, uint8 .* image of 'b' .*, got float64 of shape \(31, 49, 3\)",
         ),
-        (of_image(lambda image: image.transpose(2, 0, 1)), r"got uint8 \(3, 31, 49\)"),
-        (of_image(lambda image: image[..., 0]), r"got uint8 \(31, 49\)"),
-        (of_image(lambda image: np.concatenate([image, image], axis=2)), r"got uint8 \(31, 49, 6\)"),
+        (of_image(lambda image: image.transpose(2, 0, 1)), r"got uint8 of shape \(3, 31, 49\)"),
+        (of_image(lambda image: image[..., 0]), r"got uint8 of shape \(31, 49\)"),
+        (of_image(lambda image: np.concatenate([image, image], axis=2)), r"got uint8 of shape \(31, 49, 6\)"),
         (of_image(lambda image: image.tolist()), "got list"),
         (
             of_labels(lambda labels: labels[:1]),
@@ -117,7 +120,7 @@ def of_labels(change):
         (of_labels(lambda labels: labels / 2), "need 0 and 1 in the image_labels of 'b' from Changing.sample, got 0.5"),
         (
             of_mask(lambda mask: mask[1:]),
-            r"need integers of shape \(31, 49\) for the mask of 'b' .*, got uint8 \(30, 49\)",
+            r"need integers of shape \(31, 49\) for the mask of 'b' .*, got uint8 of shape \(30, 49\)",
         ),
         (of_mask(lambda mask: mask.astype(np.float32)), r"need integers .* for the mask of 'b' .*, got float32"),
         (of_mask(lambda mask: mask.astype(np.int64) - 1), r"for the mask of 'b' from Changing.sample, got -1"),
@@ -137,7 +140,9 @@ def test_samples_that_do_not_fit_are_named(change, message) -> None:
 
 
 def test_a_name_with_braces_is_named() -> None:
-    with pytest.raises(UserError, match=r"for the image of 'a\{b\}' from Changing.sample, got uint8 \(30, 50\)"):
+    with pytest.raises(
+        UserError, match=r"for the image of 'a\{b\}' from Changing.sample, got uint8 of shape \(30, 50\)"
+    ):
         read_sample(Changing(lambda sample: sample._replace(name="a{b}", image=sample.image[..., 0])), 0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from afa_wsss.data.base import Sample, SegmentationDataset
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, described
 from afa_wsss.types import IGNORE_INDEX
 
 
@@ -25,7 +25,7 @@ def check_split(dataset: SegmentationDataset) -> None:
     if labels is None and len(dataset.names) == 0:  # read with the photos
         return
     if not (isinstance(labels, np.ndarray) and labels.shape == wanted):
-        _refuse(f"an array of shape {wanted} as {of}.image_labels", _described(labels))
+        _refuse(f"an array of shape {wanted} as {of}.image_labels", described(labels))
     _check_multi_hot(labels, f"{of}.image_labels")
 
 
@@ -37,7 +37,7 @@ def _check_classes(dataset: SegmentationDataset, of: str) -> None:
         _refuse(f"1 to {IGNORE_INDEX - 1} different names as {of}.class_names", ", ".join(classes) or "none")
     palette = np.asarray(dataset.palette)
     if palette.shape != (len(classes) + 1, 3) or palette.dtype != np.uint8:
-        _refuse(f"uint8 of shape ({len(classes) + 1}, 3), background first, as {of}.palette", _described(palette))
+        _refuse(f"uint8 of shape ({len(classes) + 1}, 3), background first, as {of}.palette", described(palette))
 
 
 def _check_names(dataset: SegmentationDataset, of: str) -> None:
@@ -78,10 +78,10 @@ def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
         _refuse(f"an afa_wsss.data.Sample from {call}", type(sample).__name__)
     of, image = f"of {sample.name!r} from {call}", sample.image
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-        _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), for the image {of}", _described(image))
+        _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), for the image {of}", described(image))
     labels = sample.image_labels
     if not (isinstance(labels, np.ndarray) and labels.shape == (classes,)):
-        _refuse(f"shape ({classes},) for the image_labels {of}", _described(labels))
+        _refuse(f"shape ({classes},) for the image_labels {of}", described(labels))
     _check_multi_hot(labels, f"the image_labels {of}")
     mask = sample.mask
     if mask is not None:
@@ -92,7 +92,7 @@ def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
 
 def _check_mask(mask: Any, size: tuple[int, ...], classes: int, where: str) -> None:
     if not (isinstance(mask, np.ndarray) and mask.dtype.kind in "ui" and mask.shape == size):
-        _refuse(f"integers of shape {size} {where}", _described(mask))
+        _refuse(f"integers of shape {size} {where}", described(mask))
     wrong = (mask < 0) | ((mask > classes) & (mask != IGNORE_INDEX))
     if wrong.any():
         wanted = f"classes 0 to {classes}, 0 for background and {IGNORE_INDEX} for ignored, {where}"
@@ -103,10 +103,6 @@ def _check_multi_hot(labels: Shaped[np.ndarray, "..."], what: str) -> None:
     wrong = (labels != 0) & (labels != 1)
     if wrong.any():
         _refuse(f"0 and 1 in {what}", str(labels[wrong][0]))
-
-
-def _described(value: Any) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _refuse(wanted: str, got: str) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, described
 from afa_wsss.ops.image import resize
 from afa_wsss.types import is_own
 
@@ -47,8 +47,8 @@ class Refiner(ABC):
         """
         refined, call = self.refine(scores, in_boxes=in_boxes), f"{type(self).__name__}.refine"
         if not (isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]):
-            got = str(tuple(refined.shape)) if isinstance(refined, Tensor) else type(refined).__name__
-            raise UserError(f"need scores of shape ({scores.shape[0]}, {scores.shape[1]}, H, W) from {call}, got {got}")
+            wanted = f"scores of shape ({scores.shape[0]}, {scores.shape[1]}, H, W) from {call}"
+            raise UserError(f"need {wanted}, got {described(refined)}")
         judged = is_own(self) and refined.device.type == "cpu"
         if judged and scores.isfinite().all() and not refined.isfinite().all():
             raise UserError(f"need finite scores from {call}, got NaN or infinity")

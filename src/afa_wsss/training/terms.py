@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.errors import UserError, argument
+from afa_wsss.errors import UserError, argument, described
 from afa_wsss.losses import LossTerm
 from afa_wsss.losses.reduction import mean_over_processes
 from afa_wsss.supervision import LabelMaker
@@ -111,8 +111,8 @@ def term_losses(terms: Mapping[str, LossTerm], output: AFAOutput, targets: Targe
 def _scalar(name: str, term: LossTerm, loss: Any) -> Float[Tensor, ""]:
     if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
         return loss.reshape(())
-    got = f"{loss.dtype} of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
     raise UserError(
-        f"need a tensor of one floating-point number from {type(term).__name__}.forward, got {got}; return a mean",
+        f"need a tensor of one floating-point number from {type(term).__name__}.forward, got {described(loss)}; "
+        "return a mean",
         arguments=(f"loss.{name}",),
     )

@@ -80,7 +80,10 @@ def test_one_that_fits_is_left_as_it_was() -> None:
         (made(lambda features, _: EncoderOutput(features, None)), "need queries and keys from Changed.encode"),
         (made(lambda features, _: list(features)), "need an EncoderOutput from Changed.encode, got list"),
         (made(lambda features, _: features), "need an EncoderOutput from Changed.encode"),
-        (made(lambda maps, found: EncoderOutput(tuple(map(channels_last, maps)), found)), r"got \(1, 32, 48, 8\)"),
+        (
+            made(lambda maps, found: EncoderOutput(tuple(map(channels_last, maps)), found)),
+            r"got torch.float32 of shape \(1, 32, 48, 8\)",
+        ),
         (made(lambda maps, found: EncoderOutput(maps[::-1], found)), r"need \(32, 48\) from Changed.grid\(128, 192\)"),
         (of_attention(lambda vectors: vectors[:, 0]), r"got \(1, 384, 4\)"),
         (of_attention(lambda vectors: vectors[:, :, 1:]), r"need queries .*by its attention_channels and grid, got"),

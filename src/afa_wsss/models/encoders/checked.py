@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, described
 from afa_wsss.models.encoders.encoder import Attention, Encoder
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,7 @@ def _check_features(encoder: Encoder, output: Any, images: Tensor, name: str) ->
         _refuse(f"{len(encoder.widths)} feature maps {made}, as many as widths", str(len(output[0])))
     for width, features in zip(encoder.widths, output[0], strict=True):
         if not (isinstance(features, Tensor) and features.dim() == 4 and features.shape[:2] == (1, width)):
-            got = str(tuple(features.shape)) if isinstance(features, Tensor) else type(features).__name__
-            _refuse(f"a feature map of shape (1, {width}, h, w) {made}, by its widths", got)
+            _refuse(f"a feature map of shape (1, {width}, h, w) {made}, by its widths", described(features))
     height, width = images.shape[-2:]
     grid, last = encoder.grid(height, width), tuple(output[0][-1].shape[-2:])
     if not (isinstance(grid, Sequence) and tuple(grid) == last and all(_is_size(side) for side in grid)):
