@@ -122,7 +122,10 @@ def compare(network: AFA, maker: AFALabels, photos: Iterable[HeldOut]) -> Found:
             labels = enlarge_labels(labels_of(maps, batch, maker, walk), target.shape)
             counts[kind] += confusions(labels, target, classes=classes)
             looks[kind].append(look_at_candidates(maps, batch, refinement=maker.refinement, walk=walk))
-    cam, walk_look = (Look(*(torch.cat(parts) for parts in zip(*looks[kind], strict=True))) for kind in KINDS)
+    cam, walk_look = (
+        Look(torch.cat([look.splits for look in looks[kind]]), torch.cat([look.shares for look in looks[kind]]))
+        for kind in KINDS
+    )
     memory = FoundThresholds()
     memory.update(cam, walk_look)
     splits = {"cam": cam.splits.mean(dim=0), "walk": walk_look.splits.mean(dim=0)}

@@ -10,7 +10,7 @@ from afa_wsss.data.base import Sample
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.errors import UserError
 from afa_wsss.supervision import AFALabels
-from afa_wsss.supervision.found_thresholds import LOOKED_AT
+from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.training.callbacks.held_out_looks import (
     HeldOutLooks,
     held_out_looks,

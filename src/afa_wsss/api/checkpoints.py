@@ -108,8 +108,15 @@ class Checkpoint(NamedTuple):
         Raises:
             UserError: Where it learned something else.
         """
-        if maker.memory is not None:
-            load_strictly(maker.memory, dict(self.label_memory), source=f"the label maker of {self.source}")
+        if maker.memory is None:
+            return
+        try:
+            maker.memory.load_state_dict(dict(self.label_memory))  # its hooks may read what older versions stored
+        except RuntimeError as error:
+            why = " ".join(str(error).split())
+            raise UserError(
+                f"need a {type(maker).__name__} that can read what that of {self.source} learned, got: {why}"
+            ) from error
 
 
 def read_training_state(path: str) -> dict[str, Any]:

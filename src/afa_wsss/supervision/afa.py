@@ -42,7 +42,7 @@ class AFALabels(LabelMaker):
         high: Background score beta_h.
         background: The one background score at which validation reads labels.
         auto_from: What ``auto`` is found from: ``photos``, the colors of training photos and no mask; or ``masks`` of a
-            few held-out photos, at most ``found_thresholds.LOOKED_AT``.
+            few held-out photos, at most ``recent_splits.LOOKED_AT``.
         walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
         walk_high: beta_h for labels after the walk; None for ``high``.
         walk_background: The one background score after the walk; None for ``background``.

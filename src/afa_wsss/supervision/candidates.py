@@ -13,8 +13,9 @@ from afa_wsss.evaluation.label_counts import confusions
 from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
-from afa_wsss.supervision.found_thresholds import LOOKED_AT, Look
+from afa_wsss.supervision.found_thresholds import Look
 from afa_wsss.supervision.maps import Maps
+from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.supervision.refinement import Refinement, Refiner
 from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walked
@@ -26,7 +27,9 @@ _AT_ONCE = 7
 
 @torch.no_grad()
 def look_at_candidates(maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None) -> Look:
-    """A look at the first ``LOOKED_AT`` photos of a batch by their labels after refinement.
+    """A look at the first ``LOOKED_AT`` photos of a batch that have a class, by their labels after refinement.
+
+    Waits for the device once, to leave out photos without a class.
 
     Args:
         maps: Of the whole batch.
@@ -34,15 +37,19 @@ def look_at_candidates(maps: Maps, batch: Batch, *, refinement: Refinement, walk
         refinement: What labels of training are refined with.
         walk: For labels after the walk; None for labels from the CAM.
     """
-    photos, inside = batch.images[:LOOKED_AT].float() / 255, _inside(batch)[:LOOKED_AT]
+    chosen = maps.present.labels.any(dim=1).nonzero().flatten()[:LOOKED_AT]
+    left_out = min(LOOKED_AT, len(maps.cam)) - len(chosen)
+    if len(chosen) == 0:
+        nothing = maps.cam.new_zeros(0, len(CANDIDATES))
+        return Look(nothing, nothing, left_out)
+    photos, inside = batch.images[chosen].float() / 255, _inside(batch)[chosen]
     pixels = inside.sum(dim=(1, 2)).clamp(min=1)[:, None]
     splits, shares = [], []
-    for labels in candidate_labels(maps, batch, refinement=refinement, walk=walk, most=LOOKED_AT):
+    for labels in candidate_labels(maps, batch, refinement=refinement, walk=walk, chosen=chosen):
         foreground = labels > 0
         splits.append(color_split(photos, foreground, inside))
         shares.append((foreground & inside[:, None]).sum(dim=(2, 3)) / pixels)
-    counted = maps.present.labels[:LOOKED_AT].sum(dim=1) > 0
-    return Look(torch.cat(splits, dim=1), torch.cat(shares, dim=1), counted.to(photos.dtype))
+    return Look(torch.cat(splits, dim=1), torch.cat(shares, dim=1), left_out)
 
 
 @torch.no_grad()
@@ -76,26 +83,28 @@ def _inside(batch: Batch) -> Bool[Tensor, "b H W"]:
 
 
 def candidate_labels(
-    maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None, most: int | None = None
-) -> Iterator[UInt8[Tensor, "b t H W"]]:
-    """Labels of the slots of ``maps`` at all ``CANDIDATES``, a few at a time, of the first ``most`` photos."""
-    photos, boxes, present = batch.images[:most].float() / 255, batch.boxes[:most], maps.present.labels[:most]
-    refiner = refinement.refiner(photos, boxes, full_frames=batch.full_frames)
+    maps: Maps, batch: Batch, *, refinement: Refinement, walk: Walk | None, chosen: Int[Tensor, " n"] | None = None
+) -> Iterator[UInt8[Tensor, "n t H W"]]:
+    """Labels of the slots of ``maps`` at all ``CANDIDATES``, a few at a time, of ``chosen`` photos or of all."""
+    photos = slice(None) if chosen is None else chosen
+    present = maps.present.labels[photos]
+    images, boxes = batch.images[photos].float() / 255, batch.boxes[photos]
+    refiner = refinement.refiner(images, boxes, full_frames=batch.full_frames)
     for start in range(0, len(CANDIDATES), _AT_ONCE):
         thresholds = CANDIDATES[start : start + _AT_ONCE]
         scores = (
-            cam_scores(maps.cam[:most], present, thresholds, refiner=refiner)
+            cam_scores(maps.cam[photos], present, thresholds, refiner=refiner)
             if walk is None
-            else _walk_scores(maps, thresholds, walk, refiner, most=most)
+            else _walk_scores(maps, thresholds, walk, refiner, photos)
         )
         yield torch.stack([argmax_labels(each) for each in scores], dim=1)
 
 
 def _walk_scores(
-    maps: Maps, thresholds: tuple[float, ...], walk: Walk, refiner: Refiner, *, most: int | None
-) -> tuple[Float[Tensor, "b c H W"], ...]:
+    maps: Maps, thresholds: tuple[float, ...], walk: Walk, refiner: Refiner, photos: slice | Tensor
+) -> tuple[Float[Tensor, "n c H W"], ...]:
     """Refined scores after the walk; all photos walk, since the affinity is that of the whole batch."""
     tokens = resize(maps.cam, walk.grid)
     scores = [background_scores(tokens, maps.present.labels, threshold) for threshold in thresholds]
-    moved = walked(torch.cat(scores, dim=1), maps.affinity, walk)[:most]
+    moved = walked(torch.cat(scores, dim=1), maps.affinity, walk)[photos]
     return refiner.refine_each(resize(moved, maps.cam.shape[-2:]).chunk(len(thresholds), dim=1), in_boxes=True)

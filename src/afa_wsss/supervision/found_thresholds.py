@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.distributed
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from afa_wsss.evaluation.metrics import iou_of
-from afa_wsss.supervision.score_curves import CANDIDATES, at_score, best_thresholds, same_share
+from afa_wsss.supervision.recent_splits import RecentSplits, decay_after, over_processes
+from afa_wsss.supervision.score_curves import (
+    CANDIDATES,
+    at_score,
+    best_thresholds,
+    same_share,
+    thresholds_at,
+    weights_at,
+)
 
 AUTO = "auto"
 """Value of a background score that is found."""
 
-DECAY = 0.9
-"""Weight of what was seen before for each ``LOOKED_AT`` photos with a class: about 160 photos are remembered."""
-
 FIRST_LOOKS, INTERVAL = 4, 10
-"""The first looks are at every step, later ones at every tenth."""
-
-LOOKED_AT = 16
-"""Photos that are looked at, of a batch or of those with masks: each is refined once for every candidate."""
+"""The first looks are at every step, later ones at every tenth, or oftener where photos have no class."""
 
 
 class Thresholds(NamedTuple):
@@ -43,17 +44,17 @@ PAPER = Thresholds(0.35, 0.55, 0.45)
 
 
 class Look(NamedTuple):
-    """What the labels at each of ``CANDIDATES`` are like in the photos of a batch.
+    """What the labels at each of ``CANDIDATES`` are like in photos that have a class.
 
     Attributes:
         splits: As ``ops.color_split`` gives them.
         shares: Of the pixels that are foreground.
-        counted: 1 for photos that have any class, else 0.
+        left_out: How many photos without a class were passed over.
     """
 
     splits: Float[Tensor, "b t"]
     shares: Float[Tensor, "b t"]
-    counted: Float[Tensor, " b"]
+    left_out: int = 0
 
 
 class _Read(NamedTuple):
@@ -61,7 +62,9 @@ class _Read(NamedTuple):
 
     found: list[Thresholds]
     looks: list[int]
+    interval: int
     best: list[float]
+    walk_leads: bool
 
 
 KINDS = ("cam", "walk")
@@ -74,49 +77,58 @@ class FoundThresholds(nn.Module):
     From photos, over recent training crops (``update``): labels at a background score split a photo into foreground and
     background. Where they follow an object, much of the variance of the photo's colors lies between the two parts
     (``ops.color_split``); labels that are too small or too large mix colors of both. For labels from the CAM
-    ``background`` is the candidate with the best mean split; between ``low`` and ``high`` the split is at least
-    ``NEARLY`` as good, so pixels that change sides there are unknown. The walk moves labels and makes no more of them:
-    its scores are those at which as many pixels are foreground as at the scores of the CAM. No mask is read.
+    ``background`` is the candidate whose mean split is the farthest above that at the paper's score, less one standard
+    error of this lead over the photos: a candidate that is best by chance moves nothing. Between ``low`` and ``high``
+    the split is at least ``NEARLY`` as good as there, so pixels that change sides there are unknown. The walk moves
+    labels and makes no more of them: its scores are those at which as many pixels are foreground as at the scores of
+    the CAM. No mask is read.
 
     From masks of held-out photos (``score``): ``background`` is the candidate whose labels have the best mIoU, and
     between ``low`` and ``high`` the mIoU is at least ``NEARLY`` as good. Masks say which labels are right, so the walk
     has a search of its own. Each look is at the same photos, so nothing is remembered of earlier ones.
 
     Attributes:
-        sums: Splits and shares at each of ``CANDIDATES``, for both of ``KINDS``; recent photos have more weight.
-        beside: Splits and shares of labels from the CAM on the photos that were also looked at after the walk: both
-            kinds are compared on the same photos.
-        weights: Of the photos in ``sums``; all three stay 0 where scores are found from masks.
+        cam: Splits of labels from the CAM at each of ``CANDIDATES``.
+        both: Splits of labels from the CAM, and then of those after the walk, on the photos that were looked at both
+            ways: both kinds are compared on the same photos.
+        shares: Foreground of both kinds, summed over the photos of ``both`` with their weights.
         looks: How often photos were looked at; not counted where none of them had a class.
+        photos: That were looked at, and that were passed over since they have no class.
         found: ``low``, ``high`` and ``background``.
         best: Mean split, or mIoU on masks, of the labels at ``background``, of both kinds on the same photos once there
             are two; -1 before the first look.
+        walk_leads: Whether labels after the walk are better than those before it.
     """
 
     def __init__(self, *, compares_walk: bool = False) -> None:
         """Begins with the paper's values; ``compares_walk``: says when labels after the walk get better or worse."""
         super().__init__()
         self.compares_walk = compares_walk
-        self.sums: Tensor
-        self.beside: Tensor
-        self.weights: Tensor
+        self.cam = RecentSplits(len(CANDIDATES))
+        self.both = RecentSplits(len(KINDS) * len(CANDIDATES))
+        self.shares: Tensor
         self.looks: Tensor
+        self.photos: Tensor
         self.found: Tensor
         self.best: Tensor
-        self.register_buffer("sums", torch.zeros(len(KINDS), 2, len(CANDIDATES)))
-        self.register_buffer("beside", torch.zeros(2, len(CANDIDATES)))
-        self.register_buffer("weights", torch.zeros(len(KINDS)))
+        self.walk_leads: Tensor
+        self.register_buffer("shares", torch.zeros(len(KINDS), len(CANDIDATES)))
         self.register_buffer("looks", torch.zeros(len(KINDS), dtype=torch.long))
+        self.register_buffer("photos", torch.zeros(2, dtype=torch.long))
         self.register_buffer("found", torch.tensor([PAPER] * len(KINDS)))
         self.register_buffer("best", torch.full((len(KINDS),), -1.0))
+        self.register_buffer("walk_leads", torch.tensor(data=False))
         self._read: _Read | None = None
         self._looked_since = False
-        self.register_load_state_dict_pre_hook(_with_beside)  # type: ignore[no-untyped-call]  # of torch
+        self.register_load_state_dict_pre_hook(_as_stored_now)  # type: ignore[no-untyped-call]  # of torch
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # of torch
 
     def wants_look(self, step: int, *, walks: bool) -> bool:
         """Whether to look at the photos of a training step; the same in all processes."""
-        return self._state().looks[KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS or step % INTERVAL == 0
+        state = self._state()
+        if state.looks[KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS:
+            return True
+        return step % state.interval == 0
 
     @torch.no_grad()
     def update(
@@ -127,7 +139,7 @@ class FoundThresholds(nn.Module):
         given: Sequence[Threshold] = (AUTO, AUTO, AUTO),
         given_walk: Sequence[Threshold] = (AUTO, AUTO, AUTO),
     ) -> None:
-        """Adds a look at a batch, and finds the scores again.
+        """Adds a look at the photos of a batch that have a class, and finds the scores again.
 
         Args:
             cam: Labels from the CAM.
@@ -136,23 +148,37 @@ class FoundThresholds(nn.Module):
             given_walk: Those of the walk; those that are ``auto`` follow the CAM's.
         """
         was_better = self.walk_is_better
-        looks = [_summed(look).to(self.sums) for look in (cam, walk) if look is not None]
-        decay = DECAY ** (looks[0][2, 0] / LOOKED_AT)  # both kinds are of the same photos
-        for kind, seen in enumerate(looks):
-            self.sums[kind] = self.sums[kind] * decay + seen[:2]
-            self.weights[kind] = self.weights[kind] * decay + seen[2, 0]
-            self.looks[kind] += seen[2, 0] > 0
+        photos = over_processes(self.photos.new_tensor([len(cam.splits), cam.left_out]))
+        self.photos += photos
+        self.looks[: 1 if walk is None else 2] += photos[0] > 0
+        self.cam.add(cam.splits)
         if walk is not None:
-            self.beside = self.beside * decay + looks[0][:2]
-        if self.weights[0] > 0:
-            splits = self.sums[0, 0] / self.weights[0]
-            self.found[0] = _unless_given(best_thresholds(splits), given)
-            self.best[0] = at_score(self.found[0, 2], splits)
-        if self.weights[1] > 0:
-            splits, (before, after) = torch.stack([self.beside, self.sums[1]], dim=1) / self.weights[1]
+            self.both.add(torch.cat([cam.splits, walk.splits], dim=1))
+            shares = torch.stack([cam.shares.sum(dim=0), walk.shares.sum(dim=0)]).to(self.shares)
+            self.shares = self.shares * decay_after(photos[0]) + over_processes(shares)
+        if self.cam.weight > 0:
+            self.found[0] = _unless_given(thresholds_at(self.cam.means, self._background()), given)
+            self.best[0] = at_score(self.found[0, 2], self.cam.means)
+        if self.both.weight > 0:
+            before, after = self.shares / self.both.weight
             self.found[1] = _unless_given(same_share(before, after, self.found[0]), given_walk)
-            self.best = torch.stack([at_score(*kind) for kind in zip(self.found[:, 2], splits, strict=True)])
+            self._compare_walk()
         self._looked("split the photos' colors", was_better=was_better)
+
+    def _background(self) -> int:
+        """The candidate whose lead over the paper's score is the largest, less a standard error."""
+        each, paper = torch.eye(len(CANDIDATES)).to(self.found), CANDIDATES.index(PAPER.background)
+        lead = self.cam.lead(each - each[paper])
+        sure = lead.mean - lead.error
+        sure[paper] = 1e-6  # so that it is taken where no candidate leads, as on photos of one color
+        return int(sure.argmax())
+
+    def _compare_walk(self) -> None:
+        """Compares both kinds at the scores that they are made at; a standard error or less changes nothing."""
+        before, after = (weights_at(score, self.found) for score in self.found[:, 2])
+        lead = self.both.lead(torch.cat([-before, after])[None])
+        self.best = torch.stack([before, after]).mul(self.both.means.view(len(KINDS), -1)).sum(dim=1)
+        self.walk_leads = torch.where(lead.mean.abs() > lead.error, lead.mean > 0, self.walk_leads)[0]
 
     @torch.no_grad()
     def score(self, counts: Int[Tensor, "kinds t c c"]) -> None:
@@ -163,10 +189,11 @@ class FoundThresholds(nn.Module):
                 from the CAM alone, or of both ``KINDS``.
         """
         was_better = self.walk_is_better
-        for kind, miou in enumerate(iou_of(_over_processes(counts)).nanmean(dim=-1)):
+        for kind, miou in enumerate(iou_of(over_processes(counts)).nanmean(dim=-1)):
             if not miou.isnan().any():  # else no pixel of any mask counts
                 self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
             self.looks[kind] += 1
+        self.walk_leads = self.best[1] > self.best[0]
         self._looked("fit the masks", was_better=was_better)
 
     def values(self, kind: str) -> Thresholds:
@@ -177,8 +204,7 @@ class FoundThresholds(nn.Module):
     @property
     def walk_is_better(self) -> bool:
         """Whether labels after the walk are better than those before it, as both are made; yes until both were seen."""
-        before, after = self._state().best
-        return after < 0 or after > before
+        return self._state().best[1] < 0 or self._state().walk_leads
 
     def _looked(self, what: str, *, was_better: bool) -> None:
         """Reads again what was found, and says so where other labels have become the better ones."""
@@ -198,33 +224,31 @@ class FoundThresholds(nn.Module):
         """What was found; read from the device after a look alone, so that no other step waits for it."""
         if self._read is None:
             found = [Thresholds(*scores) for scores in self.found.tolist()]
-            self._read = _Read(found, self.looks.tolist(), self.best.tolist())
+            interval = _interval(*self.photos.tolist())
+            self._read = _Read(found, self.looks.tolist(), interval, self.best.tolist(), bool(self.walk_leads))
         return self._read
 
 
-def _with_beside(_: FoundThresholds, state: dict[str, Tensor], prefix: str, *__: object) -> None:
-    """Puts the recent photos' in place of ``beside``, which checkpoints from before there was such a buffer lack."""
-    sums, weights = state.get(f"{prefix}sums"), state.get(f"{prefix}weights")
-    if sums is not None and weights is not None and f"{prefix}beside" not in state:
-        state[f"{prefix}beside"] = sums[0] * weights[1] / weights[0].clamp(min=1e-12)
+def _as_stored_now(found: FoundThresholds, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Reads checkpoints from before differences were tested: scores stay, the photos behind them are forgotten."""
+    if f"{prefix}weights" not in state or f"{prefix}best" not in state:
+        return
+    for name in ("sums", "beside", "weights"):
+        state.pop(f"{prefix}{name}", None)
+    before, after = state[f"{prefix}best"]
+    state[f"{prefix}walk_leads"] = after > before
+    for name, value in type(found)().state_dict().items():
+        if name.startswith(("cam.", "both.", "shares", "photos")):
+            state[f"{prefix}{name}"] = value
+
+
+def _interval(with_class: int, without: int) -> int:
+    """Steps between looks: those without a class cost nothing, so the fewer have one, the more steps look at theirs."""
+    return max(1, round(INTERVAL * with_class / (with_class + without))) if with_class else INTERVAL
 
 
 def _forget(found: FoundThresholds, _: object) -> None:
     found._read = None
-
-
-def _summed(look: Look) -> Float[Tensor, "3 t"]:
-    """Splits and shares summed over the photos of all processes that have a class, and the number of these photos."""
-    counted = look.counted[:, None]
-    photos = look.counted.sum().expand(look.splits.shape[1])
-    return _over_processes(torch.stack([(look.splits * counted).sum(0), (look.shares * counted).sum(0), photos]))
-
-
-def _over_processes(seen: Tensor) -> Tensor:
-    """The sum over all processes, so that they find the same."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(seen)
-    return seen
 
 
 def _unless_given(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Float[Tensor, "3"]:

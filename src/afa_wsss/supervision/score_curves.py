@@ -17,17 +17,25 @@ NEARLY = 0.97
 
 
 def best_thresholds(quality: Float[Tensor, " t"]) -> Float[Tensor, "3"]:
-    """``low``, ``high`` and ``background`` from the mean split, or the mIoU, at each of ``CANDIDATES``.
+    """``thresholds_at`` the candidate with the best mean split, or mIoU."""
+    return thresholds_at(quality, int(quality.argmax()))
+
+
+def thresholds_at(quality: Float[Tensor, " t"], index: int) -> Float[Tensor, "3"]:
+    """``low``, ``high`` and ``background``: of ``CANDIDATES`` the one at ``index``, and where others fall behind it.
 
     See ``FoundThresholds``. Between two candidates the quality lies on a line. Where it stays nearly as good to the
     end, the end is taken.
+
+    Args:
+        quality: Mean split, or mIoU, at each of ``CANDIDATES``.
+        index: Of the candidate that becomes ``background``.
     """
     scores = quality.new_tensor(CANDIDATES)
-    best = int(quality.argmax())
-    limit = quality[best] * NEARLY
-    low = _crossing(scores[: best + 1].flip(0), quality[: best + 1].flip(0), limit)
-    high = _crossing(scores[best:], quality[best:], limit)
-    return torch.stack([low, high, scores[best]])
+    limit = quality[index] * NEARLY
+    low = _crossing(scores[: index + 1].flip(0), quality[: index + 1].flip(0), limit)
+    high = _crossing(scores[index:], quality[index:], limit)
+    return torch.stack([low, high, scores[index]])
 
 
 def _crossing(scores: Tensor, quality: Tensor, limit: Tensor) -> Tensor:
@@ -64,11 +72,25 @@ def falling(shares: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
 
 def at_score(background: Tensor, quality: Float[Tensor, " t"]) -> Tensor:
     """The quality of labels at a background score, on the lines between ``CANDIDATES``."""
-    return _interpolated(background[None], quality.new_tensor(CANDIDATES), quality)[0]
+    return weights_at(background, quality) @ quality
+
+
+def weights_at(score: Tensor, like: Tensor) -> Float[Tensor, " t"]:
+    """Weights of ``CANDIDATES`` whose sum is what lies at a score, on the lines between them.
+
+    Args:
+        score: One background score.
+        like: A tensor of the type and device of the weights.
+    """
+    each = torch.eye(len(CANDIDATES)).to(like)
+    return _interpolated(score[None], like.new_tensor(CANDIDATES), each)[0]
 
 
 def _interpolated(places: Tensor, known: Tensor, values: Tensor) -> Tensor:
-    """Values at ``places`` on the lines between ``values`` at ``known``, which rises; the end values beyond."""
+    """Values, or rows of them, at ``places`` on the lines between ``values`` at ``known``, which rises.
+
+    Beyond ``known`` they are those at its ends.
+    """
     right = torch.searchsorted(known.contiguous(), places.contiguous()).clamp(1, len(known) - 1)
-    part = (places - known[right - 1]) / (known[right] - known[right - 1])
-    return torch.lerp(values[right - 1], values[right], part.clamp(0, 1))
+    part = ((places - known[right - 1]) / (known[right] - known[right - 1])).clamp(0, 1)
+    return torch.lerp(values[right - 1], values[right], part.view(-1, *(1,) * (values.ndim - 1)))

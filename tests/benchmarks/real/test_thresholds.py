@@ -54,10 +54,10 @@ def test_crops_are_cut_as_in_training(checkpoint, root, capsys):
 
 def test_what_is_lost_is_read_from_the_curve_between_candidates():
     miou, memory = torch.tensor(CANDIDATES) * 100, FoundThresholds()
-    shares = (1 - torch.tensor(CANDIDATES))[None]
-    splits = torch.zeros(1, len(CANDIDATES))
-    splits[0, CANDIDATES.index(0.5)] = 1
-    look = Look(splits, shares, torch.ones(1))
+    shares = (1 - torch.tensor(CANDIDATES)).expand(2, -1)
+    splits = torch.zeros(2, len(CANDIDATES))
+    splits[:, CANDIDATES.index(0.5)] = 1
+    look = Look(splits, shares)
     memory.update(look, look._replace(shares=shares * 0.9))
     found = Found(dict.fromkeys(KINDS, miou), dict.fromkeys(KINDS, splits[0]), memory)
     assert loss_of(found, "cam", found.memory) == pytest.approx((0.5, 50, 95))

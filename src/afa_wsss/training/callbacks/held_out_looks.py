@@ -18,7 +18,7 @@ from afa_wsss.data.loading.sets import EvalSet, Item, collate
 from afa_wsss.errors import UserError
 from afa_wsss.models.afa import evaluating
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.supervision.found_thresholds import LOOKED_AT
+from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.training.callbacks.compilation import Compilation
 from afa_wsss.training.callbacks.uneven_validation import equal_buffers
 from afa_wsss.training.module import AFAModule

@@ -1,0 +1,86 @@
+"""Means of what candidates were like in recent photos, and how surely one candidate is better than another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed
+from jaxtyping import Float
+from torch import Tensor, nn
+
+LOOKED_AT = 16
+"""Photos that are looked at, of a batch or of those with masks: each is refined once for every candidate."""
+
+DECAY = 0.9
+"""Weight of what was seen before for each ``LOOKED_AT`` photos with a class: about 160 photos are remembered."""
+
+
+class Lead(NamedTuple):
+    """How much better some labels are than others in the same photos.
+
+    Attributes:
+        mean: Of the differences of the photos.
+        error: Standard error of it; infinite for one photo.
+    """
+
+    mean: Tensor
+    error: Tensor
+
+
+class RecentSplits(nn.Module):
+    """Weighted first and second moments of the color splits of labels, photo by photo; recent photos have more weight.
+
+    Attributes:
+        weight: Of all photos.
+        sums: Of the splits of each of ``n`` kinds of labels.
+        products: Of the splits of each two of them.
+    """
+
+    def __init__(self, labels: int) -> None:
+        """``labels``: how many ways to label a photo are compared."""
+        super().__init__()
+        self.weight: Tensor
+        self.sums: Tensor
+        self.products: Tensor
+        self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("sums", torch.zeros(labels))
+        self.register_buffer("products", torch.zeros(labels, labels))
+
+    def add(self, splits: Float[Tensor, "b n"]) -> None:
+        """Adds photos of all processes, so that they remember the same."""
+        splits = splits.to(self.sums)
+        photos = over_processes(splits.new_tensor(float(len(splits))))
+        decay = decay_after(photos)
+        self.weight = self.weight * decay + photos
+        self.sums = self.sums * decay + over_processes(splits.sum(dim=0))
+        self.products = self.products * decay + over_processes(splits.T @ splits)
+
+    @property
+    def means(self) -> Float[Tensor, " n"]:
+        """Of the splits; 0 before the first photo."""
+        return self.sums / self.weight.clamp(min=1)
+
+    def lead(self, differences: Float[Tensor, "k n"]) -> Lead:
+        """How much better labels are than others, of every row.
+
+        Args:
+            differences: Of the splits of a photo, as sums of them: 1 for the ones, -1 for the others.
+        """
+        mean = differences @ self.means
+        square = torch.einsum("kn,nm,km->k", differences, self.products, differences) / self.weight.clamp(min=1)
+        variance = (square - mean.square()).clamp(min=0)
+        few = self.weight <= 1
+        return Lead(mean, torch.where(few, torch.inf, variance / (self.weight - 1).clamp(min=1e-6)).sqrt())
+
+
+def decay_after(photos: Tensor) -> Tensor:
+    """Weight of what was seen before so many photos."""
+    return DECAY ** (photos / LOOKED_AT)
+
+
+def over_processes(seen: Tensor) -> Tensor:
+    """The sum over all processes, so that they find the same."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(seen)
+    return seen

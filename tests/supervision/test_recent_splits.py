@@ -1,0 +1,43 @@
+"""Weighted moments of splits: means, differences and their standard errors, against NumPy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from afa_wsss.supervision.recent_splits import DECAY, LOOKED_AT, RecentSplits
+
+
+def test_means_and_leads_are_those_of_weighted_photos() -> None:
+    random, recent = np.random.default_rng(0), RecentSplits(5)
+    looks = [random.random((photos, 5)) for photos in (16, 3, 0, 40)]
+    for look in looks:
+        recent.add(torch.from_numpy(look).float())
+    splits = np.concatenate(looks)
+    later = np.cumsum([len(look) for look in looks][::-1])[::-1] - [len(look) for look in looks]
+    weights = np.repeat(DECAY ** (later / LOOKED_AT), [len(look) for look in looks])
+    means = np.average(splits, axis=0, weights=weights)
+    assert recent.means.numpy() == pytest.approx(means, rel=1e-5)
+    rows = np.array([[1.0, -1, 0, 0, 0], [0, 0, 0.25, 0.75, -1], [0, 0, 0, 0, 0]])
+    differences = splits @ rows.T
+    mean = np.average(differences, axis=0, weights=weights)
+    variance = np.average((differences - mean) ** 2, axis=0, weights=weights)
+    lead = recent.lead(torch.from_numpy(rows).float())
+    assert lead.mean.numpy() == pytest.approx(mean, abs=1e-6)
+    assert lead.error.numpy() == pytest.approx(np.sqrt(variance / (weights.sum() - 1)), abs=1e-4)
+
+
+def test_photos_of_one_look_have_the_usual_standard_error() -> None:
+    recent, splits = RecentSplits(2), torch.rand(30, 2)
+    recent.add(splits)
+    lead = recent.lead(torch.tensor([[1.0, -1.0]]))
+    differences = splits[:, 0] - splits[:, 1]
+    assert float(lead.error) == pytest.approx(float(differences.std() / 30**0.5), rel=1e-3)
+
+
+def test_nothing_is_sure_of_one_photo_or_none() -> None:
+    recent = RecentSplits(2)
+    for _ in range(2):
+        assert recent.lead(torch.tensor([[1.0, -1.0]])).error.isinf().all()
+        recent.add(torch.rand(1, 2))
