@@ -117,6 +117,11 @@ def of_labels(change):
             r"need shape \(2,\) for the image_labels of 'b' from Changing.sample, got float32",
         ),
         (of_labels(lambda labels: labels.tolist()), "got list"),
+        (
+            of_labels(lambda labels: 1 - labels),
+            r"need the classes of Changing.image_labels\[1\], cat, for 'b' from Changing.sample, got dog",
+        ),
+        (of_labels(lambda labels: labels * 0), "got no class"),
         (of_labels(lambda labels: labels / 2), "need 0 and 1 in the image_labels of 'b' from Changing.sample, got 0.5"),
         (
             of_mask(lambda mask: mask[1:]),

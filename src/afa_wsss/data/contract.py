@@ -62,9 +62,15 @@ def read_sample(dataset: SegmentationDataset, index: int) -> Sample:
     """``dataset.sample(index)``, checked.
 
     Raises:
-        UserError: As it does, and for what is no photo, no multi-hot labels, or no mask of the photo.
+        UserError: As it does, and for what is no photo, no multi-hot labels, other labels than those of
+            ``dataset.image_labels``, or no mask of the photo.
     """
-    return checked(dataset.sample(index), dataset)
+    sample, listed = checked(dataset.sample(index), dataset), dataset.image_labels
+    if listed is not None and (listed[index] != sample.image_labels).any():
+        names, of = np.asarray(dataset.class_names), type(dataset).__name__
+        own, others = (", ".join(names[labels > 0]) or "no class" for labels in (listed[index], sample.image_labels))
+        _refuse(f"the classes of {of}.image_labels[{index}], {own}, for {sample.name!r} from {of}.sample", others)
+    return sample
 
 
 def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
