@@ -126,6 +126,18 @@ def test_photos_that_tell_nothing_leave_the_papers_score(split):
     assert found.values("cam").background == pytest.approx(PAPER.background)
 
 
+def test_autocast_changes_nothing():
+    found, other = FoundThresholds(compares_walk=True), FoundThresholds(compares_walk=True)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        looks = [Look(*torch.rand(2, 9, len(CANDIDATES), generator=generator)) for _ in KINDS]
+        found.update(*looks)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            other.update(*looks)
+    for name, value in found.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
 def test_photos_with_a_class_are_looked_for_more_often_where_they_are_few():
     """So that a tenth of all photos is looked at or passed over; from masks always at every tenth step."""
     for photos, left_out, interval in ((1, 15, 1), (5, 11, 3), (1, 1, 5), (16, 0, 10), (2, 0, 10)):

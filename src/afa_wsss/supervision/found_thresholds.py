@@ -148,6 +148,12 @@ class FoundThresholds(nn.Module):
             given_walk: Those of the walk; those that are ``auto`` follow the CAM's.
         """
         was_better = self.walk_is_better
+        with torch.autocast(self.found.device.type, enabled=False):
+            self._remember(cam, walk)
+            self._find(given, given_walk)
+        self._looked("split the photos' colors", was_better=was_better)
+
+    def _remember(self, cam: Look, walk: Look | None) -> None:
         photos = over_processes(self.photos.new_tensor([len(cam.splits), cam.left_out]))
         self.photos += photos
         self.looks[: 1 if walk is None else 2] += photos[0] > 0
@@ -156,6 +162,8 @@ class FoundThresholds(nn.Module):
             self.both.add(torch.cat([cam.splits, walk.splits], dim=1))
             shares = torch.stack([cam.shares.sum(dim=0), walk.shares.sum(dim=0)]).to(self.shares)
             self.shares = self.shares * decay_after(photos[0]) + over_processes(shares)
+
+    def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
         if self.cam.weight > 0:
             self.found[0] = _unless_given(thresholds_at(self.cam.means, self._background()), given)
             self.best[0] = at_score(self.found[0, 2], self.cam.means)
@@ -163,7 +171,6 @@ class FoundThresholds(nn.Module):
             before, after = self.shares / self.both.weight
             self.found[1] = _unless_given(same_share(before, after, self.found[0]), given_walk)
             self._compare_walk()
-        self._looked("split the photos' colors", was_better=was_better)
 
     def _background(self) -> int:
         """The candidate whose lead over the paper's score is the largest, less a standard error."""
