@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tests.two_processes import in_two_processes
 
+from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
 from afa_wsss.supervision.recent_splits import DECAY, LOOKED_AT, RecentSplits
+from afa_wsss.supervision.score_curves import CANDIDATES
 
 
 def test_means_and_leads_are_those_of_weighted_photos() -> None:
@@ -41,3 +46,30 @@ def test_nothing_is_sure_of_one_photo_or_none() -> None:
     for _ in range(2):
         assert recent.lead(torch.tensor([[1.0, -1.0]])).error.isinf().all()
         recent.add(torch.rand(1, 2))
+
+
+def looks(rank: int | None) -> list[tuple[Look, Look]]:
+    """Three looks at nine photos of both kinds of labels; a process has its share, that of the second look is empty."""
+    generator, shares = torch.Generator().manual_seed(0), (slice(0, 4), slice(4, 9))
+    seen = []
+    for number in range(3):
+        kinds = torch.rand(2, 2, 9, len(CANDIDATES), generator=generator)
+        part = slice(0, 9) if rank is None else shares[rank] if number != 1 else (slice(0, 0), slice(0, 9))[rank]
+        cam, walk = (Look(*kind[:, part], left_out=3 if rank is None else 2 - rank) for kind in kinds)
+        seen.append((cam, walk))
+    return seen
+
+
+def found_in(rank: int | None) -> dict[str, torch.Tensor]:
+    found = FoundThresholds(compares_walk=True)
+    for cam, walk in looks(rank):
+        found.update(cam, walk)
+    return dict(found.state_dict())
+
+
+@pytest.mark.ddp
+def test_two_processes_find_what_one_finds_in_all_photos(tmp_path: Path) -> None:
+    wanted = found_in(None)
+    for found in in_two_processes(found_in, tmp_path):
+        for name, value in wanted.items():
+            torch.testing.assert_close(found[name], value, msg=lambda text, name=name: f"{name}: {text}")
