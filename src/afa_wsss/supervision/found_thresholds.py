@@ -218,7 +218,8 @@ class FoundThresholds(nn.Module):
         self._read, self._looked_since = None, True
         if self.compares_walk and self.walk_is_better != was_better:
             before, after = self._state().best
-            kind, how = ("CAM", "no better") if was_better else ("walk", "better")
+            worse = "not surely better" if after > before else "no better"
+            kind, how = ("CAM", worse) if was_better else ("walk", "better")
             note = "labels are from the %s now: after the walk they %s %s (%.3g, before it %.3g)"
             logging.getLogger(__name__).info(note, kind, what, how, after, before)
 
