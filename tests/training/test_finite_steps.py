@@ -162,7 +162,7 @@ def test_a_look_of_a_step_that_is_left_out_counts_for_nothing():
     steps.steps, memory = FiniteSteps(steps.module, allowed=2), steps.module[-1]
     steps.module = steps.module[:3]
     squares = torch.linspace(0, 1, len(CANDIDATES)).repeat(2, 1)
-    look = Look(1 - (squares - 0.3).square(), squares.flip(1), torch.ones(2))
+    look = Look(1 - (squares - 0.3).square(), squares.flip(1))
     before = memory.values("cam")
     steps.steps.keep_buffers()
     memory.update(look, None)
