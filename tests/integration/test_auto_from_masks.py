@@ -61,7 +61,7 @@ def run(root, tmp_path_factory):
 def test_the_scores_are_found_logged_and_drawn(run):
     memory = memory_of(run)
     assert memory["label_memory.looks"].tolist() == [4, 3]  # at steps 1, 2, 3, 4; those from 2 on with the walk
-    assert memory["label_memory.cam.sums"].count_nonzero() == 0  # no photo was looked at without its mask
+    assert memory["label_memory.cam.moments"].count_nonzero() == 0  # no photo was looked at without its mask
     found = memory["label_memory.found"]
     assert ((found[:, 0] <= found[:, 2]) & (found[:, 2] <= found[:, 1])).all()
     header = (run / "logs" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")

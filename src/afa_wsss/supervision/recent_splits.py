@@ -32,34 +32,31 @@ class RecentSplits(nn.Module):
     """Weighted first and second moments of the color splits of labels, photo by photo; recent photos have more weight.
 
     Attributes:
-        weight: Of all photos.
-        sums: Of the splits of each of ``n`` kinds of labels.
-        products: Of the splits of each two of them.
+        moments: Weighted sums, over photos, of the products of each two of 1 and the splits of ``n`` ways to label it:
+            the first row holds the photos' weight and the sums of the splits.
     """
 
     def __init__(self, labels: int) -> None:
         """``labels``: how many ways to label a photo are compared."""
         super().__init__()
-        self.weight: Tensor
-        self.sums: Tensor
-        self.products: Tensor
-        self.register_buffer("weight", torch.zeros(()))
-        self.register_buffer("sums", torch.zeros(labels))
-        self.register_buffer("products", torch.zeros(labels, labels))
+        self.moments: Tensor
+        self.register_buffer("moments", torch.zeros(1 + labels, 1 + labels))
 
     def add(self, splits: Float[Tensor, "b n"]) -> None:
         """Adds photos of all processes, so that they remember the same."""
-        splits = splits.to(self.sums)
-        photos = over_processes(splits.new_tensor(float(len(splits))))
-        decay = decay_after(photos)
-        self.weight = self.weight * decay + photos
-        self.sums = self.sums * decay + over_processes(splits.sum(dim=0))
-        self.products = self.products * decay + over_processes(splits.T @ splits)
+        values = torch.cat([splits.new_ones(len(splits), 1), splits], dim=1).to(self.moments)
+        new = over_processes(values.T @ values)
+        self.moments = self.moments * decay_after(new[0, 0]) + new
+
+    @property
+    def weight(self) -> Float[Tensor, ""]:
+        """Of all photos; 0 before the first one."""
+        return self.moments[0, 0]
 
     @property
     def means(self) -> Float[Tensor, " n"]:
         """Of the splits; 0 before the first photo."""
-        return self.sums / self.weight.clamp(min=1)
+        return self.moments[0, 1:] / self.weight.clamp(min=1)
 
     def lead(self, differences: Float[Tensor, "k n"]) -> Lead:
         """How much better labels are than others, of every row.
@@ -68,7 +65,8 @@ class RecentSplits(nn.Module):
             differences: Of the splits of a photo, as sums of them: 1 for the ones, -1 for the others.
         """
         mean = differences @ self.means
-        square = torch.einsum("kn,nm,km->k", differences, self.products, differences) / self.weight.clamp(min=1)
+        products = self.moments[1:, 1:]
+        square = torch.einsum("kn,nm,km->k", differences, products, differences) / self.weight.clamp(min=1)
         variance = (square - mean.square()).clamp(min=0)
         few = self.weight <= 1
         return Lead(mean, torch.where(few, torch.inf, variance / (self.weight - 1).clamp(min=1e-6)).sqrt())

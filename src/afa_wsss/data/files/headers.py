@@ -102,7 +102,7 @@ def header_of(image: Image.Image, file: RawIOBase) -> PhotoHeader:
     orientation = 1 if upright else image.getexif().get(ORIENTATION, 1)
     size = image.size
     if image.format == "TIFF":  # since 11.0 Pillow says the size of the upright picture
-        tags = image.tag_v2  # type: ignore[attr-defined]
+        tags = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF
         size = int(tags[TIFF_WIDTH]), int(tags[TIFF_HEIGHT])
     orientation = orientation if orientation in range(2, 9) else 1
     return PhotoHeader(size[::-1] if orientation in ROTATIONS else size, image.mode, orientation)
