@@ -78,7 +78,9 @@ def test_coco_has_longer_phases_and_more_refinement():
 
 
 def test_ablations_leave_their_part_out():
-    assert composed("experiment=no_par").settings.supervision.refinement == NoRefinement()
+    settings = composed("experiment=no_par").settings
+    assert settings.supervision.refinement == NoRefinement()
+    assert settings.inference.refinement == "none"
     without = composed("experiment=no_affinity").settings
     assert without.supervision.walk_first_step is None
     assert not without.loss["affinity"].is_active(10**6)

@@ -38,7 +38,8 @@ def test_a_gpu_gets_the_papers_backbone_and_crop(monkeypatch, words):
     assert (settings.data.crop_size, settings.data.batch_size, settings.supervision.radius) == (512, 8, 8)
     assert settings.supervision.refinement.dilations == (1, 2, 4, 8, 12, 24)
     assert settings.trainer.val_check_interval == settings.trainer.max_steps // 8
-    assert settings.loss["affinity"].weight == pytest.approx(0.1)
+    weights = {name: term.weight for name, term in composed("experiment=voc12_mit_b1").settings.loss.items()}
+    assert {name: term.weight for name, term in settings.loss.items()} == weights
     forced = composed(*words, "trainer.accelerator=cpu").settings
     assert (forced.model.backbone, forced.data.crop_size) == ("tf_efficientnet_lite0", 256)
 
