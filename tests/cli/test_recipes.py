@@ -67,6 +67,7 @@ BOTH = {
     "loss.segmentation.weight": 0.1,
     "loss.affinity.weight": 0.1,
     "loss.regularization.weight": 0.01 * 1e-7,
+    "loss.regularization.gated_gradient": False,
     "optimizer.lr": 6e-5,
     "optimizer.head_lr_factor": 10.0,
     "optimizer.norm_lr_factor": 0.0,
@@ -104,6 +105,7 @@ OF_EACH = {
 }
 
 OFFICIAL = {
+    "loss.regularization.gated_gradient": True,
     "loss.affinity.reduction": "process",
     "loss.segmentation.reduction": "process",
     "model.cam_in_training_mode": True,

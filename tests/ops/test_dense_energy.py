@@ -43,6 +43,18 @@ def test_gradients_with_an_uneven_gate() -> None:
     assert torch.autograd.gradgradcheck(lambda scores: dense_energy(image, scores, gate, **SIGMAS), (scores,))
 
 
+def test_the_gradient_of_the_official_code_has_the_pixels_own_gate_alone() -> None:
+    image, gate = speckled_photo(10, 12), torch.rand(1, 10, 12, dtype=torch.float64)
+    gate[:, :, :4] = 0
+    scores = probabilities(10, 12).requires_grad_()
+    pairs = agreement.pairs(agreement.pixel_features(image[0].numpy(), **SIGMAS))
+    energy = dense_energy(image.double(), scores, gate, **SIGMAS, gated_gradient=True)
+    (gradient,) = torch.autograd.grad(energy, scores)
+    wanted = -2 * gate[:, None] * torch.from_numpy(scores.detach()[0].flatten(1).numpy() @ pairs.T).view(1, 3, 10, 12)
+    torch.testing.assert_close(gradient, wanted)
+    assert energy == dense_energy(image.double(), scores, gate, **SIGMAS)
+
+
 def test_labels_that_follow_the_edge_cost_least() -> None:
     image = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
     image[..., 6:] = 255

@@ -32,6 +32,7 @@ def dense_energy_loss(
     scale: float,
     sigma_rgb: float,
     sigma_xy: float,
+    gated_gradient: bool = False,
 ) -> Float[Tensor, ""]:
     """``dense_energy`` of the softmax at a fraction of the photo's size; ``DenseEnergyLoss`` has the paper's settings.
 
@@ -45,6 +46,7 @@ def dense_energy_loss(
         scale: Factor on both sides of the photo, rounded down to pixels.
         sigma_rgb: Width of the kernel in color values of 0-255.
         sigma_xy: Width of the kernel in pixels of the photo at full size.
+        gated_gradient: See ``dense_energy``.
     """
     height, width = labels.shape[-2:]
     size = (max(int(height * scale), 1), max(int(width * scale), 1))
@@ -52,7 +54,14 @@ def dense_energy_loss(
     softmax = resize(resize(logits.float(), (height, width)).softmax(dim=1), size)
     probabilities = softmax * inside[:, None]
     gate = energy_gate(probabilities, _nearest(labels, size), inside)
-    return dense_energy(_nearest(photos, size), probabilities, gate, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy * scale)
+    return dense_energy(
+        _nearest(photos, size),
+        probabilities,
+        gate,
+        sigma_rgb=sigma_rgb,
+        sigma_xy=sigma_xy * scale,
+        gated_gradient=gated_gradient,
+    )
 
 
 class DenseEnergyLoss(LossTerm):
@@ -71,6 +80,7 @@ class DenseEnergyLoss(LossTerm):
         scale: float = 0.5,
         sigma_rgb: float = 15.0,
         sigma_xy: float = 100.0,
+        gated_gradient: bool = False,
     ) -> None:
         """Settings of ``dense_energy_loss``, with the paper's values.
 
@@ -86,6 +96,7 @@ class DenseEnergyLoss(LossTerm):
                 f"need sigma_rgb and sigma_xy above 0, got sigma_rgb={sigma_rgb}, sigma_xy={sigma_xy}", arguments=wrong
             )
         self.scale, self.sigma_rgb, self.sigma_xy = scale, sigma_rgb, sigma_xy
+        self.gated_gradient = gated_gradient
 
     def forward(self, output: AFAOutput, targets: Targets) -> Float[Tensor, ""]:
         """The loss, not yet weighted."""
@@ -95,4 +106,5 @@ class DenseEnergyLoss(LossTerm):
             scale=self.scale,
             sigma_rgb=self.sigma_rgb,
             sigma_xy=self.sigma_xy,
+            gated_gradient=self.gated_gradient,
         )

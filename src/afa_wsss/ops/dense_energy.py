@@ -34,11 +34,13 @@ def dense_energy(
     *,
     sigma_rgb: float,
     sigma_xy: float,
+    gated_gradient: bool = False,
 ) -> Float[Tensor, ""]:
     """-1/b sum over images, classes and pairs of pixels of g_i p_i k(i, j) p_j, with k of ``bilateral_filter``.
 
     With a gate of 1 it is the relaxed Potts energy sum_c p_c^T K (1 - p_c) of Tang et al. (section 3) minus the sum of
-    K, which depends on the photo alone. Gradients flow to the probabilities, through the filter and its adjoint.
+    K, which depends on the photo alone. Gradients flow to the probabilities, through the filter and its adjoint:
+    -1/b (g_i (K p)_i + (K (g p))_i), so a pixel is drawn to its neighbors by its own gate and by theirs.
 
     Args:
         photos: RGB in 0-255, any dtype.
@@ -46,6 +48,8 @@ def dense_energy(
         gate: Weight of each pixel, see ``energy_gate``.
         sigma_rgb: Width of the kernel in color values of 0-255.
         sigma_xy: Width of the kernel in pixels.
+        gated_gradient: Whether the gradient is -2/b g_i (K p)_i instead, as in the official code: only its own gate
+            draws a pixel to its neighbors. Where the gate is constant, it is the derivative but for the asymmetry of K.
 
     Returns:
         A scalar, at most 0. It grows with the square of the number of pixels; hence its usual weight of 1e-9.
@@ -53,5 +57,7 @@ def dense_energy(
     Raises:
         UserError: For widths that are not above 0.
     """
-    agreeing = bilateral_filter(photos, probabilities, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
-    return -(gate[:, None] * probabilities * agreeing).sum() / len(photos)
+    shown = probabilities.detach() if gated_gradient else probabilities
+    agreeing = bilateral_filter(photos, shown, sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
+    energy = -(gate[:, None] * probabilities * agreeing).sum() / len(photos)
+    return 2 * energy - energy.detach() if gated_gradient else energy
