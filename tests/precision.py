@@ -99,6 +99,12 @@ def from_walk(images: Tensor, maps: Tensor, affinity: Tensor, image_labels: Tens
     )
 
 
+def vectors(size: Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and bias of an affinity whose pairs are far from 0 and 1."""
+    queries, keys = torch.randn(2, size.images, tokens(size), 12) / 4
+    return queries, keys, torch.tensor([0.3])
+
+
 def tokens(size: Size) -> int:
     """Tokens of ``grid``."""
     return grid(size)[0] * grid(size)[1]
@@ -114,6 +120,8 @@ CASES = {
     "cam_labels": Case(pseudo_label.cam_labels, lambda s: (maps(s), image_labels(s), 0.4)),
     "combine": Case(pseudo_label.combine, lambda s: (pixel_labels(s), pixel_labels(s), boxes(s))),
     "locality_mask": Case(lambda x: affinity.locality_mask(*x.shape[-2:], radius=2), lambda s: (maps(s, 1),)),
+    "TokenAffinity.dense": Case(lambda *vectors: affinity.TokenAffinity(*vectors).dense(), lambda s: vectors(s)),
+    "TokenAffinity.row": Case(lambda *vectors: affinity.TokenAffinity(*vectors).row(0, 1), lambda s: vectors(s)),
     "affinity_labels": Case(
         lambda label: affinity.affinity_labels(label, grid=(label.shape[1] // 4, label.shape[2] // 4), radius=2),
         lambda s: (pixel_labels(s),),

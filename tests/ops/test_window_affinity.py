@@ -153,17 +153,31 @@ def test_a_changed_tuple_keeps_the_pairs_as_they_are_stored(monkeypatch) -> None
         targets._replace(labels=labels)
 
 
-def test_values_keep_under_autocast() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_no_value(dtype: torch.dtype) -> None:
+    affinity, labels, scores = vectors(2, 400), labels_of(2, 20, 20, 4), torch.rand(2, 3, 20, 20)
+    wanted = affinity.dense(), window_affinity_loss(affinity, labels), window_walk(scores, affinity, radius=4)
+    with torch.autocast("cpu", dtype):
+        found = affinity.dense(), window_affinity_loss(affinity, labels), window_walk(scores, affinity, radius=4)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_half_precision_vectors_have_an_affinity_in_float32() -> None:
     affinity, labels, scores = vectors(2, 400), labels_of(2, 20, 20, 4), torch.rand(2, 3, 20, 20)
     half = TokenAffinity(affinity.queries.bfloat16(), affinity.keys.bfloat16(), affinity.bias)
-    near = locality_mask(20, 20, radius=4)
-    with torch.autocast("cpu", torch.bfloat16):
-        dense = affinity.dense()
-        torch.testing.assert_close(window_affinity_loss(affinity, labels), affinity_loss(dense, labels.dense()))
-        walked = window_walk(scores, affinity, radius=4)
-        torch.testing.assert_close(walked, propagate(scores, transition_matrix(dense, mask=near)))
-    assert walked.dtype == dense.dtype == half.row(0, 0).dtype == torch.float32
-    torch.testing.assert_close(half.dense(), dense)
+    full = TokenAffinity(*(part.float() for part in half))
+    assert half.row(0, 0).dtype == torch.float32
+    for found in (TokenAffinity.dense, lambda pairs: window_walk(scores, pairs, radius=4)):
+        assert torch.equal(found(half), found(full))
+    assert torch.equal(window_affinity_loss(half, labels), window_affinity_loss(full, labels))
+
+
+def test_products_beyond_float16_are_finite_under_autocast() -> None:
+    queries = torch.tensor([[[300.0, 300.0], [300.0, -300.0]]]).half()
+    with torch.autocast("cpu", torch.float16):
+        dense = TokenAffinity(queries, queries, torch.zeros(1)).dense()
+    assert dense.tolist() == [[[1.0, 0.5], [0.5, 1.0]]]
 
 
 def test_affinity_near_1_has_gradient_under_bf16() -> None:

@@ -30,15 +30,17 @@ class TokenAffinity(NamedTuple):
 
     def dense(self) -> Float[Tensor, "b n n"]:
         """A of all pairs: symmetric, in (0, 1), float32."""
-        scores = (self.queries @ self.keys.transpose(1, 2)).float()
-        # In bfloat16 a sigmoid above 0.998 rounds to 1 and has no gradient.
-        return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias)
+        # Autocast would compute the products in half precision: in bfloat16 a sigmoid above 0.998 rounds to 1 and has
+        # no gradient, and in float16 products of queries and keys, which nothing scales, may be infinite.
+        with torch.autocast(self.queries.device.type, enabled=False):
+            scores = self.queries.float() @ self.keys.float().transpose(1, 2)
+            return torch.sigmoid(scores + scores.transpose(1, 2) + self.bias.float())
 
     def row(self, image: int, token: int) -> Float[Tensor, " n"]:
         """A of one token with all tokens of its image, float32."""
-        queries, keys = self.queries[image], self.keys[image]
-        scores = (queries[token] @ keys.transpose(0, 1)).float() + (keys[token] @ queries.transpose(0, 1)).float()
-        return torch.sigmoid(scores + self.bias)
+        queries, keys = self.queries[image].float(), self.keys[image].float()
+        with torch.autocast(queries.device.type, enabled=False):
+            return torch.sigmoid(keys @ queries[token] + queries @ keys[token] + self.bias.float())
 
     def detach(self) -> TokenAffinity:
         """The same without gradient."""

@@ -168,7 +168,8 @@ def near_affinity(
         tiles: See ``tiles_of``.
         pairs: See ``near_pairs``.
     """
-    found: tuple[Tensor, ...] = _NearAffinity.apply(*affinity, tiles, pairs)
+    with torch.autocast(affinity.queries.device.type, enabled=False):  # as in TokenAffinity.dense
+        found: tuple[Tensor, ...] = _NearAffinity.apply(*(part.float() for part in affinity), tiles, pairs)
     return found
 
 
@@ -185,9 +186,9 @@ class _NearAffinity(torch.autograd.Function):
         queries, keys, found = tiles.cut(queries), tiles.cut(keys), []
         for near, close, there, _ in pairs:
             far = torch.where(close, 0.0, float("-inf"))
-            scores = far + torch.where(there, bias.float(), float("-inf"))[:, None]
-            _add_products(scores, queries[: near.tiles], near.of(keys))
-            _add_products(scores, keys[: near.tiles], near.of(queries))
+            scores = far + torch.where(there, bias, float("-inf"))[:, None]
+            scores.baddbmm_(queries[: near.tiles], near.of(keys).transpose(1, 2))
+            scores.baddbmm_(keys[: near.tiles], near.of(queries).transpose(1, 2))
             found.append(scores.sigmoid_())
         ctx.tiles, ctx.neighbors = tiles, [part.neighbors for part in pairs]
         ctx.save_for_backward(queries, keys, *found)
@@ -204,21 +205,12 @@ class _NearAffinity(torch.autograd.Function):
             if near.down == 0:  # the pairs of a tile with itself have both orders
                 own = of_scores[:, :, : of_scores.shape[1]]
                 own += own.transpose(1, 2).clone()
-            of_scores = of_scores.to(queries.dtype)
             of_queries[: near.tiles].baddbmm_(of_scores, near.of(keys))
             of_keys[: near.tiles].baddbmm_(of_scores, near.of(queries))
             for places, back in near.each(of_scores):
                 of_queries[places].baddbmm_(back, keys[: near.tiles])
                 of_keys[places].baddbmm_(back, queries[: near.tiles])
         return ctx.tiles.join(of_queries), ctx.tiles.join(of_keys), of_bias, None, None
-
-
-def _add_products(scores: Tensor, tokens: Tensor, near: Tensor) -> None:
-    """Adds the products of each tile's tokens with those of its neighbors, of the precision that autocast asks for."""
-    if scores.dtype == tokens.dtype and not torch.is_autocast_enabled(scores.device.type):
-        scores.baddbmm_(tokens, near.transpose(1, 2))
-    else:
-        scores += torch.bmm(tokens, near.transpose(1, 2))
 
 
 def window_walk(

@@ -36,5 +36,5 @@ class AffinityHead(nn.Module):
         and the n x n logits of single heads are never computed. S^T is added afterwards, on one channel.
         """
         queries, keys = (part.transpose(1, 2) for part in attention)
-        weighted = (queries * self.weight.view(-1, 1)).to(keys.dtype)
+        weighted = queries.float() * self.weight.view(-1, 1)
         return TokenAffinity(weighted.flatten(2), keys.flatten(2), self.bias)
