@@ -14,7 +14,7 @@ from afa_wsss.evaluation.affinity_values import AffinityValues
 from afa_wsss.evaluation.cam_border import CamBorder
 from afa_wsss.evaluation.class_evidence import ClassEvidence
 from afa_wsss.evaluation.image_labels import ImageLabelScores
-from afa_wsss.evaluation.label_shares import LabelShares
+from afa_wsss.evaluation.label_shares import LabelShares, thinned
 from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores, iou_of
 from afa_wsss.evaluation.predicted_photos import PredictedPhotos
 from afa_wsss.types import IGNORE_INDEX
@@ -102,11 +102,11 @@ def test_pixels_given_to_a_class_that_is_left_out_count_against_their_own_class(
 
 def test_reset_forgets(labels):
     scores = SegmentationScores(CLASSES)
-    assert not scores.has_target()
+    assert not scores.update_called
     scores.update(*labels)
-    assert scores.has_target()
+    assert scores.update_called
     scores.reset()
-    assert not scores.has_target()
+    assert not scores.update_called
     assert scores.confmat.sum() == 0
 
 
@@ -237,6 +237,12 @@ def test_label_shares_of_a_large_photo_are_close():
     assert shares.compute().foreground.item() == pytest.approx(100 * 300 * 250 / (600 * 515), abs=0.3)
     shares.update(torch.zeros(1, 100, 200, dtype=torch.uint8), torch.tensor([[0, 100, 0, 200]]))  # weighs by its pixels
     assert shares.compute().foreground.item() == pytest.approx(100 * 300 * 250 / (600 * 515 + 20000), abs=0.3)
+
+
+@pytest.mark.parametrize(("side", "left"), [(255, 255), (256, 256), (257, 129), (513, 171)])
+def test_photos_are_thinned_beyond_256_lines(side, left):
+    assert thinned(torch.zeros(1, side, 8)).shape == (1, left, 8)
+    assert thinned(torch.zeros(1, 8, side)).shape == (1, 8, left)
 
 
 def test_label_shares_wait_for_no_gpu():

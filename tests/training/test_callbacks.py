@@ -258,6 +258,20 @@ def test_throughput_leaves_validation_out(trainer, batch, monkeypatch):
     assert logged["train/images_per_second"] == pytest.approx(2 * 2 / (1 + 3))
 
 
+def test_throughput_counts_batches_that_gradients_are_accumulated_over(trainer, batch, monkeypatch):
+    now, logged, module, count = [1.0], [], Module(), Throughput()
+    monkeypatch.setattr(throughput_file.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Module, "log", lambda _, name, value: logged.append(value), raising=False)
+    trainer.global_step, trainer.log_every_n_steps, trainer.world_size = 0, 2, 1
+    count.on_train_start(trainer, module)
+    for index in range(12):  # steps of two batches; two photos in 1 and in 3 seconds
+        count.on_train_batch_start(trainer, module, batch, index)
+        now[0] += 1 + 2 * (index % 2)
+        trainer.global_step = (index + 1) // 2
+        count.on_train_batch_end(trainer, module, None, batch, index)
+    assert logged == pytest.approx([1, 1, 1])
+
+
 def test_one_process_needs_no_equal_buffers(trainer):
     trainer.strategy.model = torch.nn.Linear(1, 1)
     UnevenValidation().on_validation_start(trainer, Module())

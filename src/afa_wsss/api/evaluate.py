@@ -14,10 +14,10 @@ from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSett
 from afa_wsss.errors import UserError, argument
 from afa_wsss.report.results import write_results
 from afa_wsss.report.run_warnings import run_warnings
+from afa_wsss.report.stages import BRANCH
 from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar, ValidationChecks
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.scores import BRANCH
 from afa_wsss.training.trainer import evaluation_trainer
 
 

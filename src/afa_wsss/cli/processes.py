@@ -46,5 +46,7 @@ def one_job() -> Iterator[None]:
 def _leave_processes() -> None:
     import torch.distributed
 
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    from afa_wsss.ops.processes import is_distributed
+
+    if is_distributed():
         torch.distributed.destroy_process_group()

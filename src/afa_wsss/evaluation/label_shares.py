@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
 from afa_wsss.ops.pseudo_label import box_mask
 
-FINEST = 128
-"""Rows and columns beyond twice this many are thinned out before counting: shares of large photos need no more."""
+MOST_LINES = 256
+"""Rows or columns of a photo that are counted at most: shares of large photos need no more."""
+
+
+def thinned(maps: Shaped[Tensor, "b H W"]) -> Shaped[Tensor, "b h w"]:
+    """Every n-th row and every m-th column, for the smallest n and m that leave at most ``MOST_LINES`` of each.
+
+    Example:
+        >>> thinned(torch.zeros(1, 256, 257)).shape
+        torch.Size([1, 256, 129])
+    """
+    rows, columns = strides_of(maps.shape[-2:])
+    return maps[:, ::rows, ::columns]
+
+
+def strides_of(size: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns from one that ``thinned`` keeps to the next, of a photo's height and width."""
+    height, width = (math.ceil(side / MOST_LINES) for side in size)
+    return height, width
 
 
 class LabelShareResult(NamedTuple):
@@ -73,10 +91,10 @@ class LabelShares(Metric):
         height, width = labels.shape[-2:]
         if size is not None and tuple(size) != (height, width):
             boxes = torch.cat([boxes[:, :2] * height // size[0], boxes[:, 2:] * width // size[1]], dim=1)
-        rows, columns = max(1, height // FINEST), max(1, width // FINEST)
-        inside, thinned = (maps[:, ::rows, ::columns] for maps in (box_mask(boxes, height, width), labels))
+        rows, columns = strides_of((height, width))
+        inside = thinned(box_mask(boxes, height, width))
         unknown, outside = len(self.counts) - 1, len(self.counts)
-        values = torch.where(inside, thinned.long().clamp(max=unknown), outside).flatten()
+        values = torch.where(inside, thinned(labels).long().clamp(max=unknown), outside).flatten()
         # Not bincount, which waits for the device to know how many bins it needs.
         found = self.counts.new_zeros(outside + 1).scatter_add_(0, values, torch.ones_like(values))
         self.counts += rows * columns * found[:-1]

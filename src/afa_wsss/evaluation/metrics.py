@@ -96,10 +96,6 @@ class SegmentationScores(MulticlassConfusionMatrix):
         self.confmat += counts[:, :classes]
         self.missed += counts[:, classes]
 
-    def has_target(self) -> bool:
-        """Whether this process has added any batch."""
-        return self._update_count > 0
-
     def compute(self) -> SegmentationResult:  # type: ignore[override]  # a named tuple instead of the bare matrix
         """Scores of all batches."""
         confusion = self.confmat

@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
-from afa_wsss.evaluation.label_shares import FINEST
+from afa_wsss.evaluation.label_shares import thinned
 
 LEAST_AREA = 0.001
 """A class is predicted in a photo where it covers at least this part of it: less is specks."""
@@ -52,8 +52,7 @@ class PredictedPhotos(Metric):
 
         Of photos with more than 256 rows or columns every second, third, ... one stands for all.
         """
-        rows, columns = (max(1, side // FINEST) for side in labels.shape[-2:])
-        values = labels[:, ::rows, ::columns].flatten(1).long().clamp(max=len(self.classes) + 1)
+        values = thinned(labels).flatten(1).long().clamp(max=len(self.classes) + 1)
         pixels = values.new_zeros(len(values), len(self.classes) + 2)
         pixels.scatter_add_(1, values, torch.ones_like(values))
         self.classes += (pixels[:, 1:-1] >= LEAST_AREA * values.shape[1]).sum(dim=0)

@@ -19,9 +19,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from afa_wsss.errors import UserError
+from afa_wsss.ops.processes import sum_over_processes, world_size
 
 REDUCTIONS = ("global", "process")
 """Over whose pairs or pixels a mean goes: those of all processes, or those of each process as in the official code."""
@@ -53,12 +54,6 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def processes() -> int:
-    """How many processes train together; 1 where ``torch.distributed`` is not initialized."""
-    started = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if started else 1
-
-
 @torch.no_grad()
 def reduced_counts(*counts: Tensor, reduction: str) -> Counts:
     """The counts of all processes for ``global``, else ``counts`` themselves; a tensor, so no wait for a GPU.
@@ -67,20 +62,18 @@ def reduced_counts(*counts: Tensor, reduction: str) -> Counts:
         counts: Scalars of one type. In every process the same number of them, in the same order.
         reduction: One of ``REDUCTIONS``.
     """
-    together = processes() if reduction == "global" else 1
+    together = world_size() if reduction == "global" else 1
     if together == 1:
         return Counts(counts, 1)
     total = torch.stack(counts)
-    distributed.all_reduce(total)
-    return Counts(total.unbind(), together)
+    return Counts(sum_over_processes(total).unbind(), together)
 
 
 @torch.no_grad()
 def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """The mean of each scalar over all processes, for logs; the names are the same in every process."""
-    together = processes()
+    together = world_size()
     if together == 1:
         return {name: value.detach() for name, value in values.items()}
     total = torch.stack([value.detach().float() for value in values.values()]) / together
-    distributed.all_reduce(total)
-    return dict(zip(values, total.unbind(), strict=True))
+    return dict(zip(values, sum_over_processes(total).unbind(), strict=True))

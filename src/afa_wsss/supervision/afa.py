@@ -54,8 +54,8 @@ class AFALabels(LabelMaker):
         first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
             loss table refers to it.
         walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
-        walk_when: ``always`` from then on, or only while its labels are ``better`` than those before it: while they
-            split the photos' colors better or, with ``auto_from=masks``, have a higher mIoU on these.
+        walk_when: ``always`` from then on, or only while its labels are ``better`` than those before it: once they
+            surely split the photos' colors better or, with ``auto_from=masks``, have a higher mIoU on these.
         affinity_from_walk: Whether it then also makes those for affinity, as on COCO.
         truncate_photos: Whether the refinement gets photos in training as the official code hands them over: see
             ``afa_wsss.ops.image.truncated``.

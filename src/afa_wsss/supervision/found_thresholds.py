@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from afa_wsss.evaluation.metrics import iou_of
-from afa_wsss.supervision.recent_splits import RecentSplits, decay_after, over_processes
+from afa_wsss.ops.processes import sum_over_processes
+from afa_wsss.supervision.recent_splits import RecentSplits, decay_after
 from afa_wsss.supervision.score_curves import (
     CANDIDATES,
     at_score,
@@ -26,6 +27,10 @@ AUTO = "auto"
 
 FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth, or oftener where photos have no class."""
+
+
+SURE = 2
+"""Standard errors by which the walk has to lead before labels are made with it."""
 
 
 class Thresholds(NamedTuple):
@@ -154,14 +159,14 @@ class FoundThresholds(nn.Module):
         self._looked("split the photos' colors", was_better=was_better)
 
     def _remember(self, cam: Look, walk: Look | None) -> None:
-        photos = over_processes(self.photos.new_tensor([len(cam.splits), cam.left_out]))
+        photos = sum_over_processes(self.photos.new_tensor([len(cam.splits), cam.left_out]))
         self.photos += photos
         self.looks[: 1 if walk is None else 2] += photos[0] > 0
         self.cam.add(cam.splits)
         if walk is not None:
             self.both.add(torch.cat([cam.splits, walk.splits], dim=1))
             shares = torch.stack([cam.shares.sum(dim=0), walk.shares.sum(dim=0)]).to(self.shares)
-            self.shares = self.shares * decay_after(photos[0]) + over_processes(shares)
+            self.shares = self.shares * decay_after(photos[0]) + sum_over_processes(shares)
 
     def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
         if self.cam.weight > 0:
@@ -181,11 +186,15 @@ class FoundThresholds(nn.Module):
         return int(sure.argmax())
 
     def _compare_walk(self) -> None:
-        """Compares both kinds at the scores that they are made at; a standard error or less changes nothing."""
+        """Compares both kinds at the scores that they are made at.
+
+        Labels after the walk are taken once they lead by more than ``SURE`` standard errors, and until they lead no
+        more: a walk that joins objects to their background costs more than a good one gains (docs/real.md).
+        """
         before, after = (weights_at(score, self.found) for score in self.found[:, 2])
         lead = self.both.lead(torch.cat([-before, after])[None])
         self.best = torch.stack([before, after]).mul(self.both.means.view(len(KINDS), -1)).sum(dim=1)
-        self.walk_leads = torch.where(lead.mean.abs() > lead.error, lead.mean > 0, self.walk_leads)[0]
+        self.walk_leads = ((lead.mean > SURE * lead.error) | (self.walk_leads & (lead.mean > 0)))[0]
 
     @torch.no_grad()
     def score(self, counts: Int[Tensor, "kinds t c c"]) -> None:
@@ -196,7 +205,7 @@ class FoundThresholds(nn.Module):
                 from the CAM alone, or of both ``KINDS``.
         """
         was_better = self.walk_is_better
-        for kind, miou in enumerate(iou_of(over_processes(counts)).nanmean(dim=-1)):
+        for kind, miou in enumerate(iou_of(sum_over_processes(counts)).nanmean(dim=-1)):
             if not miou.isnan().any():  # else no pixel of any mask counts
                 self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
             self.looks[kind] += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from afa_wsss.ops.processes import sum_over_processes
 
 LOOKED_AT = 16
 """Photos that are looked at, of a batch or of those with masks: each is refined once for every candidate."""
@@ -45,7 +46,7 @@ class RecentSplits(nn.Module):
     def add(self, splits: Float[Tensor, "b n"]) -> None:
         """Adds photos of all processes, so that they remember the same."""
         values = torch.cat([splits.new_ones(len(splits), 1), splits], dim=1).to(self.moments)
-        new = over_processes(values.T @ values)
+        new = sum_over_processes(values.T @ values)
         self.moments = self.moments * decay_after(new[0, 0]) + new
 
     @property
@@ -75,10 +76,3 @@ class RecentSplits(nn.Module):
 def decay_after(photos: Tensor) -> Tensor:
     """Weight of what was seen before so many photos."""
     return DECAY ** (photos / LOOKED_AT)
-
-
-def over_processes(seen: Tensor) -> Tensor:
-    """The sum over all processes, so that they find the same."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(seen)
-    return seen

@@ -20,8 +20,9 @@ from afa_wsss.data.loading.sets import EvalSet, Item, TrainSet, collate
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.loading.transforms import TrainTransform
 from afa_wsss.errors import UserError
+from afa_wsss.ops.processes import world_size
 from afa_wsss.training.loader_workers import prepare_worker
-from afa_wsss.training.samplers import CropSampler, OnceSampler, processes
+from afa_wsss.training.samplers import CropSampler, OnceSampler
 
 
 class AFADataModule(lightning.LightningDataModule):
@@ -127,7 +128,7 @@ class AFADataModule(lightning.LightningDataModule):
         """
         if self.val_set is None:
             return []
-        count = processes()[1]
+        count = world_size()
         if len(self.val_set) < count:
             raise UserError(
                 f"need a photo to validate for each process, got {len(self.val_set)} for {count}; use fewer devices",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from afa_wsss.ops.processes import is_distributed
 from afa_wsss.supervision.found_thresholds import FoundThresholds
 
 TOTAL = "total"
@@ -109,7 +110,7 @@ class FiniteSteps:
             gradients = gradients * (scaler._get_scale_async() <= 1)  # type: ignore[operator]  # set by backward
         losses = _any_not_finite([value for batch in batches for value in batch.losses.values()], self.state)
         bad = torch.maximum(losses, gradients)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if is_distributed():
             torch.distributed.all_reduce(bad, op=torch.distributed.ReduceOp.MAX)
         over = self.state[2]
         streak = torch.where(over > 0, self.state[1], (self.state[1] + 1) * bad)

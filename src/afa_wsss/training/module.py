@@ -23,9 +23,10 @@ from afa_wsss.models import AFA
 from afa_wsss.models.fused_norms import fuse_batch_norms
 from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
+from afa_wsss.report.stages import BRANCH
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.supervision.made import check_made, check_stages
-from afa_wsss.training.scores import BRANCH, ValidationScores
+from afa_wsss.training.scores import ValidationScores
 from afa_wsss.training.terms import (
     active_terms,
     asks_label_maker,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed
 
+from afa_wsss.ops.processes import is_distributed, world_size
 from afa_wsss.training.module import AFAModule
 
 ProcessState = dict[str, Any]
@@ -55,8 +56,8 @@ def start_anew(*, seed: int, step: int, rank: int) -> None:
 def of_all_processes(state: ProcessState) -> list[ProcessState]:
     """The states of all processes by rank, on the CPU; has to be called in each of them."""
     own = {**state, "label_shares": (state["label_shares"][0].cpu(), state["label_shares"][1])}
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_distributed():
         return [own]
-    states: list[Any] = [None] * torch.distributed.get_world_size()
+    states: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(states, own)
     return states

@@ -6,18 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
-import torch.distributed
 from jaxtyping import Bool
 from torch.utils.data import Sampler
 
 from afa_wsss.data.base import Labels, Streamed
-
-
-def processes() -> tuple[int, int]:
-    """Rank and number of processes, (0, 1) outside of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+from afa_wsss.ops.processes import rank, world_size
 
 
 def most_negatives(labels: Labels, share: float) -> int:
@@ -58,7 +51,7 @@ class CropSampler(Sampler[tuple[int, int]]):
         self.streamed, self.total = streamed, count
         self.seed, self.epoch = seed, start[0]
         self.first_epoch, self.had = start
-        self.rank, self.world = processes()
+        self.rank, self.world = rank(), world_size()
         self.negatives: Bool[np.ndarray, " count"] | None = None
         if labels is not None and max_negatives is not None:
             self.negatives, self.most = np.logical_not(labels.any(axis=1)), most_negatives(labels, max_negatives)
@@ -95,8 +88,7 @@ class OnceSampler(Sampler[int]):
 
     def __init__(self, count: int) -> None:
         """Takes every n-th of ``count`` photos for n processes."""
-        rank, world = processes()
-        self.indices = range(rank, count, world)
+        self.indices = range(rank(), count, world_size())
 
     def __len__(self) -> int:
         """Photos of this process."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from afa_wsss.errors import UserError
 from afa_wsss.evaluation.image_labels import ImageLabelScores
 from afa_wsss.evaluation.label_shares import LabelShareResult, LabelShares
 from afa_wsss.evaluation.metrics import BackgroundSweep, SegmentationScores
+from afa_wsss.ops.processes import sum_over_processes, world_size
 from afa_wsss.ops.pseudo_label import box_mask
+from afa_wsss.report.stages import BRANCH, REFINED_BRANCH, stage_key
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
-
-BRANCH, REFINED_BRANCH = "segmentation", ("par", "crf")
-"""Stages that the label maker does not make: the segmentation branch, and the same after one of the refinements."""
 
 
 class ValidationScores(nn.Module):
@@ -103,17 +104,35 @@ class ValidationScores(nn.Module):
         return metric
 
     def compute(self) -> dict[str, Tensor]:
-        """``val/miou`` of the branch, ``val/<stage>_miou`` of the others, ``val/iou/<class>``, ``val/class_f1``, ..."""
+        """``val/miou`` of the branch, ``val/<stage>_miou`` of the others, ``val/iou/<class>``, ``val/class_f1``, ...
+
+        Called in every process, also where all photos of one are without masks.
+        """
         scores = self._image_label_scores() | self._label_shares()
+        self._meet_other_processes()
         labels, sweeps = dict(self.labels.items()), dict(self.sweeps.items())
         for name in self.stages:
             metric, sweep = labels.get(self._key(name)), sweeps.get(self._key(name))
-            if isinstance(metric, SegmentationScores) and metric.has_target():
-                scores |= self._branch_scores(metric) if name == BRANCH else {f"val/{name}_miou": metric.compute().miou}
+            if isinstance(metric, SegmentationScores) and metric.update_called:
+                scores |= self._branch_scores(metric) if name == BRANCH else {stage_key(name): metric.compute().miou}
             if isinstance(sweep, BackgroundSweep) and sweep.update_called:
                 best = sweep.compute()
                 scores |= {f"val/{name}_best_miou": best.miou, f"val/{name}_best_background": best.background}
         return scores
+
+    def _meet_other_processes(self) -> None:
+        """Makes the metrics that another process has: a sum over processes needs every one of them."""
+        if world_size() == 1:
+            return
+        tables = ((self.labels, self._labels_of), (self.sweeps, self._sweep_of))
+        keys = [self._key(name) for name in self.stages]
+        own = [[int(key in table and _is_updated(table[key])) for key in keys] for table, _ in tables]
+        there = sum_over_processes(torch.tensor(own, device=self.image_labels.total.device))
+        for (_, metric_of), row in zip(tables, there.tolist(), strict=True):
+            for name, processes in zip(self.stages, row, strict=True):
+                if processes > 0:
+                    metric = metric_of(name, like=there)
+                    metric._update_count = max(metric._update_count, 1)  # else torchmetrics warns that it is empty
 
     def _image_label_scores(self) -> dict[str, Tensor]:
         """Scores of the class branch; NaN for a class that no held-out photo has, which no mean counts."""
@@ -153,6 +172,10 @@ class ValidationScores(nn.Module):
         """Starts anew."""
         for metric in (*self.labels.values(), *self.sweeps.values(), *self.shares.values(), self.image_labels):
             metric.reset()  # type: ignore[operator]  # torch types no values
+
+
+def _is_updated(metric: nn.Module) -> bool:
+    return isinstance(metric, Metric) and metric.update_called
 
 
 def named_shares(prefix: str, shares: LabelShareResult, class_names: Sequence[str]) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import torch.distributed
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
 
+from afa_wsss.ops.processes import world_size
+
 
 class SumOverProcesses(torch.autograd.Function):
     """Sum over all processes; the gradient of each summand is the sum of all processes' gradients."""
@@ -39,12 +41,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Plain batch norm in evaluation mode and without distributed processes."""
-        alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
-        if alone or not self.training:
+        if world_size() == 1 or not self.training:
             return super().forward(maps)
         shape = (1, -1, 1, 1)
         values = maps.float()
-        count = values.new_tensor([values.numel() / values.shape[1]])
+        count = values.new_full((1,), values.numel() / values.shape[1])  # a list would be copied to the device
         total = sum_over_processes(torch.cat([values.sum((0, 2, 3)), count]))
         number = total[-1].detach()
         mean = total[:-1] / number

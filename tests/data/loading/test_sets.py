@@ -120,6 +120,18 @@ def test_batch_without_masks() -> None:
     assert collate([EvalSet(Noise(with_masks=False))[0]]).masks is None
 
 
+@pytest.mark.parametrize("max_side", [None, 32])
+def test_a_photo_without_a_mask_leaves_the_others_theirs(max_side: int | None) -> None:
+    """So no score depends on which photos make a batch."""
+    masked, bare = EvalSet(Noise(), max_side=max_side), EvalSet(Noise(with_masks=False), max_side=max_side)
+    batch, mask = collate([bare[0], masked[5]]), Noise().sample(5).mask
+    assert batch.masks is not None
+    assert mask is not None
+    assert batch.masks.shape == (2, 35, 50)
+    assert (batch.masks[0] == 255).all()
+    np.testing.assert_array_equal(batch.masks[1, :35, :45].numpy(), mask)
+
+
 def test_large_photos_are_shrunk_and_their_masks_are_not() -> None:
     dataset = EvalSet(Noise(), max_side=32)
     item, sample = dataset[0], Noise().sample(0)

@@ -116,7 +116,8 @@ class EvalSet(Dataset[Item]):
 def collate(items: Sequence[Item]) -> Batch:
     """Stacks items, each at the top left of a frame as large as the largest; the rest is padding.
 
-    Masks are stacked in the same way where every item has one, at full size, and padded with 255.
+    Masks are stacked in the same way, at full size, and padded with 255. An item without one is 255 everywhere; where
+    no item has one, neither has the batch.
     """
     height, width = (max(item.image.shape[axis] for item in items) for axis in (0, 1))
     images = np.empty((len(items), 3, height, width), dtype=np.uint8)
@@ -126,7 +127,7 @@ def collate(items: Sequence[Item]) -> Batch:
             images[row, channel, :h, :w] = plane
             images[row, channel, h:] = padding
             images[row, channel, :h, w:] = padding
-    masks = _stacked_masks([item.mask for item in items])
+    masks = _stacked_masks(items)
     shrunk_ones = any(item.full_size is not None for item in items)
     return Batch(
         images=torch.from_numpy(images),
@@ -144,12 +145,13 @@ def _full_size(item: Item) -> tuple[int, int]:
     return item.full_size or (item.image.shape[0], item.image.shape[1])
 
 
-def _stacked_masks(masks: Sequence[UInt8[np.ndarray, "_ _"] | None]) -> UInt8[np.ndarray, "b h w"] | None:
-    known = [mask for mask in masks if mask is not None]
-    if len(known) < len(masks):
+def _stacked_masks(items: Sequence[Item]) -> UInt8[np.ndarray, "b h w"] | None:
+    if all(item.mask is None for item in items):
         return None
-    height, width = (max(mask.shape[axis] for mask in known) for axis in (0, 1))
-    stacked = np.full((len(known), height, width), IGNORE_INDEX, dtype=np.uint8)
-    for row, mask in enumerate(known):
-        stacked[row, : mask.shape[0], : mask.shape[1]] = mask
+    sizes = [_full_size(item) if item.mask is None else item.mask.shape for item in items]
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    stacked = np.full((len(items), height, width), IGNORE_INDEX, dtype=np.uint8)
+    for row, item in enumerate(items):
+        if item.mask is not None:
+            stacked[row, : item.mask.shape[0], : item.mask.shape[1]] = item.mask
     return stacked

@@ -15,6 +15,9 @@ from afa_wsss.models.encoders.training_parts import acts_in_training
 from afa_wsss.models.weights.hub import HUB_PREFIX
 from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD
 
+TIMM_NORMS = ("RmsNorm", "RmsNorm2d", "SimpleNorm", "SimpleNorm2d")
+"""timm's own classes of norms of tokens and of cells; older versions lack some."""
+
 
 class TimmEncoder(Encoder):
     """A backbone of timm.
@@ -47,7 +50,7 @@ class TimmEncoder(Encoder):
         """
         from timm.layers import norm
 
-        kinds = (*NORMS, norm.RmsNorm, norm.RmsNorm2d, norm.SimpleNorm, norm.SimpleNorm2d)
+        kinds = (*NORMS, *(getattr(norm, name) for name in TIMM_NORMS if hasattr(norm, name)))
         return [
             parameter for module in self.modules() if isinstance(module, kinds) for parameter in module.parameters()
         ]

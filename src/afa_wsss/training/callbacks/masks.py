@@ -13,8 +13,8 @@ from afa_wsss.data.files.lists import stays_inside
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.errors import UserError
+from afa_wsss.report.stages import BRANCH
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.training.scores import BRANCH
 from afa_wsss.types import Batch, Labels
 
 

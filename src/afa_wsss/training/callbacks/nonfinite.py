@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from afa_wsss.errors import UserError
+from afa_wsss.ops.processes import is_distributed, world_size
 from afa_wsss.training.callbacks.checkpoints import Checkpoints, Position
 from afa_wsss.training.finite_steps import TOTAL, FiniteSteps, OnItsWay, Report, Seen, first_not_finite
 from afa_wsss.types import Batch
@@ -240,8 +241,8 @@ def cause_of(report: Report) -> str:
     Gradients are means over the processes: those of one whose loss was good are not finite either.
     """
     found: list[Any] = [(losses_of(report), gradient_of(report))]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        own, found = found[0], [None] * torch.distributed.get_world_size()
+    if is_distributed():
+        own, found = found[0], [None] * world_size()
         torch.distributed.all_gather_object(found, own)
     losses, gradients = (list(dict.fromkeys(filter(None, causes))) for causes in zip(*found, strict=True))
     return "; ".join(losses or gradients)

@@ -16,7 +16,11 @@ class Throughput(Callback):
 
     def __init__(self) -> None:
         """The clock starts at the first batch."""
-        self.images, self.seconds, self.started = 0, 0.0, 0.0
+        self.images, self.seconds, self.started, self.ended_step = 0, 0.0, 0.0, 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Called by Lightning."""
+        self.ended_step = trainer.global_step
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Batch, batch_idx: int
@@ -34,6 +38,9 @@ class Throughput(Callback):
     ) -> None:
         """Counts images, and logs at the steps at which Lightning logs."""
         self.images += len(batch.names) * trainer.world_size
+        if trainer.global_step == self.ended_step:
+            return  # gradients are still being accumulated
+        self.ended_step = trainer.global_step
         if (trainer.global_step % trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]  # set by Lightning
             elapsed = self.seconds + time.perf_counter() - self.started
             pl_module.log("train/images_per_second", self.images / elapsed)

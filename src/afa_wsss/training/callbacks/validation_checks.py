@@ -13,9 +13,9 @@ from afa_wsss.evaluation.affinity_values import AffinityValues
 from afa_wsss.evaluation.cam_border import CamBorder
 from afa_wsss.evaluation.class_evidence import ClassEvidence
 from afa_wsss.evaluation.predicted_photos import PredictedPhotos
+from afa_wsss.report.stages import BRANCH
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.module import AFAModule, Inspection
-from afa_wsss.training.scores import BRANCH
 from afa_wsss.types import Batch
 
 RADIUS = 8

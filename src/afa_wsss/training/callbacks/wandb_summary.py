@@ -5,9 +5,9 @@ from __future__ import annotations
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from afa_wsss.report.stages import stage_key
 from afa_wsss.training.loggers import STEP, wandb_runs
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.scores import BRANCH
 
 
 class WandbSummary(Callback):
@@ -22,7 +22,7 @@ class WandbSummary(Callback):
         if not isinstance(pl_module, AFAModule):
             return
         scores = pl_module.scores
-        names = ["val/miou" if stage == BRANCH else f"val/{stage}_miou" for stage in scores.stages]
+        names = [stage_key(stage) for stage in scores.stages]
         names += [f"val/{stage}_best_miou" for stage in scores.swept]
         for run in wandb_runs(trainer):
             for name in names:
