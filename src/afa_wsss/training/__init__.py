@@ -1,1 +1,1 @@
-"""Everything that knows Lightning: the module, the data module, optimisation, callbacks."""
+"""Everything that knows Lightning: the module, the data module, optimization, callbacks."""

@@ -232,7 +232,7 @@ class AFAModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the thresholds of the run that is resumed.
 
-        Before version 0.3.0 there were none, and groups of the optimizer without any parameter, which are left out now.
+        Up to version 0.2.0 there were none, and groups of the optimizer without any parameter, which are left out now.
         """
         self.gate.found = dict(checkpoint.get(THRESHOLDS_KEY, {}))
         self.validated_step = int(checkpoint.get(VALIDATED_KEY, -1))

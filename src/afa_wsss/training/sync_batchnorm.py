@@ -49,11 +49,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         total = sum_over_processes(torch.cat([values.sum((0, 2, 3)), count]))
         number = total[-1].detach()
         mean = total[:-1] / number
-        centred = values - mean.view(shape)
+        centered = values - mean.view(shape)
         # Two passes instead of E[x^2] - E[x]^2, which cancels where the mean is far from 0.
-        variance = sum_over_processes(centred.square().sum((0, 2, 3))) / number
+        variance = sum_over_processes(centered.square().sum((0, 2, 3))) / number
         self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
-        normalized = centred * (variance + self.eps).rsqrt().view(shape)
+        normalized = centered * (variance + self.eps).rsqrt().view(shape)
         scaled: Tensor = normalized * self.weight.view(shape) + self.bias.view(shape)
         return scaled.to(maps.dtype)
 

@@ -89,6 +89,9 @@ def write_atomically(path: Path, text: str) -> None:
     Bytes of file names that are not UTF-8 are escaped as JSON does it, so that such a file reads back the same.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # processes of one run write the same file at once
+    try:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ MIT_NANO = MixTransformerConfig(
     reductions=(1, 1, 1, 1),
     weights="nano",
 )
-"""A grid at 1/8 of the side, 1 M parameters; the package ships its weights."""
+"""A grid at 1/8 of the side, 0.75 M parameters; the package ships its weights."""
 
 
 class TokenComparison(TokenMixing):

@@ -243,7 +243,7 @@ class Checkpoints(Checkpoint):
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Called by Lightning; before version 0.3.0 there was the best score alone."""
+        """Called by Lightning; up to version 0.2.0 there was the best score alone."""
         if state_dict.get("scored_on") in (None, self.scored_on):
             self.best_score = state_dict["best_score"]
         self.metrics, self.processes = state_dict.get("metrics", {}), state_dict.get("processes", [])

@@ -56,7 +56,7 @@ class DealtSteps(Callback):
             in_other_batches(loops["epoch_loop.batch_progress"], self._earlier(checkpoint), self.now)
 
     def _earlier(self, checkpoint: dict[str, Any]) -> StepBatches:
-        """As stored; before version 0.3.0 as the settings say, on as many devices."""
+        """As stored; of version 0.2.0 as the settings say, on as many devices."""
         if STEP_KEY in checkpoint:
             return StepBatches(**checkpoint[STEP_KEY])
         config = checkpoint.get(CONFIG_KEY, {})
