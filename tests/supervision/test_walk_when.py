@@ -133,15 +133,22 @@ def test_a_memory_of_an_older_checkpoint_is_read(before: float, after: float) ->
 def test_a_difference_that_chance_may_explain_changes_nothing() -> None:
     """The walk is taken once it is better by more than two standard errors, and left once it is no better."""
     found = FoundThresholds(compares_walk=True)
-    shares = torch.linspace(1, 0, len(CANDIDATES)).expand(2, -1)
-    cam, level = Look(torch.full_like(shares, 0.3), shares), torch.tensor([[0.5], [0.2]]).expand_as(shares)
-    for _ in range(200):
-        found.update(cam, Look(level, shares))  # 0.05 better, a standard deviation of 0.15 over about 160 photos
-    assert found.walk_is_better
-    for shift, better in ((-0.03, True), (-0.055, False), (-0.03, False), (-0.02, True)):
-        for _ in range(200):
+    shares = torch.linspace(1, 0, len(CANDIDATES)).expand(16, -1)
+    cam, level = Look(torch.full_like(shares, 0.3), shares), torch.tensor([0.5, 0.2]).repeat(8)[:, None]
+    level = level.expand_as(shares)  # 0.05 better, a standard deviation of 0.15 over about 320 photos
+    for shift, better in ((0, True), (-0.038, True), (-0.055, False), (-0.038, False), (-0.02, True)):
+        for _ in range(60):
             found.update(cam, Look(level + shift, shares))
         assert found.walk_is_better == better
+
+
+def test_the_first_looks_at_the_walk_come_twice_as_often() -> None:
+    found, looked = FoundThresholds(compares_walk=True), []
+    for step in range(200):
+        if found.wants_look(step, walks=True):
+            looked.append(step)
+            found.update(look(0.3), look(0.3))
+    assert looked == [*range(4), *range(5, 81, 5), *range(90, 200, 10)]
 
 
 def test_masks_decide_where_scores_are_found_from_them() -> None:

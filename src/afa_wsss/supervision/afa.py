@@ -154,8 +154,10 @@ class AFALabels(LabelMaker):
         return self.auto_from == "masks"
 
     def wants_look(self, *, step: int) -> bool:
-        """At the first steps and then at every tenth, from photos and from masks alike."""
-        return self.memory is not None and self.memory.wants_look(step, walks=self._walks(step))
+        """At the first steps and then at every tenth; from photos, at every fifth when the walk begins."""
+        if self.memory is None:
+            return False
+        return self.memory.wants_look(step, walks=self._walks(step), same_photos=self.learns_from_masks)
 
     @torch.no_grad()
     def look(self, network: Viewed, batches: Iterable[Batch], *, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from afa_wsss.evaluation.metrics import iou_of
 from afa_wsss.ops.processes import sum_over_processes
-from afa_wsss.supervision.recent_splits import RecentSplits, decay_after
+from afa_wsss.supervision.recent_splits import SLOW_DECAY, RecentSplits
 from afa_wsss.supervision.score_curves import (
     CANDIDATES,
     at_score,
@@ -28,6 +29,8 @@ AUTO = "auto"
 FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth, or oftener where photos have no class."""
 
+EARLY_LOOKS = 20
+"""So many looks at labels after the walk come twice as often: two kinds of labels differ less than two scores do."""
 
 SURE = 2
 """Standard errors by which the walk has to lead before labels are made with it."""
@@ -110,7 +113,7 @@ class FoundThresholds(nn.Module):
         super().__init__()
         self.compares_walk = compares_walk
         self.cam = RecentSplits(len(CANDIDATES))
-        self.both = RecentSplits(len(KINDS) * len(CANDIDATES))
+        self.both = RecentSplits(len(KINDS) * len(CANDIDATES), decay=SLOW_DECAY)
         self.shares: Tensor
         self.looks: Tensor
         self.photos: Tensor
@@ -128,12 +131,18 @@ class FoundThresholds(nn.Module):
         self.register_load_state_dict_pre_hook(_as_stored_now)  # type: ignore[no-untyped-call]  # of torch
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # of torch
 
-    def wants_look(self, step: int, *, walks: bool) -> bool:
-        """Whether to look at the photos of a training step; the same in all processes."""
+    def wants_look(self, step: int, *, walks: bool, same_photos: bool = False) -> bool:
+        """Whether to look at photos at a training step; the same in all processes.
+
+        Args:
+            step: From 0.
+            walks: Whether the walk makes labels yet.
+            same_photos: Whether each look is at the same ones, as at those with masks: early looks then tell no more.
+        """
         state = self._state()
-        if state.looks[KINDS.index("walk" if walks else "cam")] < FIRST_LOOKS:
-            return True
-        return step % state.interval == 0
+        looks = state.looks[KINDS.index("walk" if walks else "cam")]
+        early = walks and looks < EARLY_LOOKS and not same_photos
+        return looks < FIRST_LOOKS or step % (math.ceil(state.interval / 2) if early else state.interval) == 0
 
     @torch.no_grad()
     def update(
@@ -166,7 +175,7 @@ class FoundThresholds(nn.Module):
         if walk is not None:
             self.both.add(torch.cat([cam.splits, walk.splits], dim=1))
             shares = torch.stack([cam.shares.sum(dim=0), walk.shares.sum(dim=0)]).to(self.shares)
-            self.shares = self.shares * decay_after(photos[0]) + sum_over_processes(shares)
+            self.shares = self.shares * self.both.after(photos[0]) + sum_over_processes(shares)
 
     def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
         if self.cam.weight > 0:

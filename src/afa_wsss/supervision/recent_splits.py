@@ -16,6 +16,9 @@ LOOKED_AT = 16
 DECAY = 0.9
 """Weight of what was seen before for each ``LOOKED_AT`` photos with a class: about 160 photos are remembered."""
 
+SLOW_DECAY = 0.95
+"""The same for comparisons that need more photos: about 320 are remembered."""
+
 
 class Lead(NamedTuple):
     """How much better some labels are than others in the same photos.
@@ -33,13 +36,15 @@ class RecentSplits(nn.Module):
     """Weighted first and second moments of the color splits of labels, photo by photo; recent photos have more weight.
 
     Attributes:
+        decay: Weight of what was seen before for each ``LOOKED_AT`` photos with a class.
         moments: Weighted sums, over photos, of the products of each two of 1 and the splits of ``n`` ways to label it:
             the first row holds the photos' weight and the sums of the splits.
     """
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, labels: int, *, decay: float = DECAY) -> None:
         """``labels``: how many ways to label a photo are compared."""
         super().__init__()
+        self.decay = decay
         self.moments: Tensor
         self.register_buffer("moments", torch.zeros(1 + labels, 1 + labels))
 
@@ -47,7 +52,11 @@ class RecentSplits(nn.Module):
         """Adds photos of all processes, so that they remember the same."""
         values = torch.cat([splits.new_ones(len(splits), 1), splits], dim=1).to(self.moments)
         new = sum_over_processes(values.T @ values)
-        self.moments = self.moments * decay_after(new[0, 0]) + new
+        self.moments = self.moments * self.after(new[0, 0]) + new
+
+    def after(self, photos: Tensor) -> Tensor:
+        """Weight of what was seen before so many photos."""
+        return self.decay ** (photos / LOOKED_AT)
 
     @property
     def weight(self) -> Float[Tensor, ""]:
@@ -71,8 +80,3 @@ class RecentSplits(nn.Module):
         variance = (square - mean.square()).clamp(min=0)
         few = self.weight <= 1
         return Lead(mean, torch.where(few, torch.inf, variance / (self.weight - 1).clamp(min=1e-6)).sqrt())
-
-
-def decay_after(photos: Tensor) -> Tensor:
-    """Weight of what was seen before so many photos."""
-    return DECAY ** (photos / LOOKED_AT)
