@@ -88,7 +88,7 @@ def _unfit(name: str, reason: str) -> UserError:
     return UserError(
         f"need a model of timm with feature maps at strides 4, 8, 16 and 32 of images of any size, {name} {reason}; "
         "choose a ConvNeXt, EfficientNet, ResNet or Swin, as convnext_tiny, a plain vision transformer, as "
-        "deit_small_patch16_224, or a mit_b*",
+        f"deit_small_patch16_224, or a mit_b*{or_newer()}",
         arguments=("backbone",),
     )
 
@@ -103,6 +103,13 @@ def _body(network: Any, keywords: dict[str, Any], multiple: int) -> TimmBody:
         config=dict(network.pretrained_cfg),
         multiple=multiple,
     )
+
+
+def or_newer() -> str:
+    """The end of an advice on models of timm: some are only taken as newer versions build them."""
+    import timm
+
+    return f", or a newer timm than {timm.__version__}"
 
 
 def on_meta(name: str, **keywords: Any) -> Any | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, EncoderOutput, Grid, to_map
+from afa_wsss.models.encoders.timm_body import or_newer
 from afa_wsss.models.encoders.timm_encoder import TimmEncoder
 from afa_wsss.models.settings import ModelSettings
 from afa_wsss.models.weights.layouts import StateDict, Translated
@@ -225,7 +226,7 @@ def _unfit(name: str) -> UserError:
     return UserError(
         "need a model of timm with feature maps, or a plain vision transformer (one token grid, self-attention over "
         f"all of it in each block); {name} is neither; choose a ConvNeXt, EfficientNet, ResNet or Swin, a ViT, DeiT, "
-        "DINOv2, DINOv3 or EVA-02, as deit_small_patch16_224, or a mit_b*",
+        f"DINOv2, DINOv3 or EVA-02, as deit_small_patch16_224, or a mit_b*{or_newer()}",
         kind="unknown",
         arguments=("backbone",),
     )
