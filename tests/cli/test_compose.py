@@ -88,9 +88,11 @@ def test_ablations_leave_their_part_out():
 
 @pytest.mark.parametrize("form", ["supervision.refinement", "supervision/refinement"])
 @pytest.mark.parametrize(("option", "kind"), [("par", PAR), ("crf", DenseCRF), ("none", NoRefinement)])
-def test_a_refinement_is_chosen_by_its_name(form, option, kind):
+@pytest.mark.parametrize("recipe", ["demo", "photos", "voc12_mit_b1", "coco14_mit_b1"])
+def test_a_refinement_is_chosen_by_its_name(needed, recipe, form, option, kind):
     """Also where the recipe sets the settings of another one."""
-    assert isinstance(composed("experiment=demo", f"{form}={option}").settings.supervision.refinement, kind)
+    settings = composed(f"experiment={recipe}", f"{form}={option}", *needed.get(recipe, ())).settings
+    assert isinstance(settings.supervision.refinement, kind)
 
 
 def test_a_part_takes_all_of_its_own_settings():
