@@ -211,6 +211,15 @@ def test_label_makers_without_background_scores_have_none_to_lower():
     assert line.endswith("cow (30); no label shows them either: look at the pictures of the labels")
 
 
+def test_a_walk_that_never_begins():
+    never = RUN._replace(walk_never_begins=900, trained={"pseudo_label": "segmentation"})
+    assert only(HEALTHY, never) == (
+        "no label of the training comes from the walk: it ends before step 900: lower supervision.walk_first_step, "
+        "or set it to null if that is meant, or raise trainer.max_steps (now 400)"
+    )
+    assert not run_warnings(HEALTHY, never._replace(trained={}))  # no loss term learns from labels at all
+
+
 def test_losses_that_never_begin():
     never = RUN._replace(never_begun={"segmentation": 2001, "affinity": 2001})
     assert only(HEALTHY, never) == (

@@ -45,6 +45,7 @@ class Checkpoint(NamedTuple):
         class_thresholds: Probability of the class branch with the best F1 in the last validation, by class; classes
             without held-out photos have none.
         label_memory: Tensors by name of what the label maker learned in training; empty where it learns nothing.
+        steps: How many the run had trained; None where the file does not say.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Checkpoint(NamedTuple):
     weights: dict[str, Tensor]
     class_thresholds: Mapping[str, float] = {}
     label_memory: Mapping[str, Tensor] = {}
+    steps: int | None = None
 
     def settings(self) -> RunSettings:
         """Network, data, labels and inference of the run.
@@ -166,6 +168,7 @@ def read_checkpoint(path: str) -> Checkpoint:
         weights=network_weights(state),
         class_thresholds=state.get(THRESHOLDS_KEY, {}),
         label_memory=network_weights(state, "label_memory."),
+        steps=state.get("global_step"),
     )
 
 

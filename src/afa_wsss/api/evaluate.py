@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     written, config = {}, _present(checkpoint, settings)
     facts = [("backbone", backbone_name(stored.model.backbone))]
-    info = run_info(module, stored.name, facts=facts, config=config)
+    last_step = sys.maxsize if checkpoint.steps is None else checkpoint.steps - 1
+    info = run_info(module, stored.name, facts=facts, config=config, last_step=last_step)
     if trainer.is_global_zero:
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)

@@ -12,6 +12,7 @@ from afa_wsss.api.settings import TrainSettings
 from afa_wsss.report.results import RunInfo
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.terms import active_terms
+from afa_wsss.types import WALK_LABELS
 
 
 def run_info(
@@ -61,7 +62,8 @@ def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping
         facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)
     info = run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
-    return info._replace(never_begun=never_begun(settings))
+    walk = info.marks.get(WALK_LABELS, 0)
+    return info._replace(never_begun=never_begun(settings), walk_never_begins=walk if walk >= steps else None)
 
 
 def never_begun(settings: TrainSettings) -> dict[str, int]:

@@ -7,7 +7,7 @@ silent; each says how far they are from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from afa_wsss.report.image_labels import PHOTOS, PREDICTED
 from afa_wsss.report.run import RunInfo
@@ -133,16 +133,27 @@ def _or_with_gate(run: RunInfo) -> str:
 
 
 def phase_warnings(run: RunInfo) -> list[RunWarning]:
-    """A warning where the run ends before loss terms begin; no score tells it."""
+    """A warning where the run ends before loss terms begin, or the walk's labels; no score tells it."""
     if not run.never_begun:
-        return []
+        return [*_without_walk(run)]
     first = min(run.never_begun.values())
     starts = settings_text(run, *(f"loss.{name}.first_step" for name in run.never_begun))
     line = (
         f"{listed(list(run.never_begun))} never count: training ends before step {first}, at which they would begin: "
         f"lower {starts}, or raise {settings_text(run, 'trainer.max_steps')}"
     )
-    return [RunWarning("never begun", tuple(run.never_begun), line)]
+    return [RunWarning("never begun", tuple(run.never_begun), line), *_without_walk(run)]
+
+
+def _without_walk(run: RunInfo) -> Iterator[RunWarning]:
+    """That no label of the training comes from the walk, where loss terms do learn from labels before it."""
+    if run.walk_never_begins is not None and "pseudo_label" in (run.trained or ()):
+        line = (
+            f"no label of the training comes from the walk: it ends before step {run.walk_never_begins}: lower "
+            f"{settings_text(run, 'supervision.walk_first_step')}, or set it to null if that is meant, or raise "
+            f"{settings_text(run, 'trainer.max_steps')}"
+        )
+        yield RunWarning("never begun", (WALK_LABELS,), line)
 
 
 def class_branch_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:

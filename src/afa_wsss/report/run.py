@@ -34,6 +34,7 @@ class RunInfo(NamedTuple):
         begun: Titles of ``marks`` that the training has passed for a while; None where nothing is known of it: all.
         not_finite: Steps, from 0, that were left out because a loss or gradient was not finite.
         never_begun: First steps of the loss terms that would have begun after the last step, by name.
+        walk_never_begins: First step of the walk's labels where that is after the last step; else None.
     """
 
     name: str
@@ -51,6 +52,7 @@ class RunInfo(NamedTuple):
     begun: Collection[str] | None = None
     not_finite: Sequence[int] = ()
     never_begun: Mapping[str, int] = {}
+    walk_never_begins: int | None = None
 
     @property
     def label_stage(self) -> str | None:
