@@ -74,6 +74,8 @@ MISTAKES = {
     "split": ("data.train_split=nope", "lists there: train, val"),
     "steps": ("trainer.max_steps=0", "trainer.max_steps: need at least 1, got max_steps=0"),
     "devices": ("trainer.devices=abc", "trainer: need values that lightning.Trainer takes"),
+    "accelerator": ("trainer.accelerator=tpu", "trainer: need values that lightning.Trainer takes"),
+    "held-out batches": ("trainer.limit_val_batches=0.01", "takes, got: You requested to check 0.01 of the"),
     "precision": (
         "trainer.precision=17",
         "trainer.precision: need precision to be one of 32-true, bf16-mixed, 16-mixed",

@@ -151,6 +151,30 @@ def test_a_checkpoint_that_is_cut_off_is_told_and_the_one_before_taken(root, run
     assert torch.load(last(run), weights_only=True)["global_step"] == STEPS
 
 
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_a_best_checkpoint_that_is_missing_or_cut_off_is_begun_anew(root, run, capfd, kept):
+    best = run / "checkpoints" / "best.ckpt"
+    cut = best.read_bytes()[:kept]
+    best.unlink()
+    if kept:
+        best.write_bytes(cut)
+    assert go_on(root, run, "trainer.max_steps=6", "trainer.val_check_interval=6") == 0
+    assert "no whole best.ckpt is beside the checkpoint" in capfd.readouterr().out
+    assert torch.load(best, weights_only=True)["global_step"] == 6
+
+
+def test_a_run_that_went_back_to_its_best_goes_on_where_it_was_when_told_again(root, run, capfd):
+    best, words = run / "checkpoints" / "best.ckpt", ["trainer.max_steps=7", "data.val_split=null"]
+    step = torch.load(best, weights_only=True)["global_step"]
+    assert go_on(root, run, f"resume={best}", "trainer.max_steps=6", words[1]) == 0
+    capfd.readouterr()
+    assert go_on(root, run, f"resume={best}", *words) == 0
+    done = [int(row["step"]) for row in rows(run) if row["train/loss"]]
+    assert done == [*range(7)]
+    assert step < 6
+    assert "step 6" in capfd.readouterr().out
+
+
 def test_best_of_other_data_is_not_the_best(root, run, tmp_path, capfd):
     other = write_partshapes(tmp_path / "other", train=8, val=5, size=48, seed=7)
     assert go_on(other, run, "trainer.max_steps=5") == 0

@@ -343,3 +343,16 @@ def test_a_run_is_not_resumed_with_numbers_in_place_of_auto(run, tmp_path, capfd
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: resume: need background scores as those of ")
     assert "which are auto, got numbers" in line
+
+
+def test_the_papers_scores_stay_where_no_score_splits_a_color():
+    found, nothing = FoundThresholds(), torch.zeros(2, len(CANDIDATES))
+    found.update(Look(nothing, nothing), Look(nothing, nothing))
+    assert found.values("cam") == pytest.approx(PAPER)
+
+
+def test_masks_of_the_background_alone_choose_nothing():
+    found, counts = FoundThresholds(), torch.zeros(2, len(CANDIDATES), 3, 3, dtype=torch.long)
+    counts[..., 0, 0] = 100
+    found.score(counts)
+    assert found.values("cam") == pytest.approx(PAPER)

@@ -152,7 +152,16 @@ def test_the_first_tensor_that_is_not_finite():
     good, bad = torch.ones(2), torch.tensor([1.0, math.nan])
     assert first_not_finite({"a": good, "b": torch.ones(2, dtype=torch.long), "c": torch.empty(0)}) is None
     assert first_not_finite({"a": good, "b": bad, "c": bad}) == "b"
-    assert first_not_finite({"a": torch.tensor([-math.inf]).half()}) == "a"
+    assert first_not_finite({"layer.weight": torch.tensor([-math.inf]).half()}) == "layer.weight"
+
+
+def test_a_buffer_may_hold_infinity_from_the_start():
+    """As a mask of attention does; in weights and statistics of batch norm it is wrong."""
+    mask = torch.tensor([0, -math.inf])
+    assert first_not_finite({"mask": mask, "layer.weight": torch.ones(2)}) is None
+    assert first_not_finite({"mask": torch.tensor([-math.inf, math.nan])}) == "mask"
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert first_not_finite({"mask": mask, f"layer.{name}": mask}) == f"layer.{name}"
 
 
 def test_a_look_of_a_step_that_is_left_out_counts_for_nothing():

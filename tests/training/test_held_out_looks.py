@@ -67,6 +67,21 @@ def test_photos_without_a_mask_are_passed_over():
     assert sorted(item.name for item in items) == ["13", "23", "3", "33", "43"]
 
 
+def test_photos_without_a_class_come_last():
+    photos = Photos(40)
+    labels = (np.arange(40) % 4 == 0).astype(np.uint8)[:, None]
+    photos.__class__ = type("Some", (Photos,), {"image_labels": labels})
+    items = masked_items(EvalSet(photos), LOOKED_AT)
+    assert len(items) == LOOKED_AT
+    assert {item.name for item in items[:10]} == {str(index) for index in range(0, 40, 4)}
+
+
+def test_masks_without_any_class_are_refused():
+    """At any score all labels of such photos are right where they are background: no score is the best one."""
+    with pytest.raises(UserError, match="whose masks show a class, those of 2 photos are background alone; add masks"):
+        held_out_looks(MASKS, EvalSet(Photos(4, masked=lambda index: index % 2 == 0)), batch_size=2)
+
+
 def test_masks_are_as_large_as_the_shrunk_photos():
     (item,) = masked_items(EvalSet(Photos(1, size=(80, 100)), max_side=50), LOOKED_AT)
     assert item.image.shape[:2] == item.mask.shape == (40, 50)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from tests.two_processes import in_two_processes
+from timm.layers import BatchNormAct2d
 from torch import nn
 
+from afa_wsss.models import create_model
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm, SyncBatchNorm2d
 
 SPLIT = 3
@@ -27,17 +30,21 @@ def use(layer, maps):
     return {"output": output.detach(), "maps": maps.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}
 
 
-def use_a_share(rank: int) -> dict[str, torch.Tensor]:
-    layer = AnyDeviceSyncBatchNorm().apply(nn.BatchNorm2d(4))
+KINDS = {"torch": nn.BatchNorm2d, "timm": partial(BatchNormAct2d, act_layer=nn.SiLU, inplace=False)}
+
+
+def use_a_share(rank: int, kind: str) -> dict[str, torch.Tensor]:
+    layer = AnyDeviceSyncBatchNorm().apply(KINDS[kind](4))
     part = images()[:SPLIT] if rank == 0 else images()[SPLIT:]
     found = use(layer, part)
     return found | {"mean": layer.running_mean, "var": layer.running_var}
 
 
 @pytest.mark.ddp
-def test_two_processes_share_one_batch(tmp_path: Path):
-    first, second = in_two_processes(use_a_share, tmp_path)
-    oracle = nn.BatchNorm2d(4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_share_one_batch(tmp_path: Path, kind: str):
+    first, second = in_two_processes(use_a_share, tmp_path, kind)
+    oracle = KINDS[kind](4)
     whole = use(oracle, images())
     for name in ("output", "maps"):
         torch.testing.assert_close(torch.cat([first[name], second[name]]), whole[name], atol=2e-4, rtol=1e-4)
@@ -48,9 +55,34 @@ def test_two_processes_share_one_batch(tmp_path: Path):
         torch.testing.assert_close(found["var"], oracle.running_var)
 
 
-def test_alone_it_is_plain_batch_norm():
-    layer = AnyDeviceSyncBatchNorm().apply(nn.BatchNorm2d(4))
-    torch.testing.assert_close(layer(images()), nn.BatchNorm2d(4)(images()))
+@pytest.mark.parametrize("kind", KINDS)
+def test_alone_it_is_plain_batch_norm(kind: str):
+    layer = AnyDeviceSyncBatchNorm().apply(KINDS[kind](4))
+    torch.testing.assert_close(layer(images()), KINDS[kind](4)(images()))
+
+
+def test_every_batch_norm_of_the_recipe_for_photos_is_synchronized():
+    network = create_model("tf_efficientnet_lite0", 2, pretrained=None)
+    names = {name for name, part in network.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    kinds = {type(part) for part in network.modules()}
+    plugin = AnyDeviceSyncBatchNorm()
+    plugin.apply(network)
+    found = {name for name, part in network.named_modules() if isinstance(part, SyncBatchNorm2d)}
+    assert found == names
+    assert len(found) > 40
+    plugin.revert(network)
+    assert {type(part) for part in network.modules()} == kinds
+
+
+def test_a_batch_norm_with_a_forward_pass_of_its_own_is_left_and_told(caplog):
+    class Odd(nn.BatchNorm2d):
+        def forward(self, maps):
+            return super().forward(maps) + 1
+
+    with caplog.at_level("INFO"):
+        model = AnyDeviceSyncBatchNorm().apply(nn.Sequential(Odd(4), nn.BatchNorm2d(4, affine=False)))
+    assert [type(part).__name__ for part in model] == ["Odd", "SyncBatchNorm2d"]
+    assert "Odd computes more than BatchNorm2d" in caplog.text
 
 
 def test_the_plugin_keeps_tensors_and_names_and_can_be_undone():

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +44,22 @@ def test_what_cannot_be_written_leaves_what_is_there(tmp_path, monkeypatch):
         files.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert error.value.kind == "not_written"
     assert names(tmp_path) == ["last.ckpt"]
+    assert content(tmp_path / "last.ckpt") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"callbacks": {"Mine": {"n": np.float64(1)}}}, "got numpy.float64 in checkpoint['callbacks']['Mine']['n']"),
+        ({"state_dict": {"loss._extra_state": [0, Path("a")]}}, "in checkpoint['state_dict']['loss._extra_state'][1]"),
+    ],
+)
+def test_a_state_that_could_not_be_read_again_is_refused_and_named(tmp_path, state, told):
+    files = WholeCheckpoints()
+    files.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=re.escape(told)) as error:
+        files.save_checkpoint({"step": 2} | state, tmp_path / "last.ckpt")
+    assert error.value.kind == "not_written"
     assert content(tmp_path / "last.ckpt") == 1
 
 

@@ -30,6 +30,7 @@ from afa_wsss.supervision import LabelMaker
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.module import THRESHOLDS_KEY
+from afa_wsss.training.run_files import is_whole
 from afa_wsss.training.whole_checkpoints import write_checkpoint
 
 
@@ -173,8 +174,11 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 
 def store_thresholds(path: Path, thresholds: Mapping[str, float], *, step: int) -> None:
-    """Puts the thresholds of a validation into the checkpoint that it scored; one of another step stays as it is."""
-    if not path.is_file():
+    """Puts the thresholds of a validation into the checkpoint that it scored.
+
+    One of another step stays as it is, and so does one that was cut off.
+    """
+    if not is_whole(path):
         return
     state = read_training_state(str(path))
     if int(state["global_step"]) == step:

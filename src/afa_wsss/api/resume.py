@@ -81,7 +81,7 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
         return None, ()
     own = Path(output_dir) / CHECKPOINTS
     found, lines = _newest_whole(resume, own)
-    if found is None or resume == AUTO or found.path.parent.resolve() == own.resolve():
+    if found is None or resume == AUTO or found.path.resolve() == (own / LAST).resolve():
         return found, lines
     newer, own_lines = _newest_whole(AUTO, own)
     if newer is not None and _has_gone_on(newer, found):

@@ -79,8 +79,9 @@ def info_at_step(settings: TrainSettings, module: AFAModule, config: Mapping[str
 
 
 def _trained(module: AFAModule, step: int) -> dict[str, str]:
-    """The loss terms that count at a step, by each target that they need."""
-    return {need: name for name, term in active_terms(module.losses, step).items() for need in term.needs}
+    """The loss terms that count at a step, by each target that they need: the first in the table of those that do."""
+    terms = reversed([*active_terms(module.losses, step).items()])
+    return {need: name for name, term in terms for need in term.needs}
 
 
 def _pending(module: AFAModule, step: int) -> frozenset[str]:

@@ -20,6 +20,7 @@ from afa_wsss.data.files.whole import whole_file
 from afa_wsss.report.results import RunInfo, write_results
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.training.callbacks import WandbFiles
+from afa_wsss.training.trainer import refused_by_lightning
 
 
 class Run:
@@ -92,7 +93,8 @@ def train(
         _begin(prepared, config or {}, linked or config or {})
     info_of, folder = partial(_run_info_of, prepared, config or {}), Path(settings.output_dir)
     with early_end(trainer, partial(stopped, prepared), folder=folder, info=info_of):
-        trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=resumed and resumed.path)
+        with refused_by_lightning():
+            trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=resumed and resumed.path)
         metrics = _final_scores(prepared)
     info = info_of()
     written = _write(prepared, metrics, info) if trainer.is_global_zero else {}

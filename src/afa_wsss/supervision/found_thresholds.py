@@ -179,12 +179,17 @@ class FoundThresholds(nn.Module):
 
     def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
         if self.cam.weight > 0:
-            self.found[0] = _unless_given(thresholds_at(self.cam.means, self._background()), given)
+            self.found[0] = _unless_given(self._thresholds(), given)
             self.best[0] = at_score(self.found[0, 2], self.cam.means)
         if self.both.weight > 0:
             before, after = self.shares / self.both.weight
             self.found[1] = _unless_given(same_share(before, after, self.found[0]), given_walk)
             self._compare_walk()
+
+    def _thresholds(self) -> Float[Tensor, "3"]:
+        """The paper's where no score splits any color."""
+        found = thresholds_at(self.cam.means, self._background())
+        return torch.where(self.cam.means.amax() > 0, found, found.new_tensor(PAPER))
 
     def _background(self) -> int:
         """The candidate whose lead over the paper's score is the largest, less a standard error."""
@@ -214,8 +219,10 @@ class FoundThresholds(nn.Module):
                 from the CAM alone, or of both ``KINDS``.
         """
         was_better = self.walk_is_better
-        for kind, miou in enumerate(iou_of(sum_over_processes(counts)).nanmean(dim=-1)):
-            if not miou.isnan().any():  # else no pixel of any mask counts
+        total = sum_over_processes(counts)
+        has_object = bool(total[..., 1:, :].any())  # else the most background is the best
+        for kind, miou in enumerate(iou_of(total).nanmean(dim=-1)):
+            if has_object and not miou.isnan().any():  # else no pixel of any mask counts
                 self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
             self.looks[kind] += 1
         self.walk_leads = self.best[1] > self.best[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from afa_wsss.supervision.found_thresholds import FoundThresholds
 
 TOTAL = "total"
 """Name of the sum of the loss terms."""
+
+LEARNED = ("weight", "bias", "running_mean", "running_var")
+"""Last names of tensors of layers that training changes, and which are finite then."""
 
 
 class Seen(NamedTuple):
@@ -156,9 +160,18 @@ def _leave_out(optimizer: Optimizer, left_out: Tensor, scaler: GradScaler | None
 
 
 def first_not_finite(tensors: Mapping[str, Any]) -> str | None:
-    """Name of the first tensor that is not finite; None where all are."""
+    """Name of the first tensor that is not finite; None where all are.
+
+    Infinity is wrong in ``LEARNED`` alone: a buffer may hold it from the start, as a mask of attention does. NaN is
+    wrong anywhere.
+    """
     floats = {name: value for name, value in tensors.items() if isinstance(value, Tensor) and value.is_floating_point()}
     full = {name: value for name, value in floats.items() if value.numel()}
     norms = torch._foreach_norm([value.detach() for value in full.values()], float("inf")) if full else ()
-    finite = torch.stack([norm.float() for norm in norms]).isfinite().tolist() if full else []
-    return next((name for name, good in zip(full, finite, strict=True) if not good), None)
+    largest = torch.stack([norm.float() for norm in norms]).tolist() if full else []
+    odd = {name: norm for name, norm in zip(full, largest, strict=True) if not math.isfinite(norm)}
+    return next((name for name in odd if _is_learned(name) or bool(full[name].isnan().any())), None)
+
+
+def _is_learned(name: str) -> bool:
+    return name.rpartition(".")[2] in LEARNED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
@@ -19,3 +20,8 @@ def newest_run(runs: Path) -> Path:
     found = [path for name in (LAST, PREVIOUS) for path in runs.glob(f"*/{CHECKPOINTS}/{name}")]
     newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=runs / AUTO / CHECKPOINTS / LAST)
     return newest.parents[1]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a checkpoint that was not cut off: the directory of torch's archive is at its end."""
+    return path.is_file() and zipfile.is_zipfile(path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed
@@ -37,12 +38,28 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """``BatchNorm2d`` whose moments are those of the batches of all processes, with their gradient."""
+    """``BatchNorm2d`` whose moments are those of the batches of all processes, with their gradient.
+
+    Attributes:
+        plain: The class without.
+    """
+
+    plain: ClassVar[type[nn.BatchNorm2d]] = nn.BatchNorm2d
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Plain batch norm in evaluation mode and without distributed processes."""
+        """Plain batch norm in evaluation mode and without distributed processes.
+
+        Then what timm's ``BatchNormAct2d`` does after it, where ``synchronized`` made the class of that.
+        """
         if world_size() == 1 or not self.training:
             return super().forward(maps)
+        normalized = self._normalized(maps)
+        for name in ("drop", "act"):
+            part = getattr(self, name, None)
+            normalized = part(normalized) if isinstance(part, nn.Module) else normalized
+        return normalized
+
+    def _normalized(self, maps: Tensor) -> Tensor:
         shape = (1, -1, 1, 1)
         values = maps.float()
         count = values.new_full((1,), values.numel() / values.shape[1])  # a list would be copied to the device
@@ -53,8 +70,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         # Two passes instead of E[x^2] - E[x]^2, which cancels where the mean is far from 0.
         variance = sum_over_processes(centered.square().sum((0, 2, 3))) / number
         self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
-        normalized = centered * (variance + self.eps).rsqrt().view(shape)
-        scaled: Tensor = normalized * self.weight.view(shape) + self.bias.view(shape)
+        scaled: Tensor = centered * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
         return scaled.to(maps.dtype)
 
     @torch.no_grad()
@@ -68,19 +86,36 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance, momentum)
 
 
+def synchronized(kind: type[nn.BatchNorm2d]) -> type[SyncBatchNorm2d] | None:
+    """``kind`` with the moments of all processes; None where its own forward pass is not known here."""
+    if kind is nn.BatchNorm2d:
+        return SyncBatchNorm2d
+    if kind.forward is nn.BatchNorm2d.forward or kind.__name__ == "BatchNormAct2d":
+        return type(f"Sync{kind.__name__}", (SyncBatchNorm2d, kind), {"plain": kind})
+    return None
+
+
 class AnyDeviceSyncBatchNorm(LayerSync):
-    """Lightning plugin: puts ``SyncBatchNorm2d`` in place of every ``BatchNorm2d``; same parameters, same names."""
+    """Lightning plugin: synchronizes every ``BatchNorm2d``, timm's with an activation too; same tensors and names."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Changes the class of the layers, so that optimizers and checkpoints see the same tensors."""
-        for module in model.modules():
-            if type(module) is nn.BatchNorm2d:
-                object.__setattr__(module, "__class__", SyncBatchNorm2d)
+        norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+        kinds = {
+            kind: synchronized(kind) for kind in {type(norm) for norm in norms} if not issubclass(kind, SyncBatchNorm2d)
+        }
+        for norm in norms:
+            if (kind := kinds.get(type(norm))) is not None:
+                object.__setattr__(norm, "__class__", kind)
+        left = sorted(kind.__name__ for kind, found in kinds.items() if found is None)
+        if left:
+            note = "batch norm of each process on its own: %s computes more than BatchNorm2d"
+            logging.getLogger(__name__).info(note, ", ".join(left))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Changes it back."""
         for module in model.modules():
             if isinstance(module, SyncBatchNorm2d):
-                object.__setattr__(module, "__class__", nn.BatchNorm2d)
+                object.__setattr__(module, "__class__", module.plain)
         return model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -205,9 +206,24 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
         arguments = {**arguments, "precision": None, "plugins": plugins}
     shows_progress = any(isinstance(callback, ProgressBar) for callback in others["callbacks"])
     others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
-    try:
+    with refused_by_lightning(ValueError, TypeError, ModuleNotFoundError):
         return lightning.Trainer(**arguments, **others)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+
+
+@contextmanager
+def refused_by_lightning(*others: type[Exception]) -> Iterator[None]:
+    """Raises what Lightning has against settings, some of it when it begins, as a line.
+
+    Args:
+        others: Errors that stand for such an objection, too.
+
+    Raises:
+        UserError: For a ``MisconfigurationException`` and ``others``.
+    """
+    refused: tuple[type[Exception], ...] = (MisconfigurationException, *others)
+    try:
+        yield
+    except refused as error:
         raise UserError(f"need values that lightning.Trainer takes, got: {' '.join(str(error).split())}") from error
 
 

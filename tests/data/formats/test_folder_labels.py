@@ -137,6 +137,10 @@ REFUSED: dict[str, tuple[dict[str, Content], str]] = {
         {"labels.csv": "file,labels,split\na.jpg,cat,trian\n"},
         r"need train, val or test in column split of .*labels\.csv, row 2 has 'trian'",
     ),
+    "unknown word for held out": (
+        {"labels.csv": "file,labels,is_valid\na.jpg,cat,0\nb.jpg,dog,maybe\n"},
+        r"need true or false \(yes or no, 1 or 0\) in column is_valid of .*labels\.csv, row 3 has 'maybe'",
+    ),
     "soft labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0.3\n"}, r"need 0 or 1 .*, row 2 has '0\.3' in column dog"),
     "uncertain labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0\nb.jpg,1,-1\n"}, r"row 3 has '-1' in column dog"),
     "0 and 1 without a name": ({"labels.csv": "a.jpg,1,0\nb.jpg,0,1\n"}, r"0 and 1 in columns without a name"),

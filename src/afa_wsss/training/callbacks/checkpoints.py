@@ -19,7 +19,7 @@ from afa_wsss.training.callbacks.signals import Stopped
 from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.loggers import wandb_ids
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.run_files import BEST, LAST
+from afa_wsss.training.run_files import BEST, LAST, is_whole
 from afa_wsss.training.run_state import ProcessState, of_all_processes, process_state, restore, start_anew
 from afa_wsss.types import Batch
 
@@ -92,7 +92,11 @@ class Checkpoints(Checkpoint):
         self.wandb: list[str] = []
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """A resumed run knows the last scores before its first validation."""
+        """A resumed run knows the last scores before its first validation, and the best one while its file is there."""
+        if self.best_score is not None and not trainer.strategy.broadcast(is_whole(self.best)):
+            self.best_score = None
+            note = "no whole %s is beside the checkpoint: the next validation begins a new one"
+            logging.getLogger(__name__).info(note, self.best.name)
         if self.forgets_scores and isinstance(pl_module, AFAModule):
             self.metrics = {name: value for name, value in self.metrics.items() if not name.startswith("val/")}
             pl_module.validated_step = -1

@@ -23,7 +23,7 @@ from afa_wsss.training.callbacks.compilation import Compilation
 from afa_wsss.training.callbacks.uneven_validation import equal_buffers
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.terms import active_terms, asks_label_maker
-from afa_wsss.types import Batch
+from afa_wsss.types import IGNORE_INDEX, Batch
 
 
 class HeldOutLooks(Callback):
@@ -42,13 +42,16 @@ class HeldOutLooks(Callback):
         """Reads the photos; ``batch_size`` of them pass the network at a time.
 
         Raises:
-            UserError: Where no photo has a mask.
+            UserError: Where no photo has a mask, or no mask shows a class.
         """
         self.items, self.batch_size, self.looked_step = masked_items(photos, LOOKED_AT), batch_size, -1
         self.batches: list[Batch] = []
         if not self.items:
             got = f"none of the {len(photos)} photos to validate on has one"
             raise UserError(f"need held-out photos with masks, {got}{ADVICE}", arguments=ARGUMENTS)
+        if all(np.isin(item.mask, (0, IGNORE_INDEX)).all() for item in self.items if item.mask is not None):
+            got = f"those of {len(self.items)} photos are background alone"
+            raise UserError(f"need held-out photos whose masks show a class, {got}{ADVICE}", arguments=ARGUMENTS)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Makes the batches of this process."""
@@ -98,11 +101,18 @@ def held_out_looks(label_maker: LabelMaker, photos: EvalSet | None, *, batch_siz
 
 
 def masked_items(photos: EvalSet, most: int) -> list[Item]:
-    """At most ``most`` photos with masks, spread over the split, with masks at the size of their photos."""
+    """At most ``most`` photos with masks, spread over the split, with masks at the size of their photos.
+
+    Photos without a class come last: labels of theirs are all background at any score.
+    """
     found: list[Item] = []
     if not getattr(photos.dataset, "has_masks", True):
         return found
-    for index in spread(len(photos)):
+    labels = photos.dataset.image_labels
+    order = list(spread(len(photos)))
+    if labels is not None:
+        order.sort(key=lambda index: not labels[index].any())  # stable
+    for index in order:
         item = photos[index]
         if item.mask is not None:
             mask = sampled_mask(item.mask, (item.image.shape[0], item.image.shape[1]))
