@@ -20,6 +20,7 @@ from afa_wsss.inference import InferenceSettings
 from afa_wsss.losses import AffinityLoss, ClassificationLoss, SegmentationLoss
 from afa_wsss.models import AFA, ModelSettings
 from afa_wsss.models.encoders.mix_transformer import MixTransformer, MixTransformerConfig
+from afa_wsss.ops.affinity import TokenAffinity
 from afa_wsss.supervision import PAR, AFALabels
 from afa_wsss.supervision.par import PARRefiner
 from afa_wsss.training.module import AFAModule
@@ -85,9 +86,10 @@ def test_operators_keep_their_values_under_autocast(name, dtype):
 def test_operators_trace_whole_and_once_for_all_sizes(name, dynamo, monkeypatch):
     """The second graph has dynamic sizes and classes, so that a third size needs no further graph."""
     # Dynamo cannot trace shape checks around methods of an object that the graph makes, even when they are off.
-    for attribute, method in [*vars(PARRefiner).items()]:
-        if hasattr(method, "__wrapped__"):
-            monkeypatch.setattr(PARRefiner, attribute, method.__wrapped__)
+    for kind in (PARRefiner, TokenAffinity):
+        for attribute, method in [*vars(kind).items()]:
+            if hasattr(method, "__wrapped__"):
+                monkeypatch.setattr(kind, attribute, method.__wrapped__)
     case = CASES[name]
     compiled = torch.compile(case.run, backend="eager", fullgraph=True)
     for size in SIZES:

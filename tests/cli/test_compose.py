@@ -95,6 +95,14 @@ def test_a_refinement_is_chosen_by_its_name(needed, recipe, form, option, kind):
     assert isinstance(settings.supervision.refinement, kind)
 
 
+@pytest.mark.parametrize("recipe", ["demo", "photos"])
+def test_inference_is_chosen_by_its_name(needed, recipe):
+    """A recipe's own values are an option too, and do not stay behind another one."""
+    settings = composed(f"experiment={recipe}", "inference=paper", *needed.get(recipe, ())).settings.inference
+    assert settings == composed("experiment=voc12_mit_b1").settings.inference
+    assert composed(f"experiment={recipe}", *needed.get(recipe, ())).settings.inference.refinement == "par"
+
+
 def test_a_part_takes_all_of_its_own_settings():
     settings = composed("loss.regularization.sigma_rgb=10", "supervision.refinement.w1=0.5").settings
     assert settings.loss["regularization"].sigma_rgb == 10

@@ -125,7 +125,7 @@ def test_batches_and_workers_below_the_least_are_refused(root, name, least):
 
 
 def test_a_process_without_a_photo_is_refused(root, monkeypatch):
-    monkeypatch.setattr(datamodule, "processes", lambda: (0, 6))
+    monkeypatch.setattr(datamodule, "world_size", lambda: 6)
     with pytest.raises(UserError, match="5 for 6; use fewer devices") as error:
         make(root).val_dataloader()
     assert error.value.arguments == ("devices",)

@@ -42,7 +42,8 @@ class Photos:
     def sample(self, index):
         self.seen.append(index)
         mask = np.full(self.size, index % 2, dtype=np.uint8) if self.masked(index) else None
-        return Sample(np.zeros((*self.size, 3), dtype=np.uint8), np.ones(1, dtype=np.float32), mask, self.names[index])
+        labels = self.image_labels[index].astype(np.float32)
+        return Sample(np.zeros((*self.size, 3), dtype=np.uint8), labels, mask, self.names[index])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 100])

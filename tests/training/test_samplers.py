@@ -20,7 +20,8 @@ def labels():
 
 
 def as_process(monkeypatch, rank, world):
-    monkeypatch.setattr(samplers, "processes", lambda: (rank, world))
+    monkeypatch.setattr(samplers, "rank", lambda: rank)
+    monkeypatch.setattr(samplers, "world_size", lambda: world)
 
 
 def test_crops_are_shuffled_anew_each_epoch_and_equally_for_equal_seeds():

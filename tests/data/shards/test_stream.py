@@ -41,7 +41,7 @@ photos = ShardedDataset(sys.argv[1], "train")
 photos.check_files()
 names = []
 for rank in (0, 1):
-    with patch.object(samplers, "processes", return_value=(rank, 2)):
+    with patch.multiple(samplers, rank=lambda: rank, world_size=lambda: 2):
         sampler = samplers.CropSampler(len(photos), batch_size=50, seed=0, streamed=photos)
     loader = DataLoader(Names(photos), batch_size=50, sampler=sampler, num_workers=2, collate_fn=list, drop_last=True)
     batches = list(loader)
@@ -66,7 +66,8 @@ def test_a_hundred_thousand_entries_are_read_once_in_bounded_memory(tmp_path):
 
 def loaded(root: Path, monkeypatch, *, workers=0, rank=(0, 1), start=(0, 0), epoch=0):
     """Names and first pixels of the crops of an epoch, batch by batch."""
-    monkeypatch.setattr(samplers, "processes", lambda: rank)
+    monkeypatch.setattr(samplers, "rank", lambda: rank[0])
+    monkeypatch.setattr(samplers, "world_size", lambda: rank[1])
     photos = TrainSet(ShardedDataset(str(root), "train", mixed=2), TrainTransform(CropSettings(32)), seed=3)
     sampler = CropSampler(len(photos), batch_size=2, seed=3, start=start, streamed=photos.dataset)
     sampler.set_epoch(epoch)
