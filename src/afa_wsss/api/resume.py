@@ -268,6 +268,13 @@ def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(measured, default=str).encode()):08x}"
 
 
+def read_from(resumed: Resumed, folder: Path) -> Path:
+    """Where the checkpoint is after ``bring_along``: one that has lost the name ``best.ckpt`` is ``last.ckpt``."""
+    own = folder / CHECKPOINTS
+    renamed = not resumed.comparable and resumed.path.resolve() == (own / BEST).resolve()
+    return own / LAST if renamed else resumed.path
+
+
 def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> None:
     """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
 
@@ -279,10 +286,10 @@ def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> No
     if source.resolve() == kept.resolve():
         ids = resumed.callback.get("wandb", [])
         go_on_with(loggers, done_steps=resumed.step, ids=ids)
-        if not resumed.comparable and (kept / BEST).is_file():
-            (kept / BEST).replace(kept / "best_of_other_data.ckpt")
         if resumed.path.name != LAST:  # where it is the previous one, the last is cut off
             copy_whole(resumed.path, kept / LAST, previous=kept / PREVIOUS if resumed.path.name == BEST else None)
+        if not resumed.comparable and (kept / BEST).is_file():
+            (kept / BEST).replace(kept / "best_of_other_data.ckpt")
         return
     set_aside(folder)
     if resumed.comparable and (source / BEST).is_file():
