@@ -13,7 +13,7 @@ from tests.commands import run_command, small_run, write_small_set
 from afa_wsss.api.segmenter import load
 from afa_wsss.cli import evaluate
 from afa_wsss.cli import train as training
-from afa_wsss.supervision.found_thresholds import PAPER
+from afa_wsss.supervision.thresholds import PAPER
 from afa_wsss.training.module import AFAModule
 
 WALK = [f"supervision.walk_{name}=null" for name in ("low", "high", "background")]

@@ -16,10 +16,11 @@ from afa_wsss.ops.color_split import color_split
 from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
 from afa_wsss.supervision import AFALabels, NoRefinement
 from afa_wsss.supervision.candidates import look_at_candidates
-from afa_wsss.supervision.found_thresholds import KINDS, PAPER, FoundThresholds, Look
+from afa_wsss.supervision.found_thresholds import KINDS, FoundThresholds, Look
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.score_curves import CANDIDATES, best_thresholds, same_share
 from afa_wsss.supervision.scores import cam_scores
+from afa_wsss.supervision.thresholds import PAPER
 from afa_wsss.types import Batch
 
 AUTO = {"low": "auto", "high": "auto", "background": "auto"}

@@ -15,9 +15,10 @@ from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import present_classes
 from afa_wsss.supervision import PAR, AFALabels, LabelMaker, NoRefinement
 from afa_wsss.supervision.candidates import compare_candidates
-from afa_wsss.supervision.found_thresholds import PAPER, FoundThresholds
+from afa_wsss.supervision.found_thresholds import FoundThresholds
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.score_curves import CANDIDATES, NEARLY
+from afa_wsss.supervision.thresholds import PAPER
 from afa_wsss.types import Batch
 
 CLASSES = 3

@@ -152,7 +152,7 @@ def typed_part(kind: type, values: DictConfig) -> DictConfig:
         OmegaConfBaseException: For an unknown setting, or a value of another type.
     """
     schema = OmegaConf.structured(schema_of(kind, part=True))
-    typed: DictConfig = OmegaConf.merge(schema, _without_old_defaults(values, schema))  # type: ignore[assignment]
+    typed: DictConfig = OmegaConf.merge(schema, _without_old_defaults(values, schema))  # type: ignore[assignment]  # of two
     return _with_default_parts(kind, typed)
 
 

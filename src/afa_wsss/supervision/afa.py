@@ -17,7 +17,7 @@ from afa_wsss.ops.image import normalize, truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, cam_labels
 from afa_wsss.ops.random_walk import ALPHA, STEPS
 from afa_wsss.supervision.candidates import compare_candidates, look_at_candidates
-from afa_wsss.supervision.found_thresholds import AUTO, PAPER, FoundThresholds, Threshold, Thresholds, resolved
+from afa_wsss.supervision.found_thresholds import FoundThresholds, resolved
 from afa_wsss.supervision.label_maker import LabelMaker, Network, is_training
 from afa_wsss.supervision.labels import labels_from_cam, labels_from_walk
 from afa_wsss.supervision.maps import Maps, check_maps, make_maps
@@ -26,6 +26,7 @@ from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source, check_walk
+from afa_wsss.supervision.thresholds import AUTO, PAPER, Threshold, Thresholds
 from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
 
 ALWAYS, BETTER = "always", "better"

@@ -22,9 +22,7 @@ from afa_wsss.supervision.score_curves import (
     thresholds_at,
     weights_at,
 )
-
-AUTO = "auto"
-"""Value of a background score that is found."""
+from afa_wsss.supervision.thresholds import AUTO, PAPER, Threshold, Thresholds, unless_given
 
 FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth, or oftener where photos have no class."""
@@ -34,21 +32,6 @@ EARLY_LOOKS = 20
 
 SURE = 2
 """Standard errors by which the walk has to lead before labels are made with it."""
-
-
-class Thresholds(NamedTuple):
-    """Background scores: beta_l, beta_h, and the one that validation uses."""
-
-    low: float
-    high: float
-    background: float
-
-
-Threshold = float | str
-"""A background score, or ``auto``."""
-
-PAPER = Thresholds(0.35, 0.55, 0.45)
-"""The paper's on VOC; ``auto`` begins with them."""
 
 
 class Look(NamedTuple):
@@ -179,11 +162,11 @@ class FoundThresholds(nn.Module):
 
     def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
         if self.cam.weight > 0:
-            self.found[0] = _unless_given(self._thresholds(), given)
+            self.found[0] = unless_given(self._thresholds(), given)
             self.best[0] = at_score(self.found[0, 2], self.cam.means)
         if self.both.weight > 0:
             before, after = self.shares / self.both.weight
-            self.found[1] = _unless_given(same_share(before, after, self.found[0]), given_walk)
+            self.found[1] = unless_given(same_share(before, after, self.found[0]), given_walk)
             self._compare_walk()
 
     def _thresholds(self) -> Float[Tensor, "3"]:
@@ -282,12 +265,6 @@ def _interval(with_class: int, without: int) -> int:
 
 def _forget(found: FoundThresholds, _: object) -> None:
     found._read = None
-
-
-def _unless_given(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Float[Tensor, "3"]:
-    """The scores that were set, and those that were found in place of ``auto``."""
-    fixed = found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
-    return torch.where(fixed < 0, found, fixed)
 
 
 def resolved(given: Sequence[Threshold], memory: FoundThresholds | None, kind: str) -> Thresholds:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from afa_wsss.errors import UserError
-from afa_wsss.supervision.found_thresholds import AUTO, Threshold
+from afa_wsss.supervision.thresholds import AUTO, Threshold
 
 SOURCES = ("photos", "masks")
 """What background scores are found from: the colors of training photos, or the masks of held-out photos."""

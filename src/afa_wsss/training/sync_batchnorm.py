@@ -31,8 +31,8 @@ class SumOverProcesses(torch.autograd.Function):
         return total
 
 
-def sum_over_processes(values: Tensor) -> Tensor:
-    """``SumOverProcesses`` as a function."""
+def differentiable_sum(values: Tensor) -> Tensor:
+    """``SumOverProcesses`` as a function; ``ops.processes.sum_over_processes`` has no gradient."""
     total: Tensor = SumOverProcesses.apply(values)
     return total
 
@@ -63,12 +63,12 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         shape = (1, -1, 1, 1)
         values = maps.float()
         count = values.new_full((1,), values.numel() / values.shape[1])  # a list would be copied to the device
-        total = sum_over_processes(torch.cat([values.sum((0, 2, 3)), count]))
+        total = differentiable_sum(torch.cat([values.sum((0, 2, 3)), count]))
         number = total[-1].detach()
         mean = total[:-1] / number
         centered = values - mean.view(shape)
         # Two passes instead of E[x^2] - E[x]^2, which cancels where the mean is far from 0.
-        variance = sum_over_processes(centered.square().sum((0, 2, 3))) / number
+        variance = differentiable_sum(centered.square().sum((0, 2, 3))) / number
         self._remember(mean.detach(), (variance * number / (number - 1).clamp(min=1)).detach())
         scaled: Tensor = centered * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
