@@ -133,16 +133,21 @@ def _or_with_gate(run: RunInfo) -> str:
 
 
 def phase_warnings(run: RunInfo) -> list[RunWarning]:
-    """A warning where the run ends before loss terms begin, or the walk's labels; no score tells it."""
+    """Warnings where the run ends before loss terms begin, or the walk's labels; no score tells it."""
+    return [*_without_terms(run), *_without_walk(run)]
+
+
+def _without_terms(run: RunInfo) -> Iterator[RunWarning]:
+    """That loss terms never count."""
     if not run.never_begun:
-        return [*_without_walk(run)]
+        return
     first = min(run.never_begun.values())
     starts = settings_text(run, *(f"loss.{name}.first_step" for name in run.never_begun))
     line = (
         f"{listed(list(run.never_begun))} never count: training ends before step {first}, at which they would begin: "
         f"lower {starts}, or raise {settings_text(run, 'trainer.max_steps')}"
     )
-    return [RunWarning("never begun", tuple(run.never_begun), line), *_without_walk(run)]
+    yield RunWarning("never begun", tuple(run.never_begun), line)
 
 
 def _without_walk(run: RunInfo) -> Iterator[RunWarning]:
