@@ -8,8 +8,9 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin
 
+from afa_wsss.api.signatures import arguments_of, made_by_dataclass, readable_hints
 from afa_wsss.errors import UserError, argument
 
 Kind = TypeVar("Kind")
@@ -34,7 +35,7 @@ def assemble(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
         UserError: For an unknown field, a part that cannot be imported or is of another kind, and what the dataclasses
             refuse; ``arguments`` says where.
     """
-    hints = get_type_hints(kind)
+    hints = readable_hints(kind)
     known = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass
     unknown = [name for name in values if name not in known]
     if unknown:
@@ -107,9 +108,9 @@ def part(values: Mapping[str, Any], wanted: Any) -> Any:
             kind="target",
             arguments=(TARGET,),
         )
-    if is_dataclass(target):
+    if made_by_dataclass(target):
         return assemble(target, settings)
-    hints = get_type_hints(target.__init__)
+    hints = {one.name: one.hint for one in arguments_of(target)}
     return call(target, {name: convert(hints.get(name, Any), value) for name, value in settings.items()})
 
 

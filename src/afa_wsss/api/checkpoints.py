@@ -111,15 +111,30 @@ class Checkpoint(NamedTuple):
         Raises:
             UserError: Where it learned something else.
         """
-        if maker.memory is None:
-            return
-        try:
-            maker.memory.load_state_dict(dict(self.label_memory))  # its hooks may read what older versions stored
-        except RuntimeError as error:
-            why = " ".join(str(error).split())
-            raise UserError(
-                f"need a {type(maker).__name__} that can read what that of {self.source} learned, got: {why}"
-            ) from error
+        recall(maker, self.label_memory, source=self.source)
+
+
+def recall(maker: LabelMaker, learned: Mapping[str, Tensor], *, source: str) -> None:
+    """Gives a label maker what another one with the same settings learned; one that learns nothing takes nothing.
+
+    Args:
+        maker: The label maker.
+        learned: Tensors of the other one's memory, by name.
+        source: The file that they are from.
+
+    Raises:
+        UserError: Where the memories do not fit.
+    """
+    if maker.memory is None:
+        return
+    try:
+        maker.memory.load_state_dict(dict(learned))  # its hooks may read what older versions stored
+    except RuntimeError as error:
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"need a {type(maker).__name__} that can read what that of {source} learned, got: {why}",
+            arguments=("supervision",),
+        ) from error
 
 
 def read_training_state(path: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def prepare(
     module = make_module(settings, network, class_names=data.class_names, palette=data.dataset.palette)
     if resumed is not None:
         with argument("resume"):
-            resume.check_weights(resumed, settings, network)
+            resume.check_weights(resumed, settings, module)
     looks = held_out_looks(settings.supervision, data.val_set, batch_size=settings.data.eval_batch_size)
     dealt = DealtSteps()
     with argument("trainer"):

@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.api.assemble import TARGET
-from afa_wsss.api.checkpoints import network_weights, read_training_state
+from afa_wsss.api.checkpoints import network_weights, read_training_state, recall
 from afa_wsss.api.earlier_run import set_aside
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.files.whole import copy_whole
 from afa_wsss.data.fingerprint import fingerprint
-from afa_wsss.errors import UserError
-from afa_wsss.models import AFA
+from afa_wsss.errors import UserError, argument
 from afa_wsss.models.weights.files import load_strictly
 from afa_wsss.training.callbacks.origin import ORIGIN_KEY, without_diffs
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.loggers import go_on_with
+from afa_wsss.training.module import AFAModule
 from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
+from afa_wsss.types import is_own
 
 UNCOMPARED = ("resume", "config", "output_dir", "name", "callbacks", "logger", "class_names", "palette")
 """Settings that say nothing of what is trained."""
@@ -44,6 +45,7 @@ class Resumed(NamedTuple):
         comparable: Whether its scores are of the photos that this run validates on.
         cut_off: A line for each newer checkpoint that could not be read.
         went_on: Whether a run of this folder has gone on from the checkpoint that was asked for, and ``path`` is its.
+        left: Steps of the newer checkpoint of the same folder that is left; None where there is none.
     """
 
     path: Path
@@ -53,11 +55,17 @@ class Resumed(NamedTuple):
     comparable: bool = True
     cut_off: tuple[str, ...] = ()
     went_on: bool = False
+    left: int | None = None
 
     @property
     def has_other_scores(self) -> bool:
         """Whether a validation of the same weights might give other scores now."""
         return not self.comparable or any(change.startswith(SCORED_WITH) for change in self.changes)
+
+    @property
+    def kept_as(self) -> Path | None:
+        """Where the newer checkpoint that is left is kept; None where there is none."""
+        return None if self.left is None else self.path.with_name(f"last_of_step_{self.left}.ckpt")
 
     @property
     def callback(self) -> Mapping[str, Any]:
@@ -86,6 +94,9 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
     newer, own_lines = _newest_whole(AUTO, own)
     if newer is not None and _has_gone_on(newer, found):
         return newer._replace(went_on=True), own_lines
+    beside = found.path.parent.resolve() == own.resolve()
+    if beside and newer is not None and newer.path.name == LAST and newer.step > found.step:
+        found = found._replace(left=newer.step)
     return found, lines
 
 
@@ -167,25 +178,40 @@ def _other_photos(resumed: Resumed, photos: Mapping[str, Any]) -> Iterator[str]:
         yield f"training photos {old} -> {new}"
 
 
-def check_weights(resumed: Resumed, settings: TrainSettings, network: AFA) -> None:
+def check_weights(resumed: Resumed, settings: TrainSettings, module: AFAModule) -> None:
     """Checks that weights and steps of the checkpoint fit, before Lightning loads it.
 
     Raises:
-        UserError: For another network, background scores found in one run and given in the other, and more steps than
-            this run shall have.
+        UserError: For another network, losses whose parameters and buffers are others, background scores found in one
+            run and given in the other, and more steps than this run shall have.
     """
-    load_strictly(network, network_weights(resumed.state), source=str(resumed.path))
-    if (settings.supervision.memory is None) == bool(network_weights(resumed.state, "label_memory.")):
-        now, before = ("numbers", "auto") if settings.supervision.memory is None else ("auto", "numbers")
-        raise UserError(
-            f"need background scores as those of {resumed.path}, which are {before}, got {now}; set low, high, "
-            "background and walk_when of supervision as there, or start a run of its own",
-        )
+    load_strictly(module.network, network_weights(resumed.state), source=str(resumed.path))
+    with argument("loss"):
+        load_strictly(module.losses, network_weights(resumed.state, "losses."), source=str(resumed.path))
+    _check_memory(resumed, module)
     if resumed.step > settings.trainer.max_steps:
         raise UserError(
             f"need trainer.max_steps of at least the {resumed.step} steps of {resumed.path}, got "
             f"{settings.trainer.max_steps}"
         )
+
+
+def _check_memory(resumed: Resumed, module: AFAModule) -> None:
+    """Checks that the label maker can go on with what that of the checkpoint has learned."""
+    memory, stored = module.label_memory, network_weights(resumed.state, "label_memory.")
+    if (memory is None) != (not stored):
+        what = "need background scores as those of {path}, which are {before}, got {now}"
+        settings, sides = "low, high, background and walk_when of supervision", ("numbers", "auto")
+        if is_own(module.label_maker):
+            what = "need a label maker with a memory as that of {path}, which has {before}, got {now}"
+            settings, sides = "supervision", ("none", "one")
+        now, before = sides if memory is None else sides[::-1]
+        raise UserError(
+            f"{what.format(path=resumed.path, before=before, now=now)}; set {settings} as there, or start a "
+            "run of its own"
+        )
+    if memory is not None:
+        recall(module.label_maker, stored, source=str(resumed.path))
 
 
 def _check_classes(path: Path, before: Sequence[str], now: Sequence[str]) -> None:
@@ -279,15 +305,19 @@ def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> No
     """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
 
     Checkpoints of another folder are copied, and what an earlier run left in this one is set aside. Loggers go on where
-    they are those of the same folder. The ``best.ckpt`` of other data loses its name: the next one is the best of this
-    data.
+    they are those of the same folder; a newer checkpoint there, and rows of
+    steps that are done again, are kept under other names. The ``best.ckpt`` of other
+    data loses its name: the next one is the best of this data.
     """
     kept, source = folder / CHECKPOINTS, resumed.path.parent
     if source.resolve() == kept.resolve():
+        rows = folder / "logs" / "metrics.csv"
+        if resumed.left is not None and rows.is_file():
+            copy_whole(rows, rows.with_name(f"metrics_to_step_{resumed.left}.csv"))
         ids = resumed.callback.get("wandb", [])
         go_on_with(loggers, done_steps=resumed.step, ids=ids)
-        if resumed.path.name != LAST:  # where it is the previous one, the last is cut off
-            copy_whole(resumed.path, kept / LAST, previous=kept / PREVIOUS if resumed.path.name == BEST else None)
+        if resumed.path.name != LAST:
+            copy_whole(resumed.path, kept / LAST, previous=resumed.kept_as)
         if not resumed.comparable and (kept / BEST).is_file():
             (kept / BEST).replace(kept / "best_of_other_data.ckpt")
         return

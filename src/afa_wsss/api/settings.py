@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from afa_wsss.api.assemble import convert
+from afa_wsss.api.signatures import made_by_dataclass
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
@@ -210,7 +211,7 @@ def changed(settings: RunSettings, *, data: dict[str, Any], inference: dict[str,
 
 def _fields_of(maker: LabelMaker) -> tuple[str, ...]:
     """Names of the settings of a label maker; a property is none."""
-    return tuple(one.name for one in fields(maker) if one.init) if is_dataclass(maker) else ()
+    return tuple(one.name for one in fields(maker) if one.init) if made_by_dataclass(type(maker)) else ()  # type: ignore[arg-type]  # a dataclass
 
 
 def with_changes(stored: Settings, values: Mapping[str, Any]) -> Settings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
@@ -46,7 +47,9 @@ def train(*words: str) -> training.Run:
 
     def job(composed: Composed[train_command.TrainWords]) -> training.Run:
         linked = {name: value for name, value in composed.linked.items() if name != "config"}
-        return training.train(composed.settings, composed.config, linked=linked, warn=say_warning)
+        return training.train(
+            composed.settings, composed.config, linked=linked, announce=train_command.say_notes, warn=say_warning
+        )
 
     return _run(train_command.COMMAND, words, job)
 
@@ -99,7 +102,17 @@ def compose_words(command: Command[Settings], words: tuple[str, ...]) -> Compose
     """
     with _COMPOSING:
         register(command.name, command.settings, command.parts)
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(recipe_folder()), version_base="1.3"):
+        with _own_hydra(), initialize_config_dir(str(recipe_folder()), version_base="1.3"):
             config: Any = compose(command.name, overrides=as_hydra_wants(words))
         return settings_of(config, command.settings)
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Room for a Hydra of our own; the caller's is back at the end."""
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = theirs

@@ -15,10 +15,11 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from afa_wsss.api.signatures import Argument, arguments_of, made_by_dataclass, readable_hints
 from afa_wsss.errors import UserError
 
 PRIMITIVES = (int, float, bool, str, bytes, Path)
@@ -45,7 +46,7 @@ def schema_of(kind: Any, *, part: bool = False) -> type:
     """
     if not isinstance(kind, type):
         raise TypeError(f"need a class, got {kind!r}")
-    own = _of_dataclass(kind) if is_dataclass(kind) else _of_signature(kind)
+    own = _of_dataclass(kind) if made_by_dataclass(kind) else _of_signature(kind)
     target: list[Twin] = [("_target_", str, field(default=path_of(kind)))] if part else []
     return make_dataclass(f"{kind.__name__}Schema", [*target, *own])
 
@@ -58,7 +59,7 @@ def path_of(kind: type) -> str:
 
 
 def _of_dataclass(kind: type) -> list[Twin]:
-    hints = get_type_hints(kind)
+    hints = readable_hints(kind)
     return [(one.name, *_field(hints[one.name], one)) for one in fields(kind) if one.init]
 
 
@@ -78,7 +79,7 @@ def _field(hint: Any, source: Field[Any]) -> tuple[Any, Any]:
 
 def _changes(kind: type, names: Sequence[str]) -> tuple[Any, Any]:
     """Some fields of a dataclass, each None by default: what is stored elsewhere is kept."""
-    hints = get_type_hints(kind)
+    hints = readable_hints(kind)
     twin = make_dataclass(f"{kind.__name__}Changes", [(name, *_change(hints[name])) for name in names])
     return twin, field(default_factory=twin)
 
@@ -91,14 +92,15 @@ def _change(hint: Any) -> tuple[Any, Any]:
 
 
 def _of_signature(kind: type) -> list[Twin]:
-    hints = get_type_hints(kind.__init__)  # type: ignore[misc]  # of the class itself
-    chosen = [
-        one
-        for one in inspect.signature(kind).parameters.values()
-        if one.name not in GIVEN and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-    ]
-    defaults = [(one.name, MISSING if one.default is one.empty else one.default) for one in chosen]
-    return [(name, *_entry(hints.get(name, Any), default)) for name, default in defaults]
+    chosen = [one for one in arguments_of(kind) if one.name not in GIVEN]
+    return [(one.name, *_argument(one)) for one in chosen]
+
+
+def _argument(one: Argument) -> tuple[Any, Any]:
+    """Type and default of a keyword of ``__init__``."""
+    if isinstance(one.default, Field):
+        return _field(one.hint, one.default)
+    return _entry(one.hint, MISSING if one.default is inspect.Parameter.empty else one.default)
 
 
 def _entry(hint: Any, default: Any) -> tuple[Any, Any]:
@@ -162,7 +164,7 @@ def _with_default_parts(kind: type, typed: DictConfig) -> DictConfig:
     Raises:
         UserError: For a part that is null.
     """
-    hints = get_type_hints(kind)
+    hints = readable_hints(kind)
     for one in fields(kind) if is_dataclass(kind) else ():
         if not one.init or not _is_seam(hints[one.name]):
             continue

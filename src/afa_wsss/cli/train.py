@@ -90,15 +90,24 @@ def announce(prepared: Prepared) -> None:
         f"{', '.join(counts)}, {settings.trainer.max_steps} steps of {prepared.step.describe()}{done}",
         network_table(prepared.module.network),
     )
-    if prepared.resumed is not None:
-        if prepared.resumed.went_on:
-            say(f"this run has gone on from that checkpoint before; going on from {prepared.resumed.path}")
-        for change in prepared.resumed.changes:
-            say(f"resumed with {change}")
-    for line in prepared.data_warnings:
-        say_warning(line)
+    say_notes(prepared)
     if settings.model.pretrained is None and not prepared.done_steps:
         console.print("[yellow]model.pretrained is null: the backbone starts from random weights[/]")
+
+
+def say_notes(prepared: Prepared) -> None:
+    """What a resumed run goes on from and with, and what is wrong with checkpoints and data."""
+    if not prepared.trainer.is_global_zero:
+        return
+    resumed = prepared.resumed
+    if resumed is not None and resumed.went_on:
+        say(f"this run has gone on from that checkpoint before; going on from {resumed.path}")
+    if resumed is not None and resumed.left is not None:
+        say(f"going on from step {resumed.step}; the checkpoint of step {resumed.left} is kept as {resumed.kept_as}")
+    for change in () if resumed is None else resumed.changes:
+        say(f"resumed with {change}")
+    for line in prepared.data_warnings:
+        say_warning(line)
 
 
 def network_table(network: AFA) -> Table:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, described
 from afa_wsss.supervision.label_maker import LabelMaker
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels, Targets
 
@@ -49,6 +49,28 @@ def check_made(
     pairs = targets.pair_labels
     if isinstance(pairs, Tensor) and not (pairs.dim() == 3 and len(pairs) == len(batch.images)):
         _refuse(f"for affinity_label of {call}", f"shape ({len(batch.images)}, n, n)", str(tuple(pairs.shape)))
+
+
+def check_memory(label_maker: LabelMaker) -> None:
+    """Checks before training that what a label maker learns is saved with the network.
+
+    Raises:
+        UserError: For a memory that is no module, is made anew at each access, or has nothing that checkpoints keep.
+    """
+    memory, what = label_maker.memory, f"for memory of {type(label_maker).__name__}"
+    if memory is None:
+        return
+    if not isinstance(memory, nn.Module):
+        _refuse(what, "a torch.nn.Module or None", described(memory), "register what it learns as buffers")
+    if label_maker.memory is not memory:
+        _refuse(what, "one module", "another at each access", "make it once, in __init__ or __post_init__")
+    if not memory.state_dict():
+        _refuse(
+            what,
+            "buffers that checkpoints keep",
+            "none",
+            "register what it learns with register_buffer(), or leave memory None; a resumed run would forget it",
+        )
 
 
 def check_stages(

@@ -25,7 +25,7 @@ from afa_wsss.ops.full_size import enlarge_labels, labels_at
 from afa_wsss.ops.image import normalize
 from afa_wsss.report.stages import BRANCH
 from afa_wsss.supervision import LabelMaker
-from afa_wsss.supervision.made import check_made, check_stages
+from afa_wsss.supervision.made import check_made, check_memory, check_stages
 from afa_wsss.training.scores import ValidationScores
 from afa_wsss.training.terms import (
     active_terms,
@@ -100,10 +100,11 @@ class AFAModule(lightning.LightningModule):
             inference: Scales, mirror and refinement of the segmentation branch in validation.
 
         Raises:
-            UserError: For a term whose targets nobody makes.
+            UserError: For a term whose targets nobody makes, and a memory that checkpoints would not keep.
         """
         super().__init__()
         check_targets(losses, label_maker)
+        check_memory(label_maker)
         self.network, self.label_maker, self.losses = network, label_maker, loss_table(losses)
         self.label_memory = label_maker.memory
         self.make_optimizer, self.make_scheduler = optimizer, scheduler

@@ -9,11 +9,13 @@ from tests.data.samples import BROKEN, ERRORS, Noise, write_broken_folder, write
 from tests.data.shards.shards import PHOTO, write_shard
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.checks.photos import check_photos
+from afa_wsss.data.checks.crops import training_warnings
+from afa_wsss.data.checks.photos import check_photos, check_some_masks
 from afa_wsss.data.files import photos
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.data.shards.dataset import ShardedDataset
 from afa_wsss.errors import UserError
 
@@ -158,3 +160,23 @@ def test_masks_and_labels_that_disagree_are_warned_of(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     found = _levels(FolderDataset(tmp_path, "all", with_masks=True))
     assert found == {"mask without classes": "warning", "ids look exchanged": "warning"}
+
+
+def test_some_masks_are_compared_with_labels_before_training(tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        write_photo(tmp_path / f"{number}.jpg", 50 + number)
+        label = np.zeros((8, 12), dtype=np.uint8)
+        label[:4] = 2 - number % 2
+        write_mask(tmp_path / "masks" / f"{number}_mask.png", label, voc_palette(3))
+        rows.append(f"{number}.jpg,{('cat', 'dog')[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    dataset = FolderDataset(tmp_path, "all", with_masks=True)
+    assert {problem.kind for problem in check_some_masks(dataset)} == {"mask without classes", "ids look exchanged"}
+    assert [problem.name for problem in check_some_masks(dataset, 2)][:2] == ["0", "5"]
+    assert check_some_masks(FolderDataset(tmp_path, "all")) == []
+    told = training_warnings({"val": dataset}, DataSettings(root=str(tmp_path)))
+    assert any(line.startswith("need a mask that shows a class of its photo, ") for line in told)
+    (tmp_path / "masks" / "3_mask.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"3_mask\.png"):
+        check_some_masks(FolderDataset(tmp_path, "all", with_masks=True))

@@ -183,14 +183,18 @@ def test_malformed_lines_are_named(tmp_path: Path, line: str) -> None:
             {"labels.csv": "file,color\na.jpg,red\n"},
             "need a column with the classes of each photo in .* such as labels, got file, color; name it",
         ),
-        ({"labels.csv": "file,labels\n"}, "need 1 to 254 different classes, .*labels.csv names 0"),
+        ({"labels.csv": "file,labels\n"}, "need 1 to 254 classes, .*labels.csv names 0"),
         (
             {"coco.json": '{"images": []}'},
             r"need labels .*, found coco\.json \(COCO without annotations and categories\); add",
         ),
+        (
+            {"labels.csv": "a.jpg,cat\n", "classes.txt": "cat\ndog\ncat\n"},
+            "need each class once, classes.txt names cat more than once; fix it",
+        ),
         ({"labels.csv": b"a.jpg,caf\xe9\n"}, r"need a list in UTF-8, .*labels\.csv is not"),
     ],
-    ids=["none", "two", "columns", "empty", "not-coco", "latin"],
+    ids=["none", "two", "columns", "empty", "not-coco", "twice", "latin"],
 )
 def test_folders_without_labels_are_refused(tmp_path: Path, files: dict[str, str | bytes], complaint: str) -> None:
     for name, content in files.items():
@@ -318,3 +322,24 @@ def test_classes_joined_by_another_mark_are_split_where_the_parts_are_classes(tm
     found: list[Problem] = []
     FolderDataset(tmp_path, "all", report=found.extend)
     assert FolderDataset(tmp_path, "all").class_names == ("cat", "dog", "tench, Tinca tinca")
+
+
+def test_a_list_of_classes_in_other_case_gives_their_order(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 50)
+    (tmp_path / "labels.csv").write_text("a.jpg,dog\n")
+    (tmp_path / "Classes.txt").write_text("zebra\ndog\n")
+    dataset = FolderDataset(tmp_path, "all")
+    assert dataset.class_names == ("zebra", "dog")
+    assert not any("Classes.txt" in problem.message for problem in dataset.warnings)
+
+
+def test_is_valid_of_json_lines_holds_photos_out(tmp_path: Path) -> None:
+    rows = []
+    for name, word in (("a", "true"), ("b", "false"), ("c", '"yes"'), ("d", "0")):
+        write_photo(tmp_path / f"{name}.jpg", 50)
+        rows.append(f'{{"file": "{name}.jpg", "labels": ["dog"], "is_valid": {word}}}')
+    (tmp_path / "labels.jsonl").write_text("\n".join(rows))
+    assert list(FolderDataset(tmp_path, "val").names) == ["a", "c"]
+    (tmp_path / "labels.jsonl").write_text(rows[0].replace("true", '"perhaps"'))
+    with pytest.raises(UserError, match=r"need true or false as is_valid in .*, line 1 has 'perhaps'; fix it"):
+        FolderDataset(tmp_path, "all")

@@ -39,6 +39,27 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Content], dict[str, list[str]]
         {"labels.csv": "filename,class,xmin\na.jpg,cat,1\na.jpg,cat,3\na.jpg,dog,4\nb.jpg,dog,1\n"},
         {"a": ["cat", "dog"], "b": ["dog"]},
     ),
+    "quotes behind blanks": (
+        THREE,
+        {"labels.csv": 'file, labels\n"a.jpg", "cat, dog"\n"b.jpg", "dog"\n"c.jpg", "cat"\n'},
+        {"a": ["cat", "dog"], "b": ["dog"], "c": ["cat"]},
+    ),
+    "marks that nobody sees": (
+        THREE,
+        {
+            "labels.csv": "file,labels\na.jpg,fire\u00a0truck\nb.jpg,fire truck\u200b\n",
+            "Classes.txt": "fire truck\n\ufeffdog\n",
+        },
+        {"a": ["fire truck"], "b": ["fire truck"]},
+    ),
+    "JSON lines with is_valid": (
+        THREE,
+        {
+            "labels.jsonl": '{"file": "a.jpg", "labels": ["cat"], "is_valid": true}\n'
+            '{"file": "b.jpg", "labels": [], "is_valid": 0}'
+        },
+        {"a": ["cat"], "b": []},
+    ),
     "Open Images": (
         THREE,
         {"train.csv": "ImageID,LabelName,Confidence\na,cat,1\na,dog,0\nb,dog,1\nc,cat,0\n"},

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_wsss.data.base import SegmentationDataset
+from afa_wsss.data.checks.photos import check_some_masks
 from afa_wsss.data.checks.problems import Problem, in_few_lines
 from afa_wsss.data.checks.splits import early_warnings
 from afa_wsss.data.files.headers import read_header
@@ -138,9 +139,14 @@ def check_crops(dataset: SegmentationDataset, settings: DataSettings) -> list[Pr
 
 
 def training_warnings(splits: Mapping[str, SegmentationDataset], settings: DataSettings) -> list[str]:
-    """Warnings about lists, labels, splits and crops before training, in a few lines; see ``early_warnings``."""
+    """Warnings about lists, labels, splits, crops and masks before training, in a few lines; see ``early_warnings``.
+
+    Raises:
+        UserError: See ``check_some_masks``.
+    """
     crops = check_crops(splits["train"], settings) if "train" in splits else []
-    return in_few_lines([*early_warnings(splits), *crops])
+    masks = [problem for dataset in splits.values() for problem in check_some_masks(dataset)]
+    return in_few_lines(list(dict.fromkeys([*early_warnings(splits), *crops, *masks])))
 
 
 def _advice(sizes: Sequence[Size], settings: DataSettings) -> str:

@@ -11,13 +11,13 @@ import numpy as np
 
 from afa_wsss.data.base import FilePath, Photo, SegmentationDataset, Streamed
 from afa_wsss.data.checks.mask_labels import Shown, compare_all, compare_with_labels
-from afa_wsss.data.checks.problems import Level, Problem
+from afa_wsss.data.checks.problems import Level, Problem, raise_first
 from afa_wsss.data.contract import read_sample
 from afa_wsss.data.files.deep_photos import DeepPhoto, Range
 from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.lists import is_file
 from afa_wsss.data.files.mask_turns import read_drawn_on, turn_problem
-from afa_wsss.data.files.parallel import Progress, process_map
+from afa_wsss.data.files.parallel import Progress, process_map, thread_map
 from afa_wsss.data.files.photos import PhotoTraits, read_photo, read_traits
 from afa_wsss.data.files.value_range import extremes_of
 from afa_wsss.data.formats.photo_files import PhotoFiles
@@ -50,6 +50,10 @@ PHOTO_PROBLEMS = {
 
 MASK_PROBLEMS = {"missing": "mask missing", "size_mismatch": "mask of another size"}
 """Kinds of problems by the kind of the error; every other error is ``mask unusable``."""
+
+
+MOST_MASKS = 32
+"""Masks that stand for those of all before training."""
 
 
 class Checked(NamedTuple):
@@ -162,6 +166,37 @@ def _check_mask(dataset: PhotoFiles, index: int, image: Photo) -> Checked:
         message = f"{path} has {frames} pages or frames; the first is read"
         problems.append(Problem("several frames", name, message, "note"))
     return Checked(problems, shown)
+
+
+def check_some_masks(dataset: SegmentationDataset, most: int = MOST_MASKS) -> list[Problem]:
+    """Compares some masks with the labels of their photos, before a training that scores with all of them.
+
+    Args:
+        dataset: One split with its masks.
+        most: How many are read, evenly spread.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        UserError: Where a photo or a mask cannot be read that every photo must have.
+    """
+    if not isinstance(dataset, PhotoFiles) or not dataset.has_masks:
+        return []
+    paths = ((index, dataset.mask_path(index)) for index in range(len(dataset)))
+    masked = [index for index, path in paths if path is not None and is_file(path)]
+    chosen = [masked[place] for place in np.unique(np.linspace(0, len(masked) - 1, min(most, len(masked))).astype(int))]
+    found = list(thread_map(partial(_read_mask, dataset), chosen))
+    problems = [problem for checked in found for problem in checked.problems if problem.level != "note"]
+    raise_first(problems)
+    return [
+        *problems,
+        *compare_all([checked.shown for checked in found if checked.shown is not None], dataset.class_names),
+    ]
+
+
+def _read_mask(dataset: PhotoFiles, index: int) -> Checked:
+    return _check_mask(dataset, index, read_photo(dataset.photo_path(index), dataset.shared_range))
 
 
 def _check_samples(dataset: SegmentationDataset, *, workers: int, progress: Progress) -> Iterator[Problem]:

@@ -75,7 +75,7 @@ def load_strictly(module: nn.Module, weights: StateDict, *, source: str) -> None
     shapes = [
         f"{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}"
         for key in sorted(own.keys() & weights.keys())
-        if own[key].shape != weights[key].shape
+        if getattr(own[key], "shape", None) != getattr(weights[key], "shape", None)  # state of one's own may have none
     ]
     faults = {"missing": missing, "not expected": extra, "of another shape": shapes}
     reasons = "; ".join(f"{len(keys)} {fault}: {listed(keys)}" for fault, keys in faults.items() if keys)

@@ -69,7 +69,7 @@ def find_separator(text: str, names_photo: Callable[[str], bool]) -> str:
     lines = [line for line in text.splitlines() if line.strip()][:PROBED]
 
     def score(separator: str) -> tuple[int, int]:
-        rows = [row for row in csv.reader(lines, delimiter=separator) if len(row) > 1]
+        rows = [row for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if len(row) > 1]
         return sum(any(names_photo(cell.strip()) for cell in row) for row in rows), len(rows)
 
     scores = {separator: score(separator) for separator in SEPARATORS}
@@ -81,7 +81,7 @@ def find_separator(text: str, names_photo: Callable[[str], bool]) -> str:
 
 def _rows(path: Path, text: str, separator: str, *, first: int) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     done = 0
     while True:
         start = done

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
 from afa_wsss.data.formats.folder_labels.contents import Contents
-from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, counted, listed, plain, unique
+from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, class_name, counted, listed, unique
 from afa_wsss.data.formats.folder_labels.splits import split_of
 
 
@@ -123,7 +123,7 @@ def _unreadable(found: Sequence[_Sorted]) -> list[Problem]:
     """A warning for each class whose folder's name is not UTF-8, with the name that it has instead."""
     message = "need names of folders in UTF-8, that of class {} is not; rename the folder"
     labels = dict.fromkeys(photo.label for photo in found)
-    names = [name for label in labels for name in unique([label]) if name != plain(label)]
+    names = [name for label in labels for name in unique([label]) if name != class_name(label)]
     return [Problem("folder not in UTF-8", name, message.format(name), "warning") for name in names]
 
 
@@ -134,7 +134,7 @@ def _join_copies(root: Path, found: Iterable[_Sorted]) -> Iterable[TaggedPhoto]:
     for places in by_name.values():
         by_content: dict[bytes, list[_Sorted]] = defaultdict(list)
         for photo in places:
-            several = len({plain(place.label) for place in places}) > 1
+            several = len({class_name(place.label) for place in places}) > 1
             by_content[_digest(root / photo.file) if several else photo.file.encode("utf-8", "surrogateescape")].append(
                 photo
             )

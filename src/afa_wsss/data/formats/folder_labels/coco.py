@@ -9,7 +9,15 @@ from typing import Any
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of, subset_of
-from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, in_order, listed, plain, unique
+from afa_wsss.data.formats.folder_labels.reading import (
+    Reading,
+    TaggedPhoto,
+    as_posix,
+    class_name,
+    in_order,
+    listed,
+    unique,
+)
 from afa_wsss.errors import UserError
 
 KEYS = ("images", "annotations", "categories")
@@ -34,7 +42,7 @@ def read_coco(path: Path, root: Path, content: Mapping[str, Any]) -> Reading:
         UserError: For entries without the members that COCO defines.
     """
     try:
-        categories = {str(category["id"]): plain(str(category["name"])) for category in content["categories"]}
+        categories = {str(category["id"]): class_name(str(category["name"])) for category in content["categories"]}
         files = {str(photo["id"]): as_posix(str(photo["file_name"])) for photo in content["images"]}
         labels, problems = _labels(path, content["annotations"], categories, files)
     except (KeyError, TypeError, AttributeError) as error:

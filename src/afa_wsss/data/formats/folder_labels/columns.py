@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from afa_wsss.data.formats.folder_labels.cells import Cells, Row
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
-from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, listed, plain
+from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, class_name, listed
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.words import (
     FILE_WORDS,
@@ -138,7 +138,7 @@ def _check_names(
     path: Path, head: Sequence[str], tags: Sequence[int], classes: Sequence[int], rows: Sequence[Row]
 ) -> None:
     """Checks that no two columns stand for one class, and that tags are more than 0 and 1."""
-    names = [plain(head[number]) for number in classes]
+    names = [class_name(head[number]) for number in classes]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"need one column for each class in {path}, {twice!r} is above several; rename or remove one")

@@ -21,7 +21,7 @@ from afa_wsss.data.formats.folder_labels.contents import MASKS, QUIET_FILES, Con
 from afa_wsss.data.formats.folder_labels.forms import CANDIDATES, read_labels
 from afa_wsss.data.formats.folder_labels.label_warnings import class_warnings, name_warnings
 from afa_wsss.data.formats.folder_labels.places import Placed, place_photos
-from afa_wsss.data.formats.folder_labels.reading import Reading, counted, in_order, listed, plain
+from afa_wsss.data.formats.folder_labels.reading import Reading, class_name, counted, in_order, listed
 from afa_wsss.data.formats.folder_labels.split_lists import read_split_lists
 from afa_wsss.data.formats.folder_labels.splits import hold_out, unmarked
 from afa_wsss.data.formats.folder_labels.unread import FOREIGN
@@ -71,8 +71,9 @@ def read_folder(
     Raises:
         UserError: Where the labels are not understood, or name no class.
     """
-    lines = read_lines(contents.root / "classes.txt") if "classes.txt" in contents.others else []
-    listed_path = contents.root / "classes.txt"
+    class_file = min((name for name in contents.others if name.lower() == "classes.txt"), key=str.swapcase, default="")
+    listed_path = contents.root / (class_file or "classes.txt")
+    lines = read_lines(listed_path) if class_file else []
     readings = read_labels(contents, labels=labels, known=_parse(lines, listed_path).names)
     source = readings[0].source if len(readings) == 1 else contents.root
     places = place_photos(readings, contents.photos)
@@ -101,7 +102,7 @@ def read_folder(
     problems += unmarked(photos, paths, out.flags)
     problems += name_warnings(classes, source)
     problems += class_warnings(classes, matrix, out.flags) if len(matrix) else []
-    problems += _left_aside(contents, readings, placed, read={*lists.files, "classes.txt"})
+    problems += _left_aside(contents, readings, placed, read={*lists.files, class_file})
     facts = [
         *_labels_facts(contents.root, readings),
         *places.facts,
@@ -145,7 +146,7 @@ def _names(placed: Sequence[Placed]) -> list[str]:
 
 def _parse(lines: Sequence[str], path: Path, used: Collection[str] = ()) -> ClassList:
     return parse_class_list(
-        [plain(line) for line in lines], path, used={name for name in used if not is_background(name)}
+        [class_name(line) for line in lines], path, used={name for name in used if not is_background(name)}
     )
 
 
@@ -166,11 +167,11 @@ def _class_list(
         )
     if not classes:
         raise_first(problems)  # a class may be missing for what is wrong with its rows
-    if not 1 <= len(classes) < IGNORE_INDEX or len(set(classes)) != len(classes):
-        raise UserError(
-            f"need 1 to {IGNORE_INDEX - 1} different classes, {'classes.txt' if declared.names else source} names "
-            f"{len(classes)}; fix the labels"
-        )
+    listing = "classes.txt" if declared.names else source
+    if not 1 <= len(classes) < IGNORE_INDEX:
+        raise UserError(f"need 1 to {IGNORE_INDEX - 1} classes, {listing} names {len(classes)}; fix the labels")
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise UserError(f"need each class once, {listing} names {listed(twice)} more than once; fix it")
     return declared if declared.names else ClassList(classes, {}, None, ())
 
 

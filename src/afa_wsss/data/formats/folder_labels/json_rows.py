@@ -12,9 +12,9 @@ from afa_wsss.data.formats.folder_labels.beside import folders_of
 from afa_wsss.data.formats.folder_labels.label_cells import label_cell, label_names
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
-from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
 from afa_wsss.data.formats.folder_labels.tags import split_tags
-from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, LABEL_WORDS, SPLIT_WORDS
+from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, IS_VALIDATION_WORDS, LABEL_WORDS, SPLIT_WORDS
 
 LINES = (".jsonl", ".ndjson")
 """Suffixes of files with one JSON object on each line."""
@@ -58,23 +58,24 @@ def _read_rows(
     index: PhotoIndex,
     known: Sequence[str],
 ) -> Reading:
-    found: list[tuple[str, str, str | list[object], str]] = []
+    found: list[tuple[str, str, str | list[object], str, bool]] = []
     file_key, label_key = _photo_member(rows, index), _label_member(rows)
     if label_key is None and rows and file_key is not None and len(rows) > 1:
         return Reading(NOT_LABELS, path, [])
     for place, row in rows:
         try:
             cell = row[label_key or "labels"]
-            file, word = str(row[file_key or "file"]), str(row.get(_split_member(row)) or "")
-            found.append((place, file, label_cell(cell), word))
+            file = str(row[file_key or "file"])
+            found.append((place, file, label_cell(cell), *_split_word(row)))
         except (KeyError, TypeError, AttributeError) as error:
             problems.append(_malformed(path, place, repr(error)))
-    tags, ways = split_tags([cell for _, _, cell, _ in found], known)
+    tags, ways = split_tags([cell for _, _, cell, _, _ in found], known)
     photos, beside = [], folders_of(path, root)
-    for (place, file, _, word), labels in zip(found, tags, strict=True):
-        split = split_of(word)
+    for (place, file, _, word, by_name), labels in zip(found, tags, strict=True):
+        split = split_of(word) if by_name else held_out_split(word)
         if split is None:
-            message = f"need train, val or test as split in {path}, {place} has {word!r}; fix it"
+            wanted = "train, val or test as split" if by_name else "true or false as is_valid"
+            message = f"need {wanted} in {path}, {place} has {word!r}; fix it"
             problems.append(Problem("split unknown", file, message))
         photos.append(TaggedPhoto(as_posix(file), labels, split or "", f"{path.name}, {place}", beside))
     facts = [("members", f"{file_key or 'file'}: photo; {label_key or 'labels'}: classes")]
@@ -101,8 +102,13 @@ def _label_member(rows: Sequence[tuple[str, Any]]) -> str | None:
     return _member(rows, LABEL_WORDS - {"annotations", "annotation"}, ("labels", "label", "objects"))
 
 
-def _split_member(row: Mapping[str, Any]) -> str:
-    return next((name for name in row if name.lower() in SPLIT_WORDS), "split")
+def _split_word(row: Mapping[str, Any]) -> tuple[str, bool]:
+    """What an entry says of its split, and whether by a name such as ``val``; else by ``is_valid`` or its kind."""
+    by_name = next((row[name] for name in row if name.lower() in SPLIT_WORDS), None)
+    held_out = next((row[name] for name in row if name.lower() in IS_VALIDATION_WORDS), None)
+    if by_name is not None or held_out is None:
+        return str(by_name or ""), True
+    return str(held_out), False
 
 
 def _malformed(path: Path, place: str, why: str) -> Problem:
@@ -123,7 +129,9 @@ def read_fiftyone(path: Path, root: Path, content: Mapping[str, Any]) -> Reading
     for name, value in content["labels"].items():
         try:
             entries = value if isinstance(value, list) else [] if value is None else [value]
-            labels = [classes[entry] if isinstance(entry, int) else label_names(entry)[0] for entry in entries]
+            labels = [
+                _class_at(classes, entry) if isinstance(entry, int) else label_names(entry)[0] for entry in entries
+            ]
         except (IndexError, TypeError) as error:
             problems.append(_malformed(path, name, repr(error)))
             continue
@@ -132,6 +140,12 @@ def read_fiftyone(path: Path, root: Path, content: Mapping[str, Any]) -> Reading
         tags = unique(str(label) for label in labels if label is not None)
         photos.append(TaggedPhoto(as_posix(name), tags, "", f"{path.name}, {name}", folders))
     return Reading("FiftyOne's image classes", path, photos, [], problems)
+
+
+def _class_at(classes: Sequence[Any], index: int) -> Any:
+    if not 0 <= index < len(classes):
+        raise IndexError(f"class {index} of {len(classes)}, counted from 0")
+    return classes[index]
 
 
 def looks_like_labelme(content: object) -> bool:

@@ -15,6 +15,12 @@ EMPTY_WORDS = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "[
 """Tags, in lower case, that stand for no class."""
 
 
+UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff")) | dict.fromkeys(
+    map(ord, "\u00a0\u2007\u202f"), " "
+)
+"""Characters in names of classes that show nothing: left out, or a blank in place of one of another width."""
+
+
 class TaggedPhoto(NamedTuple):
     """A photo and the names of its classes.
 
@@ -58,6 +64,16 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
+def class_name(text: str) -> str:
+    """A class's name: ``plain``, with blanks of one kind, and without marks that nobody sees.
+
+    Example:
+        >>> class_name("fire\u00a0truck\u200b") == "fire truck"
+        True
+    """
+    return plain(text.translate(UNSEEN))
+
+
 def as_posix(file: str) -> str:
     """A file's name with ``/`` between folders, also where the labels were written on Windows."""
     return plain(file).replace("\\", "/")
@@ -68,7 +84,7 @@ def unique(labels: Iterable[str]) -> tuple[str, ...]:
 
     What is no text, such as bytes of a folder's name that are not UTF-8, is escaped: names are written to many files.
     """
-    named = (plain(label).encode("utf-8", "backslashreplace").decode() for label in labels)
+    named = (class_name(label).encode("utf-8", "backslashreplace").decode() for label in labels)
     return tuple(dict.fromkeys(name for name in named if name.lower() not in EMPTY_WORDS))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
+from afa_wsss.data.formats.folder_labels.words import NO, YES
 
 VALIDATION_WORDS = frozenset(
     {"val", "valid", "validation", "validate", "test", "testing", "tests", "dev", "eval", "holdout", "held_out"}
@@ -39,6 +40,13 @@ def split_of(word: str) -> str | None:
     if word in VALIDATION_WORDS:
         return "val"
     return "train" if word in TRAINING_WORDS else None
+
+
+def held_out_split(word: str) -> str | None:
+    """The split of a photo by a column such as ``is_valid``; None for a word that says nothing of it."""
+    if word.strip().lower() in YES:
+        return "val"
+    return "train" if word.strip().lower() in NO else split_of(word)
 
 
 def folder_split(path: str) -> str:

@@ -13,9 +13,9 @@ from afa_wsss.data.formats.folder_labels.columns import Columns, find_columns
 from afa_wsss.data.formats.folder_labels.label_cells import label_cell
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, listed, unique
-from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
 from afa_wsss.data.formats.folder_labels.tags import Tags, split_tags
-from afa_wsss.data.formats.folder_labels.words import NO, YES
+from afa_wsss.data.formats.folder_labels.words import YES
 
 SUFFIXES = (".csv", ".tsv", ".tab")
 
@@ -126,22 +126,12 @@ def _split(path: Path, row: Row, columns: Columns) -> tuple[str, list[Problem]]:
     if number is None or len(row.cells) <= number:
         return "", []
     word = row.cells[number]
-    split = split_of(word) if columns.split is not None else _held_out(word)
+    split = split_of(word) if columns.split is not None else held_out_split(word)
     if split is not None:
         return split, []
     wanted = "train, val or test" if columns.split is not None else "true or false (yes or no, 1 or 0)"
-    message = (
-        f"need {wanted} in column {columns.header[number]} of {path}, row {row.number} has {word!r}; fix the "
-        "word, or empty the cell for a photo to train on"
-    )
+    message = f"need {wanted} in column {columns.header[number]} of {path}, row {row.number} has {word!r}; fix the word"
     return "", [Problem("split unknown", row.cells[columns.file], message)]
-
-
-def _held_out(word: str) -> str | None:
-    """The split of a photo by a column such as ``is_valid``; None for a word that says nothing of it."""
-    if word.strip().lower() in YES:
-        return "val"
-    return "train" if word.strip().lower() in NO else split_of(word)
 
 
 def _merge(path: Path, photos: Sequence[TaggedPhoto]) -> tuple[list[TaggedPhoto], bool, list[Problem]]:

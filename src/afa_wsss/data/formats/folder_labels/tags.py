@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from afa_wsss.data.formats.folder_labels.reading import plain, unique
+from afa_wsss.data.formats.folder_labels.reading import class_name, unique
 
 Tags = tuple[str, ...]
 JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
@@ -37,10 +37,12 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
         >>> split_tags(["hot dog", "chair person", "chair", "person"])[0]
         [('hot dog',), ('chair', 'person'), ('chair',), ('person',)]
     """
-    names = {plain(name) for name in known}
+    names = {class_name(name) for name in known}
     lists = [_as_list(cell) for cell in cells]
     texts = [cell for cell, tags in zip(cells, lists, strict=True) if tags is None and isinstance(cell, str)]
-    joiner = next((mark for mark in JOINERS if any(mark in cell and plain(cell) not in names for cell in texts)), None)
+    joiner = next(
+        (mark for mark in JOINERS if any(mark in cell and class_name(cell) not in names for cell in texts)), None
+    )
     found = [
         tags if tags is not None else _split(str(cell), joiner, names) for cell, tags in zip(cells, lists, strict=True)
     ]
@@ -50,7 +52,7 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
 
 
 def _split(cell: str, joiner: str | None, names: Collection[str]) -> Tags:
-    cell = plain(cell)
+    cell = class_name(cell)
     return unique([cell] if joiner is None or cell in names else cell.split(joiner))
 
 
