@@ -114,3 +114,13 @@ def test_impossible_settings_name_their_argument(settings, message, argument) ->
     with pytest.raises(UserError, match=message) as error:
         DenseEnergyLoss(**settings)
     assert error.value.arguments == (argument,)
+
+
+def test_labels_may_be_smaller_than_the_photos() -> None:
+    """Boxes and widths are those of the photos in any case."""
+    logits, photos = torch.randn(1, 3, 8, 8), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    small, boxes = torch.randint(0, 3, (1, 16, 16)), torch.tensor([[8, 32, 0, 24]])
+    large = small.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    settings = {"scale": 0.5, "sigma_rgb": 15.0, "sigma_xy": 100.0}
+    losses = [dense_energy_loss(logits, labels, photos, boxes, **settings) for labels in (small, large)]
+    torch.testing.assert_close(*losses)

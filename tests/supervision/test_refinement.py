@@ -53,10 +53,14 @@ PHOTO, BOX = torch.rand(1, 3, 8, 12), torch.tensor([[0, 8, 0, 12]])
     [
         (
             lambda scores: scores[:, :1],
-            r"need scores of shape \(1, 3, H, W\) from Changed.refine, got torch.\w+ of shape \(1, 1, 8, 12\)",
+            r"need scores of shape \(1, 3, 8, 12\) from Changed.refine, got torch.\w+ of shape \(1, 1, 8, 12\)",
         ),
         (lambda scores: scores.argmax(dim=1), r"got torch.\w+ of shape \(1, 8, 12\)"),
         (lambda scores: None, "got NoneType"),
+        (
+            lambda scores: scores[..., ::2, ::2],
+            r"need scores of shape \(1, 3, 8, 12\) .* got torch.\w+ of shape \(1, 3, 4, 6\)",
+        ),
         (lambda scores: scores / 0, "need finite scores from Changed.refine, got NaN or infinity"),
     ],
 )

@@ -115,6 +115,17 @@ def test_labels_are_compared_at_the_scores_that_they_are_made_at() -> None:
     assert found.values("walk") == pytest.approx((0.05, 0.1, CANDIDATES[7]))
 
 
+def test_a_background_score_of_validation_does_not_decide_where_those_of_training_are_found() -> None:
+    given, alone = FoundThresholds(compares_walk=True), FoundThresholds(compares_walk=True)
+    scores = ("auto", "auto", CANDIDATES[20])
+    for _ in range(3):
+        given.update(look(0.3), look(0.4), given=scores, given_walk=scores)
+        alone.update(look(0.3), look(0.4))
+    assert given.values("cam").background == given.values("walk").background == pytest.approx(CANDIDATES[20])
+    assert (given.walk_is_better, alone.walk_is_better) == (True, True)
+    torch.testing.assert_close(given.best, alone.best)
+
+
 @pytest.mark.parametrize(("before", "after"), [(0.3, 0.4), (0.4, 0.3), (0.3, -1.0)])
 def test_a_memory_of_an_older_checkpoint_is_read(before: float, after: float) -> None:
     """Its scores and its choice stay; the photos behind them are forgotten, so the next look finds them again."""

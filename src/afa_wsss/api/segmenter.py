@@ -195,7 +195,7 @@ class Segmenter:
         """
         batch, views, size = self._batch(photo, classes)
         found = self.label_maker.targets(views, batch, views.images, views.output(), step=sys.maxsize)
-        check_made(found, {}, self.label_maker, batch=batch)
+        check_made(found, {}, self.label_maker, batch=batch, grid=views.grid(*batch.images.shape[-2:]))
         labels = found.pseudo_label
         if labels is None:
             raise UserError(f"need a label maker that makes pixel labels, {type(self.label_maker).__name__} does not")

@@ -71,9 +71,11 @@ class ClassEvidence(Metric):
         """Adds a batch of photos that fill their frames.
 
         Args:
-            cam: Class scores of the tokens, before ReLU; at least two tokens.
+            cam: Class scores of the tokens, before ReLU. Photos of a single token, which have no outside, are left out.
             image_labels: Multi-hot.
         """
+        if cam.shape[-2] * cam.shape[-1] < 2:
+            return
         means, present = torch.stack(region_means(cam)), image_labels.long()
         shown = torch.stack([1 - present, present])
         self.sums += torch.einsum("rbk,pbk->rpk", means.double(), shown.double())

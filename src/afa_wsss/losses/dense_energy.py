@@ -25,7 +25,7 @@ def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def dense_energy_loss(
     logits: Float[Tensor, "b c h w"],
-    labels: Shaped[Tensor, "b H W"],
+    labels: Shaped[Tensor, "b _ _"],
     photos: Shaped[Tensor, "b 3 H W"],
     boxes: Int[Tensor, "b 4"],
     *,
@@ -39,8 +39,8 @@ def dense_energy_loss(
     The softmax of the logits at full size is downsampled bilinearly; photo, labels and boxes by nearest neighbor.
 
     Args:
-        logits: Background first; resized bilinearly to the labels' size.
-        labels: Classes, 255 where unknown: there the gate is 1, elsewhere 1 - the highest probability.
+        logits: Background first; resized bilinearly to the photos' size.
+        labels: Classes at any size, 255 where unknown: there the gate is 1, elsewhere 1 - the highest probability.
         photos: RGB in 0-255, any dtype.
         boxes: Pixels outside (y0, y1, x0, x1) are left out.
         scale: Factor on both sides of the photo, rounded down to pixels.
@@ -48,7 +48,7 @@ def dense_energy_loss(
         sigma_xy: Width of the kernel in pixels of the photo at full size.
         gated_gradient: See ``dense_energy``.
     """
-    height, width = labels.shape[-2:]
+    height, width = photos.shape[-2:]
     size = (max(int(height * scale), 1), max(int(width * scale), 1))
     inside = _nearest(box_mask(boxes, height, width), size).bool()
     softmax = resize(resize(logits.float(), (height, width)).softmax(dim=1), size)

@@ -161,13 +161,17 @@ class FoundThresholds(nn.Module):
             self.shares = self.shares * self.both.after(photos[0]) + sum_over_processes(shares)
 
     def _find(self, given: Sequence[Threshold], given_walk: Sequence[Threshold]) -> None:
-        if self.cam.weight > 0:
-            self.found[0] = unless_given(self._thresholds(), given)
-            self.best[0] = at_score(self.found[0, 2], self.cam.means)
+        if not self.cam.weight > 0:
+            return
+        found = self._thresholds()
+        self.found[0] = unless_given(found, given)
+        compared = _made_at(found, given)
+        self.best[0] = at_score(compared, self.cam.means)
         if self.both.weight > 0:
             before, after = self.shares / self.both.weight
             self.found[1] = unless_given(same_share(before, after, self.found[0]), given_walk)
-            self._compare_walk()
+            walked = same_share(before, after, compared.expand(3))
+            self._compare_walk(compared, _made_at(walked, given_walk))
 
     def _thresholds(self) -> Float[Tensor, "3"]:
         """The paper's where no score splits any color."""
@@ -182,13 +186,13 @@ class FoundThresholds(nn.Module):
         sure[paper] = 1e-6  # so that it is taken where no candidate leads, as on photos of one color
         return int(sure.argmax())
 
-    def _compare_walk(self) -> None:
-        """Compares both kinds at the scores that they are made at.
+    def _compare_walk(self, *made_at: Tensor) -> None:
+        """Compares both kinds at the scores ``made_at``.
 
         Labels after the walk are taken once they lead by more than ``SURE`` standard errors, and until they lead no
         more: a walk that joins objects to their background costs more than a good one gains (docs/real.md).
         """
-        before, after = (weights_at(score, self.found) for score in self.found[:, 2])
+        before, after = (weights_at(score, self.found) for score in made_at)
         lead = self.both.lead(torch.cat([-before, after])[None])
         self.best = torch.stack([before, after]).mul(self.both.means.view(len(KINDS), -1)).sum(dim=1)
         self.walk_leads = ((lead.mean > SURE * lead.error) | (self.walk_leads & (lead.mean > 0)))[0]
@@ -243,6 +247,14 @@ class FoundThresholds(nn.Module):
             interval = _interval(*self.photos.tolist())
             self._read = _Read(found, self.looks.tolist(), interval, self.best.tolist(), bool(self.walk_leads))
         return self._read
+
+
+def _made_at(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Tensor:
+    """The score at which labels are compared: that of training, which lies between ``low`` and ``high``.
+
+    The one that was found where either of these was; ``background`` as it was set may be another.
+    """
+    return found[2] if AUTO in given[:2] else unless_given(found, given)[2]
 
 
 def _as_stored_now(found: FoundThresholds, state: dict[str, Tensor], prefix: str, *_: object) -> None:

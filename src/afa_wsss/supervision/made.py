@@ -9,12 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from afa_wsss.errors import UserError, described
+from afa_wsss.ops.affinity import TokenLabels
 from afa_wsss.supervision.label_maker import LabelMaker
-from afa_wsss.types import IGNORE_INDEX, Batch, Labels, Targets
+from afa_wsss.supervision.maps import TOLERANCE
+from afa_wsss.types import IGNORE_INDEX, Batch, Labels, Pairs, Targets
+
+MOST = 1 + TOLERANCE
+"""The largest score of a pixel."""
 
 
 def check_made(
-    targets: Targets | Any, needed: Mapping[str, str], label_maker: LabelMaker, *, batch: Batch, values: bool = True
+    targets: Targets | Any,
+    needed: Mapping[str, str],
+    label_maker: LabelMaker,
+    *,
+    batch: Batch,
+    grid: tuple[int, int],
+    values: bool = True,
 ) -> None:
     """Checks the targets of one step.
 
@@ -23,7 +34,8 @@ def check_made(
         needed: Target names, each with a loss term that needs it.
         label_maker: The label maker.
         batch: The batch that they were made of.
-        values: Whether to read the classes of the pixels too, which waits for the device.
+        grid: Height and width of the token grid, for affinity labels.
+        values: Whether to read the classes of the pixels and pairs too, which waits for the device.
 
     Raises:
         UserError: For anything but ``Targets``, a target that is needed and None, and pixel labels or affinity labels
@@ -46,9 +58,7 @@ def check_made(
             )
     if targets.pseudo_label is not None:
         _check_labels(targets.pseudo_label, f"for pseudo_label of {call}", batch, values=values)
-    pairs = targets.pair_labels
-    if isinstance(pairs, Tensor) and not (pairs.dim() == 3 and len(pairs) == len(batch.images)):
-        _refuse(f"for affinity_label of {call}", f"shape ({len(batch.images)}, n, n)", str(tuple(pairs.shape)))
+    _check_pairs(targets.pair_labels, f"for affinity_label of {call}", batch, grid, values=values)
 
 
 def check_memory(label_maker: LabelMaker) -> None:
@@ -104,6 +114,32 @@ def check_stages(
                 str(tuple(stage.scores.shape)),
                 "return one map for each foreground class",
             )
+        if values and stage.scores is not None and not bool(((stage.scores >= 0) & (stage.scores <= MOST)).all()):
+            low, high = (float(value) for value in stage.scores.aminmax())
+            _refuse(
+                f"for the scores of stage {name!r} of {call}",
+                "values in [0, 1]",
+                f"{low:.3g} to {high:.3g}",
+                "normalize them",
+            )
+
+
+def _check_pairs(pairs: Pairs | Tensor | None, what: str, batch: Batch, grid: tuple[int, int], *, values: bool) -> None:
+    count, tokens = len(batch.images), grid[0] * grid[1]
+    if isinstance(pairs, TokenLabels) and tuple(pairs.tokens.shape) != (count, *grid):
+        _refuse(
+            what, f"tokens of shape {(count, *grid)}", str(tuple(pairs.tokens.shape)), "the grid is network.grid(H, W)"
+        )
+    if not isinstance(pairs, Tensor):
+        return
+    if tuple(pairs.shape) != (count, tokens, tokens):
+        advice = f"there are {grid[0]} x {grid[1]} tokens, as network.grid(H, W) says"
+        _refuse(what, f"shape {(count, tokens, tokens)}", str(tuple(pairs.shape)), advice)
+    if values:
+        wrong = (pairs != 0) & (pairs != 1) & (pairs != IGNORE_INDEX)
+        if wrong.any():
+            wanted = f"1 for pairs of one class, 0 for others and {IGNORE_INDEX} for unknown"
+            _refuse(what, wanted, f"{float(pairs[wrong][0]):.3g}")
 
 
 def _check_labels(labels: Any, what: str, batch: Batch, *, values: bool) -> None:

@@ -20,9 +20,11 @@ class Refiner(ABC):
 
     Attributes:
         size: Height and width at which the scores of whole frames are wanted.
+        photo_size: Height and width of the photos, which refined scores have; set by ``Refinement.refiner``.
     """
 
     size: tuple[int, int]
+    photo_size: tuple[int, int] | None = None
 
     @abstractmethod
     def refine(self, scores: Float[Tensor, "b c h w"], *, in_boxes: bool) -> Float[Tensor, "b c H W"]:
@@ -43,11 +45,13 @@ class Refiner(ABC):
         """``refine``, whose result is checked; whether it is finite where that waits for no device.
 
         Raises:
-            UserError: For anything but as many maps as there are scores, and for NaN and infinity.
+            UserError: For anything but as many maps as there are scores, of the photos' size, and for NaN and infinity.
         """
         refined, call = self.refine(scores, in_boxes=in_boxes), f"{type(self).__name__}.refine"
-        if not (isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]):
-            wanted = f"scores of shape ({scores.shape[0]}, {scores.shape[1]}, H, W) from {call}"
+        fits = isinstance(refined, Tensor) and refined.dim() == 4 and refined.shape[:2] == scores.shape[:2]
+        if not fits or (self.photo_size is not None and tuple(refined.shape[2:]) != self.photo_size):
+            height, width = self.photo_size or ("H", "W")
+            wanted = f"scores of shape ({scores.shape[0]}, {scores.shape[1]}, {height}, {width}) from {call}"
             raise UserError(f"need {wanted}, got {described(refined)}")
         judged = is_own(self) and refined.device.type == "cpu"
         if judged and scores.isfinite().all() and not refined.isfinite().all():
@@ -85,6 +89,8 @@ class Refinement(ABC):
         """
         found = self.prepare(photos, boxes, full_frames=full_frames)
         if isinstance(found, Refiner):
+            height, width = photos.shape[-2:]
+            object.__setattr__(found, "photo_size", (height, width))  # also of one that is frozen
             return found
         raise UserError(f"need a Refiner from {type(self).__name__}.prepare, got {type(found).__name__}")
 

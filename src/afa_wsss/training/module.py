@@ -142,7 +142,9 @@ class AFAModule(lightning.LightningModule):
         with teacher(self.average, self.network, images, output, decoded=decoded) as (network, own):
             targets = self.label_maker.targets(network, batch, images, own, step=self.global_step)
         needed = {need: name for name, term in terms.items() for need in term.needs}
-        check_made(targets, needed, self.label_maker, batch=batch, values=self._reads_values("targets", batch))
+        height, width = self.network.grid(*images.shape[-2:])
+        values = self._reads_values("targets", batch)
+        check_made(targets, needed, self.label_maker, batch=batch, grid=(height, width), values=values)
         return targets
 
     def _reads_values(self, made: str, batch: Batch) -> bool:
