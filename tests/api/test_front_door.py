@@ -56,6 +56,15 @@ def test_training_returns_scores_folder_and_network(run, root, photo):
     assert np.array_equal(run.segmenter.predict(photo).labels, loaded.labels)
 
 
+def test_a_run_that_a_callback_ends_early_says_so(root, tmp_path):
+    early = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/miou", "mode": "max"}
+    words = [f"callbacks.early.{name}={value}" for name, value in {**early, "stopping_threshold": -1}.items()]
+    run = afa_wsss.train(
+        *small_run(root), "callbacks=none", *words, "trainer.val_check_interval=2", f"output_dir={tmp_path}"
+    )
+    assert "2 of 4: training ended early" in (run.folder / "report.html").read_text()
+
+
 def test_a_segmenter_labels_photos_in_every_form(segmenter, photo, tmp_path):
     pixels = read_photo(photo)
     forms = [photo, str(photo), Image.open(photo), pixels]

@@ -8,6 +8,7 @@ import yaml
 from tests.commands import composed, run_command, write_small_set
 
 from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
 
 
 @pytest.fixture
@@ -87,3 +88,10 @@ def test_without_photos_there_is_one_line(capfd):
     assert run_command(training.main, "experiment=photos", "data.root=/nowhere/at/all") == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: data.root: need root to be a folder of photos, got /nowhere/at/all")
+
+
+@pytest.mark.parametrize("name", ["max_steps", "accumulate_grad_batches", "num_nodes", "val_check_interval"])
+def test_numbers_below_1_are_refused_by_their_names(no_gpu, words, name):
+    with pytest.raises(UserError, match=f"need at least 1, got {name}=-5") as refused:
+        composed(*words, f"trainer.{name}=-5")
+    assert refused.value.arguments == (f"trainer.{name}",)

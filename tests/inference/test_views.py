@@ -148,6 +148,9 @@ def test_views_stand_for_the_network(network, images, passed):
     torch.testing.assert_close(views.activate(others)[0], network.activate(others)[0])
     torch.testing.assert_close(views.segment(others), network.segment(others))
     torch.testing.assert_close(multi_scale_maps(views, others)[0], multi_scale_maps(network, others)[0])
+    for asked in (images, others):
+        torch.testing.assert_close(views(asked).class_logits, network(asked).class_logits, **CLOSE)
+        torch.testing.assert_close(views(asked).seg_logits, network(asked).seg_logits, **CLOSE)
     assert views.grid(48, 64) == network.grid(48, 64)
     assert views.forward_activates()
 

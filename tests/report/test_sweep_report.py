@@ -62,6 +62,18 @@ def test_scores_that_cannot_be_read_are_not_called_missing(tmp_path):
     assert [one.reason for one in read_sweep(tmp_path)] == [None, "has no scores that can be read in metrics.json"]
 
 
+@pytest.mark.parametrize("job", ['{"number": null, "words": [], "started": null}', "[]", "{", '{"words": 3}'])
+@pytest.mark.parametrize("scores", ["[1, 2]", "3", "null", '{"val/miou": null}'])
+def test_files_of_another_form_are_passed_over(tmp_path, job, scores):
+    for name, text in (("a", scores), ("b", '{"val/miou": 5.0}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text)
+        (tmp_path / name / "job.json").write_text(job)
+    runs = read_sweep(tmp_path)
+    assert [one.reason for one in runs] == ["has no scores that can be read in metrics.json", None]
+    assert runs[1].scores == {"val/miou": 5.0}
+
+
 def test_runs_without_words_are_compared_by_their_configuration(tmp_path):
     for name, alpha in (("one", 2), ("two", 4)):
         (tmp_path / name).mkdir()

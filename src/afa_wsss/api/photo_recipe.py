@@ -40,6 +40,8 @@ def step_crops(
 ) -> int:
     """Crops of a training step, on all devices and nodes: ``total_batch``, or what follows from the other numbers.
 
+    At least 1: numbers below are refused where they are settings, by their names.
+
     Args:
         batch_size: Crops of one batch of a device.
         total_batch: Crops of a step, where it is set.
@@ -48,7 +50,7 @@ def step_crops(
         devices: Of the Trainer: a number, their numbers as a list or with commas, or -1 or ``auto`` for all.
         nodes: Machines.
     """
-    return total_batch or batch_size * accumulated * nodes * _device_count(devices, accelerator)
+    return max(1, total_batch or batch_size * accumulated * nodes * _device_count(devices, accelerator))
 
 
 def _device_count(devices: Any, accelerator: str) -> int:
@@ -114,18 +116,19 @@ def first_step(photos: int, batch_size: int, max_steps: int) -> int:
 
     However few photos there are, it is not before ``LEAST_CLASS_STEPS`` or four tenths of all steps.
     """
+    max_steps = max(1, max_steps)  # a number below is refused by its name
     least = max(max_steps / 10, min(LEAST_CLASS_STEPS, max_steps * 4 / 10))
     return round(min(max(1.25 * photos / batch_size, least), max_steps * 5 / 8))
 
 
 def walk_first_step(first: int, max_steps: int) -> int:
     """Step of the first labels from the walk: a fifth of all steps after the first labels."""
-    return first + round(max_steps / 5)
+    return first + max(0, round(max_steps / 5))
 
 
 def warmup_steps(max_steps: int) -> int:
     """1,500 of 20,000 steps."""
-    return round(max_steps * 0.075)
+    return max(0, round(max_steps * 0.075))
 
 
 def part(whole: int, parts: int) -> int:

@@ -54,10 +54,21 @@ def run_info(
     )
 
 
-def info_of_training(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any]) -> RunInfo:
-    """What the report shows of a whole run."""
-    steps = settings.trainer.max_steps
-    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", f"{steps:,}")]
+def info_of_training(
+    settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], *, done: int | None = None
+) -> RunInfo:
+    """What the report shows of a whole run.
+
+    Args:
+        settings: Of the run.
+        module: With the parts of the run.
+        config: The settings as plain data.
+        done: Steps that it was trained, where a callback may have ended it early; None for those of the settings.
+    """
+    wanted = settings.trainer.max_steps
+    steps = min(done or wanted, wanted)
+    trained = f"{steps:,}" if steps == wanted else f"{steps:,} of {wanted:,}: training ended early"
+    facts = [("backbone", backbone_name(settings.model.backbone)), ("training steps", trained)]
     if (decay := settings.trainer.ema_decay) is not None:
         facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)

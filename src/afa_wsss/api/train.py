@@ -134,7 +134,8 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
 
 def _run_info_of(prepared: Prepared, config: Mapping[str, Any]) -> RunInfo:
     """What the report shows of the run, steps that were left out among it."""
-    return with_not_finite(info_of_training(prepared.settings, prepared.module, config), prepared.trainer)
+    info = info_of_training(prepared.settings, prepared.module, config, done=prepared.trainer.global_step)
+    return with_not_finite(info, prepared.trainer)
 
 
 def _write(prepared: Prepared, metrics: Mapping[str, float], info: RunInfo) -> dict[str, Path]:

@@ -106,6 +106,13 @@ class Views:
         self._paired = {self.scale, max(cam_scales, default=1.0)}
         self._seen: dict[tuple[float, bool], View] = {}
 
+    def __call__(self, images: Float[Tensor, "b 3 _ _"]) -> AFAOutput:
+        """``network(images)``; ``output`` where the images are the photos."""
+        if images is self.images:
+            return self.output()
+        found: AFAOutput = self.network(images)  # type: ignore[operator]  # a module where a label maker calls it
+        return found
+
     def output(self) -> AFAOutput:
         """The network's output for the photos, as ``network(images)`` gives it; what nobody reads is not computed."""
         return _OutputWhenRead(self)

@@ -62,7 +62,8 @@ def read_job(folder: Path) -> SweepJob | None:
     """The job of a folder; None where there is none, or nothing that can be read."""
     try:
         content: dict[str, Any] = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
-        return SweepJob(**{**content, "words": tuple(content["words"])})
+        job = SweepJob(**{**content, "words": tuple(map(str, content["words"]))})
+        return job if finite(job.number) is not None and finite(job.started) is not None else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -105,8 +105,10 @@ def _order(place: Path) -> tuple[str, int, str]:
 
 def _scores(place: Path) -> dict[str, float]:
     try:
-        content: dict[str, Any] = json.loads((place / SCORES_FILE).read_text(encoding="utf-8"))
+        content = json.loads((place / SCORES_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
         return {}
     return {name: number for name, value in content.items() if (number := finite(value)) is not None}
 

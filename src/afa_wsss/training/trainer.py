@@ -109,6 +109,7 @@ class TrainerSettings(DeviceSettings):
             "checkpoint_interval",
             "log_every_n_steps",
             "accumulate_grad_batches",
+            "num_nodes",
         )
         wrong = [name for name in names if getattr(self, name) < 1]
         if wrong:

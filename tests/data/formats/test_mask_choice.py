@@ -140,6 +140,7 @@ ONE = [np.array([[0, 0, 1], [0, 1, 1]]), np.array([[0, 0, 0], [0, 0, 0]]), np.ar
     ("write", "says"),
     [
         (lambda label, path: save(label.astype(np.uint8) * 255, path), "255 is the class"),
+        (lambda label, path: save(label.astype(np.uint8) * 128, path), "128 is the only value beside 0"),
         (lambda label, path: save((label > 0).astype(np.uint8) * 255, path, "1"), ""),
         (lambda label, path: save(label.astype(np.uint16) * 65535, path), "255 is the class"),
         (lambda label, path: save(np.repeat(label.astype(np.uint8)[..., None] * 255, 3, -1), path), "255 is the class"),
@@ -147,7 +148,7 @@ ONE = [np.array([[0, 0, 1], [0, 1, 1]]), np.array([[0, 0, 0], [0, 0, 0]]), np.ar
         (lambda label, path: save_palette(1 - label, [[255, 255, 255], [0, 0, 0]], path), "that color is the class"),
         (as_ids, ""),
     ],
-    ids=["0-255", "1-bit", "16-bit", "rgb-white", "red", "palette-reversed", "ids"],
+    ids=["0-255", "0-128", "1-bit", "16-bit", "rgb-white", "red", "palette-reversed", "ids"],
 )
 def test_with_one_class_masks_of_two_values_are_understood_and_said(
     tmp_path: Path, write: Callable[[np.ndarray, Path], None], says: str
@@ -155,6 +156,7 @@ def test_with_one_class_masks_of_two_values_are_understood_and_said(
     form, paths = form_of(tmp_path, write, labels=ONE, tags=[{1}] * 3, classes=["cat"])
     assert says in form.says
     assert bool(says) == bool(form.says)
+    assert len(form_warnings(form)) == ("only value" in says)
     assert_read(form, paths, ONE)
 
 

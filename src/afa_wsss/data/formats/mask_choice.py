@@ -21,6 +21,7 @@ VOC_VOID = (224, 224, 192)
 
 NO_BACKGROUND = "no mask holds 0: 255 is unknown, and the background is not scored"
 OTHER_ORDER = "ids count from"
+ONLY_VALUE = "is the only value beside 0, and there is one class: it is taken for that"
 """What is said of ids that are not plain."""
 
 BLACK = pack((0, 0, 0))
@@ -96,6 +97,8 @@ def form_warnings(form: MaskForm) -> list[Problem]:
     """What to say before training: masks that cannot be read, ids in another order, masks without a background."""
     if form.doubt:
         return [Problem("masks unclear", "masks", f"need masks whose values are classes: {form.doubt}", "warning")]
+    if form.says.endswith(ONLY_VALUE):
+        return [Problem("ids of masks", "masks", f"need 1 for the class in masks: {form.says}", "warning")]
     if form.says == NO_BACKGROUND or form.says.startswith(OTHER_ORDER):
         return [Problem("ids of masks", "masks", f"need 0 for the background in masks: {form.says}", "warning")]
     return []
@@ -127,7 +130,7 @@ def _reindexed(contents: Sequence[MaskContent]) -> bool:
 
 
 def _one_class(contents: Sequence[MaskContent]) -> list[MaskForm]:
-    """With a single class: 0 and 255, or black and one color."""
+    """With a single class: 0 and 255, 0 and another value, or black and one color."""
     values, colors = Counter[int](), Counter[int]()
     for content in contents:
         values.update(content.values or {})
@@ -136,6 +139,11 @@ def _one_class(contents: Sequence[MaskContent]) -> list[MaskForm]:
     if values[IGNORE_INDEX] and not values[1]:
         says = "0 and 255 alone, and one class: 255 is the class, 0 the background"
         forms.append(MaskForm("values", {0: 0, IGNORE_INDEX: 1}, 2, says))
+    single = set(values) - {0, IGNORE_INDEX}
+    if len(single) == 1 and values[0] and not values[1]:
+        (value,) = single
+        says = f"{value} {ONLY_VALUE}"
+        forms.append(MaskForm("values", {0: 0, value: 1, IGNORE_INDEX: IGNORE_INDEX}, 2, says))
     others = [color for color in colors if color != BLACK]
     real = any(content.values is None or content.index_of.get(BLACK) for content in contents)
     if len(others) == 1 and colors[BLACK] and real:
