@@ -62,7 +62,8 @@ MISTAKES = {
         "trainer.max_steps",
         "need settings as name=value, without blanks, got trainer.max_steps; --help",
     ),
-    "no group": ("loss=null", "must be a string or a list"),
+    "no group": ("loss=null", "need the name of a recipe for a whole group"),
+    "no class": ("loss.affinity=3", "loss.affinity: need a class and its settings, got 3; give loss.affinity._target_"),
     "no terms": ("~loss", "loss: need at least one loss term"),
     "unknown class": ("loss.affinity._target_=foo.Bar", "loss.affinity._target_: need a class that can be imported"),
     "class of another kind": ("supervision._target_=afa_wsss.models.AFA", "supervision"),
@@ -153,6 +154,14 @@ def test_spoilt_data_is_named(complaint, root, tmp_path, spoil):
     shutil.copytree(root, copy)
     named = spoil(copy)
     assert named in complaint(training.main, *small_run(copy), "callbacks=quiet")
+
+
+@pytest.mark.parametrize("word", ["inference=paper", "experiment=demo", "data=voc12"])
+def test_commands_without_recipes_say_so(complaint, word):
+    name = word.partition("=")[0]
+    assert f"need a setting that exists, got {name}; this command takes single settings" in complaint(
+        evaluate.main, "checkpoint=a.ckpt", word
+    )
 
 
 @pytest.mark.parametrize("main", [evaluate.main, predict.main])

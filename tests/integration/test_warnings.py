@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.commands import run_command, small_run
+from tests.commands import run_command, small_run, write_small_set
 
-from afa_wsss.cli import train
+from afa_wsss.cli import evaluate, train
 from afa_wsss.data.partshapes.write import write_partshapes
 
 SIDE, FRAME = 48, 5
@@ -98,3 +98,19 @@ def test_classes_that_labels_never_show_are_told_once(tmp_path, capsys):
     everything = [line for line in printed if "labels call 100 % of the pixels background" in line]
     assert [line.split(":")[0] for line in everything] == ["step 8", "labels call 100 % of the pixels background"]
     assert everything[0].endswith(lower.replace("lower", "train again with lower"))
+
+
+def test_masks_that_disagree_with_labels_are_told_by_training_and_evaluation(tmp_path, capsys):
+    root, run = write_small_set(tmp_path / "photos"), tmp_path / "run"
+    exchanged = np.array([0, 2, 1, 3, 4, 5, *range(6, 256)], dtype=np.uint8)
+    for path in (root / "SegmentationClass").glob("val_*.png"):
+        with Image.open(path) as mask:
+            palette, values = mask.getpalette(), exchanged[np.asarray(mask)]
+        changed = Image.fromarray(values, mode="P")
+        changed.putpalette(palette)
+        changed.save(path)
+    told = "need masks and labels that agree, masks show "
+    assert run_command(train.main, *small_run(root), f"output_dir={run}") == 0
+    assert any(line.startswith(told) for line in lines_of(capsys.readouterr().out))
+    assert run_command(evaluate.main, f"checkpoint={run}/checkpoints/last.ckpt", f"output_dir={tmp_path}/scored") == 0
+    assert any(line.startswith(told) for line in lines_of(capsys.readouterr().out))

@@ -11,7 +11,7 @@ from torch import nn
 
 from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
 from afa_wsss.supervision.score_curves import CANDIDATES
-from afa_wsss.training.finite_steps import FiniteSteps, Seen, first_not_finite
+from afa_wsss.training.finite_steps import TOTAL, FiniteSteps, Seen, first_not_finite
 
 OPTIMIZERS = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
@@ -38,7 +38,7 @@ class Steps:
         self.module[0].weight.grad += gradient
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        found = self.steps.decide(self.optimizer, [Seen(("a", "b"), {"total": total})], scaler)
+        found = self.steps.decide(self.optimizer, [Seen(("a", "b"), {TOTAL: total})], scaler)
         if scaler is None:
             self.optimizer.step()
         else:
@@ -100,7 +100,7 @@ def test_a_report_names_losses_photos_and_gradients():
     report = steps.take(torch.randn(5, 3), gradient=math.nan).report()
     ((photos, losses),) = report.batches
     assert photos == ("a", "b")
-    assert math.isfinite(losses["total"])
+    assert math.isfinite(losses[TOTAL])
     assert [name for name, value in report.gradients.items() if not math.isfinite(value)] == ["0.weight"]
     weight = steps.module[2].weight
     assert report.gradients.keys() == dict(steps.module.named_parameters()).keys()
@@ -125,7 +125,7 @@ def test_a_gpu_is_not_waited_for(monkeypatch):
         for parameter in module.parameters():
             parameter.grad = torch.zeros_like(parameter)
         steps.keep_buffers()
-        found = steps.decide(optimizer, [Seen(("a",), {"total": torch.zeros((), device="cuda")})])
+        found = steps.decide(optimizer, [Seen(("a",), {TOTAL: torch.zeros((), device="cuda")})])
         assert optimizer.found_inf.device.type == "cuda"
         steps.finish(optimizer)
         assert found.values.device.type == "cpu"
@@ -179,7 +179,7 @@ def test_a_look_of_a_step_that_is_left_out_counts_for_nothing():
     steps.optimizer.zero_grad()
     loss = steps.module(torch.randn(5, 3)).mean() * math.nan
     loss.backward()
-    steps.steps.decide(steps.optimizer, [Seen(("a",), {"total": loss})])
+    steps.steps.decide(steps.optimizer, [Seen(("a",), {TOTAL: loss})])
     steps.optimizer.step()
     steps.steps.finish(steps.optimizer)
     assert (memory.values("cam"), int(memory.looks[0])) == (before, 0)

@@ -12,6 +12,7 @@ from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.config_file import write_config
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
+from afa_wsss.data.checks.crops import data_warnings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.report.results import write_results
 from afa_wsss.report.run_warnings import run_warnings
@@ -81,6 +82,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
             "without",
             arguments=("data.val_split",),
         )
+    doubts = data_warnings({"val": data.dataset}, stored.data)
     module = _make_module(checkpoint, stored, data)
     module.gate.found = dict(checkpoint.class_thresholds)
     module.last_validation = stage is not None
@@ -99,7 +101,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)
         written |= {} if masks is None else {masks.name.replace("_", " "): masks}
-    warnings = tuple(warning.line for warning in run_warnings(metrics, info))
+    warnings = (*doubts, *(warning.line for warning in run_warnings(metrics, info)))
     return Evaluation(metrics, folder, module.scores.stages, written, warnings)
 
 

@@ -20,7 +20,7 @@ from afa_wsss.api.origin import origin_of
 from afa_wsss.api.run_info import info_at_step, info_of_training
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.checks.crops import training_warnings
+from afa_wsss.data.checks.crops import data_warnings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.models import AFA
 from afa_wsss.models.create import build_model
@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
         trainer: With all callbacks and loggers.
         step: How the photos of a training step are dealt to the devices.
         resumed: The checkpoint that the run goes on from; None for a run that starts anew.
-        data_warnings: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
+        doubts: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
     """
 
     settings: TrainSettings
@@ -68,7 +68,7 @@ class Prepared(NamedTuple):
     trainer: lightning.Trainer
     step: StepBatches
     resumed: resume.Resumed | None
-    data_warnings: list[str]
+    doubts: list[str]
 
     @property
     def done_steps(self) -> int:
@@ -119,7 +119,7 @@ def prepare(
     with argument("data"):
         step = dealt.deal(settings.data, trainer, data)
     never = phase_warnings(info_of_training(settings, module, config))
-    warned = [*lines, *training_warnings(_splits(data), settings.data), *(one.line for one in never)]
+    warned = [*lines, *data_warnings(_splits(data), settings.data), *(one.line for one in never)]
     return Prepared(settings, data, module, trainer, step, resumed, warned)
 
 
@@ -150,7 +150,9 @@ def _find_resumed(
     with argument("resume"):
         resumed, lines = resume.find_checkpoint(settings.resume, settings.output_dir)
     if resumed is not None:
-        resumed = resume.check_settings(resumed, config, data.class_names, scored_on=scored_on, photos=photos)
+        resumed = resume.check_settings(
+            resumed, _stored(config, data) if config else {}, data.class_names, scored_on=scored_on, photos=photos
+        )
     return resumed, lines
 
 

@@ -161,13 +161,7 @@ def _made(kind: type, name: str, value: Any) -> Any:
     table: dict[str, Any] = {}
     for key, settings in value.items():
         if settings is not None:
-            others = [other for other, node in value.items() if isinstance(node, dict) and TARGET in node]
-            if isinstance(settings, dict) and TARGET not in settings:
-                raise UserError(
-                    f"need {TARGET}, the class of {key}; {nearest(key, others)}",
-                    kind="target",
-                    arguments=(f"{name}.{key}",),
-                )
+            _refuse_without_class(f"{name}.{key}", settings, value)
             table[key] = _instance(f"{name}.{key}", settings)
             if not isinstance(table[key], wanted):
                 raise UserError(
@@ -176,6 +170,20 @@ def _made(kind: type, name: str, value: Any) -> Any:
                     arguments=(f"{name}.{key}",),
                 )
     return table
+
+
+def _refuse_without_class(name: str, settings: Any, table: Mapping[str, Any]) -> None:
+    """Refuses an entry of a table of parts that names no class."""
+    if isinstance(settings, dict) and TARGET in settings:
+        return
+    key, others = (
+        name.rpartition(".")[2],
+        [one for one, node in table.items() if isinstance(node, dict) and TARGET in node],
+    )
+    message = f"need {TARGET}, the class of {key}; {nearest(key, others)}"
+    if not isinstance(settings, dict):
+        message = f"need a class and its settings, got {settings}; give {name}.{TARGET}, or null to leave it out"
+    raise UserError(message, kind="target", arguments=(name,))
 
 
 def _instance(name: str, settings: Any) -> Any:

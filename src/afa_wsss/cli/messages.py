@@ -24,6 +24,9 @@ SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
 NO_GROUP = "Config group override must be a string or a list"
 """Hydra's plain ValueError for ``loss=null`` and its kind."""
 
+NOT_HERE = r"Could not override '([^']*)'\.\s*No match in the defaults list"
+"""Hydra's message for ``model=mit_b1`` where a command has no recipes of that group."""
+
 TWO_MODES = "Only one of --run"
 """Hydra's plain ValueError for ``-m --cfg job`` and its kind."""
 
@@ -75,6 +78,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _message_of_word(error: BaseException) -> str | None:
     """How text is typed that Hydra takes for something else."""
+    if str(error).startswith(NO_GROUP):
+        return (
+            "need the name of a recipe for a whole group (model, data, loss, ...), got null or no text; single settings "
+            "have names with a dot, as loss.affinity=null"
+        )
+    if found := re.search(NOT_HERE, str(error)):
+        return (
+            f"need a setting that exists, got {found[1]}; this command takes single settings, which --help lists, and no "
+            "recipes"
+        )
     if isinstance(error, OverrideParseException) and "=" in error.override:
         key, _, value = (part.strip() for part in error.override.lstrip("+").partition("="))
         word = as_word(key, value)

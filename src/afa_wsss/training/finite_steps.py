@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from afa_wsss.ops.processes import is_distributed
 from afa_wsss.supervision.found_thresholds import FoundThresholds
 
-TOTAL = "total"
-"""Name of the sum of the loss terms."""
+TOTAL = ".total"
+"""Name of the sum of the loss terms; no term may have a dot in its name."""
 
 LEARNED = ("weight", "bias", "running_mean", "running_var")
 """Last names of tensors of layers that training changes, and which are finite then."""

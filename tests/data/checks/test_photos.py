@@ -9,7 +9,7 @@ from tests.data.samples import BROKEN, ERRORS, Noise, write_broken_folder, write
 from tests.data.shards.shards import PHOTO, write_shard
 
 from afa_wsss.data.base import SegmentationDataset
-from afa_wsss.data.checks.crops import training_warnings
+from afa_wsss.data.checks.crops import data_warnings
 from afa_wsss.data.checks.photos import check_photos, check_some_masks
 from afa_wsss.data.files import photos
 from afa_wsss.data.files.masks import write_mask
@@ -175,7 +175,7 @@ def test_some_masks_are_compared_with_labels_before_training(tmp_path: Path) -> 
     assert {problem.kind for problem in check_some_masks(dataset)} == {"mask without classes", "ids look exchanged"}
     assert [problem.name for problem in check_some_masks(dataset, 2)][:2] == ["0", "5"]
     assert check_some_masks(FolderDataset(tmp_path, "all")) == []
-    told = training_warnings({"val": dataset}, DataSettings(root=str(tmp_path)))
+    told = data_warnings({"val": dataset}, DataSettings(root=str(tmp_path)))
     assert any(line.startswith("need a mask that shows a class of its photo, ") for line in told)
     (tmp_path / "masks" / "3_mask.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"3_mask\.png"):

@@ -138,8 +138,8 @@ def check_crops(dataset: SegmentationDataset, settings: DataSettings) -> list[Pr
     return [Problem("crops miss objects", "data.crop_size", message, "warning")]
 
 
-def training_warnings(splits: Mapping[str, SegmentationDataset], settings: DataSettings) -> list[str]:
-    """Warnings about lists, labels, splits, crops and masks before training, in a few lines; see ``early_warnings``.
+def data_warnings(splits: Mapping[str, SegmentationDataset], settings: DataSettings) -> list[str]:
+    """Warnings about lists, labels, splits, training crops and masks, in a few lines; see ``early_warnings``.
 
     Raises:
         UserError: See ``check_some_masks``.
