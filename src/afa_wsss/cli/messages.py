@@ -80,13 +80,13 @@ def _message_of_word(error: BaseException) -> str | None:
     """How text is typed that Hydra takes for something else."""
     if str(error).startswith(NO_GROUP):
         return (
-            "need the name of a recipe for a whole group (model, data, loss, ...), got null or no text; single settings "
-            "have names with a dot, as loss.affinity=null"
+            "need the name of a recipe for a whole group (model, data, loss, ...), got null or no text; single "
+            "settings have names with a dot, as loss.affinity=null"
         )
     if found := re.search(NOT_HERE, str(error)):
         return (
-            f"need a setting that exists, got {found[1]}; this command takes single settings, which --help lists, and no "
-            "recipes"
+            f"need a setting that exists, got {found[1]}; this command takes single settings, which --help "
+            "lists, and no recipes"
         )
     if isinstance(error, OverrideParseException) and "=" in error.override:
         key, _, value = (part.strip() for part in error.override.lstrip("+").partition("="))
