@@ -122,6 +122,36 @@ def test_parts_made_in_another_order_are_left_as_they_are() -> None:
     assert fuse_batch_norms(network) is network
 
 
+class Keeping(Swapped):
+    """Keeps the features of its last pass, as code for pictures does."""
+
+    def encode(self, images: torch.Tensor, *, attention: bool) -> EncoderOutput:
+        found = super().encode(images, attention=attention)
+        self.last = found.features[-1]
+        return found
+
+
+class Picky(Swapped):
+    """Takes images of one size alone."""
+
+    def encode(self, images: torch.Tensor, *, attention: bool) -> EncoderOutput:
+        if images.shape[-1] != 96:
+            raise ValueError(f"need images of 96 pixels, got {images.shape[-1]}")
+        return super().encode(images, attention=attention)
+
+
+@pytest.mark.parametrize("kind", [Keeping, Picky])
+def test_an_encoder_that_cannot_be_copied_or_tried_is_left_as_it_is(
+    kind: type[Swapped], caplog: pytest.LogCaptureFixture
+) -> None:
+    network = trained(create_model(Swapped, num_classes=2))
+    network.encoder = kind()
+    network(torch.randn(2, 3, 96, 96))
+    with caplog.at_level("INFO", logger="afa_wsss"):
+        assert fuse_batch_norms(network) is network
+    assert f"batch norms of {kind.__name__} are not fused for validation" in caplog.text
+
+
 def test_it_is_made_again_where_weights_have_changed() -> None:
     network, fused = trained(create_model("mit_nano", num_classes=2)).eval(), FusedNorms()
     first = fused.of(network)

@@ -65,6 +65,13 @@ def test_a_step_that_is_left_out_moves_nothing(network, updates):
         assert torch.equal(value, before[name]), name
 
 
+def test_a_network_that_cannot_be_copied_is_named(network):
+    network.encoder.last = network(torch.randn(1, 3, 64, 64)).class_logits
+    with pytest.raises(UserError, match="need a network that can be copied for an average of its weights") as refused:
+        WeightAverage(network, decay=DECAY, uses=[VALIDATION])
+    assert refused.value.arguments == ("trainer.ema_decay",)
+
+
 def test_an_average_goes_on_from_its_state(network):
     average = WeightAverage(network, decay=DECAY, uses=[VALIDATION])
     for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from itertools import pairwise
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from afa_wsss.models.afa import AFA, evaluating
 from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.types import is_own
 
 TRIED_SIDE = 64
 """Pixels of the noise image on which both forms of an encoder are compared, or the encoder's smallest side."""
@@ -55,10 +57,23 @@ def fuse_batch_norms(network: AFA) -> AFA:
         network: In any mode, on any device.
 
     Returns:
-        The copy; the network itself where there is nothing to fuse.
+        The copy; the network itself where there is nothing to fuse, and for an encoder of one's own that cannot be
+        copied or tried.
     """
     if not any(_followed(module) for module in network.encoder.modules()):
         return network
+    try:
+        return _fused(network)
+    except Exception as error:  # of code that is not ours: it may hold what cannot be copied, or take other sizes
+        if not is_own(network.encoder):
+            raise
+        note = "batch norms of %s are not fused for validation, which takes longer: %s"
+        logging.getLogger(__name__).info(note, type(network.encoder).__name__, " ".join(str(error).split()))
+        return network
+
+
+def _fused(network: AFA) -> AFA:
+    """The copy, or the network itself where its features would change."""
     encoder = copy.deepcopy(network.encoder).eval()
     for module in list(encoder.modules()):
         for place, norm_place in _followed(module):

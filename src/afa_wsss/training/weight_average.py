@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from afa_wsss.errors import UserError
 from afa_wsss.models import AFA
 from afa_wsss.types import AFAOutput
 
@@ -46,8 +47,20 @@ class WeightAverage:
     """
 
     def __init__(self, network: AFA, *, decay: float, uses: Sequence[str]) -> None:
-        """Starts as a copy of ``network``, on its device."""
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        """Starts as a copy of ``network``, on its device.
+
+        Raises:
+            UserError: For a network that cannot be copied, as one that keeps a tensor with its gradient's history.
+        """
+        try:
+            self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        except (RuntimeError, TypeError) as error:
+            why = " ".join(str(error).split())
+            raise UserError(
+                f"need a network that can be copied for an average of its weights, got: {why}; let "
+                f"{type(network.encoder).__name__} keep no tensors of a forward pass, or leave ema_decay null",
+                arguments=("trainer.ema_decay",),
+            ) from error
         self.decay, self.uses, self.updates = decay, tuple(uses), 0
 
     @torch.no_grad()
