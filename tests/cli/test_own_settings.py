@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,17 @@ class Scaled(AFALabels):
         object.__setattr__(self, "scale", scale)
 
 
+@dataclass(frozen=True)
+class WrittenByHand(AFALabels):
+    """A dataclass whose constructor is not the one that ``@dataclass`` writes."""
+
+    scale: float = 1.0
+
+    def __init__(self, *, times: int = 2, **others) -> None:
+        super().__init__(**others)
+        object.__setattr__(self, "scale", float(times))
+
+
 def test_settings_that_are_handed_on_are_known():
     terms = composed(
         f"loss.affinity._target_={HERE}.Handing", "loss.affinity.scale=3", "loss.affinity.weight=0.25"
@@ -65,3 +77,7 @@ def test_annotations_that_type_checkers_alone_can_read():
 def test_a_constructor_of_ones_own_on_top_of_a_dataclass():
     found = composed(f"supervision._target_={HERE}.Scaled", "supervision.scale=4", "supervision.low=0.2").settings
     assert (found.supervision.scale, found.supervision.low) == (4.0, 0.2)
+    by_hand = composed(
+        f"supervision._target_={HERE}.WrittenByHand", "supervision.times=3", "supervision.low=0.2"
+    ).settings
+    assert (by_hand.supervision.scale, by_hand.supervision.low) == (3.0, 0.2)

@@ -305,9 +305,8 @@ def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> No
     """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
 
     Checkpoints of another folder are copied, and what an earlier run left in this one is set aside. Loggers go on where
-    they are those of the same folder; a newer checkpoint there, and rows of
-    steps that are done again, are kept under other names. The ``best.ckpt`` of other
-    data loses its name: the next one is the best of this data.
+    they are those of the same folder; a newer checkpoint there, and the rows of steps that are done again, are kept
+    under other names. The ``best.ckpt`` of other data loses its name: the next one is the best of this data.
     """
     kept, source = folder / CHECKPOINTS, resumed.path.parent
     if source.resolve() == kept.resolve():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_type_hints
 
@@ -38,8 +38,10 @@ def made_by_dataclass(kind: type) -> bool:
         (True, False)
     """
     owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
-    params = vars(owner).get("__dataclass_params__")
-    return is_dataclass(kind) and params is not None and params.init and "__dataclass_fields__" in vars(owner)
+    if "__dataclass_fields__" not in vars(owner):
+        return False
+    taken = [*inspect.signature(vars(owner)["__init__"]).parameters][1:]
+    return set(taken) == {one.name for one in fields(owner) if one.init}  # else it was written by hand
 
 
 def arguments_of(kind: type) -> list[Argument]:

@@ -176,10 +176,8 @@ def _refuse_without_class(name: str, settings: Any, table: Mapping[str, Any]) ->
     """Refuses an entry of a table of parts that names no class."""
     if isinstance(settings, dict) and TARGET in settings:
         return
-    key, others = (
-        name.rpartition(".")[2],
-        [one for one, node in table.items() if isinstance(node, dict) and TARGET in node],
-    )
+    key = name.rpartition(".")[2]
+    others = [one for one, node in table.items() if isinstance(node, dict) and TARGET in node]
     message = f"need {TARGET}, the class of {key}; {nearest(key, others)}"
     if not isinstance(settings, dict):
         message = f"need a class and its settings, got {settings}; give {name}.{TARGET}, or null to leave it out"
