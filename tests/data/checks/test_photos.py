@@ -149,28 +149,27 @@ def test_photos_that_come_out_flat_are_errors_and_black_files_are_warned_of(tmp_
     dataset.check_files()
 
 
-def test_masks_and_labels_that_disagree_are_warned_of(tmp_path: Path) -> None:
+def write_exchanged(root: Path) -> Path:
+    """Six photos of cats and dogs whose masks have the ids of both exchanged."""
     rows = []
     for number in range(6):
-        write_photo(tmp_path / f"{number}.jpg", 50 + number)
+        write_photo(root / f"{number}.jpg", 50 + number)
         label = np.zeros((8, 12), dtype=np.uint8)
         label[:4] = 2 - number % 2
-        write_mask(tmp_path / "masks" / f"{number}_mask.png", label, voc_palette(3))
+        write_mask(root / "masks" / f"{number}_mask.png", label, voc_palette(3))
         rows.append(f"{number}.jpg,{('cat', 'dog')[number % 2]}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    (root / "labels.csv").write_text("\n".join(rows))
+    return root
+
+
+def test_masks_and_labels_that_disagree_are_warned_of(tmp_path: Path) -> None:
+    write_exchanged(tmp_path)
     found = _levels(FolderDataset(tmp_path, "all", with_masks=True))
     assert found == {"mask without classes": "warning", "ids look exchanged": "warning"}
 
 
 def test_some_masks_are_compared_with_labels_before_training(tmp_path: Path) -> None:
-    rows = []
-    for number in range(6):
-        write_photo(tmp_path / f"{number}.jpg", 50 + number)
-        label = np.zeros((8, 12), dtype=np.uint8)
-        label[:4] = 2 - number % 2
-        write_mask(tmp_path / "masks" / f"{number}_mask.png", label, voc_palette(3))
-        rows.append(f"{number}.jpg,{('cat', 'dog')[number % 2]}")
-    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    write_exchanged(tmp_path)
     dataset = FolderDataset(tmp_path, "all", with_masks=True)
     assert {problem.kind for problem in check_some_masks(dataset)} == {"mask without classes", "ids look exchanged"}
     assert [problem.name for problem in check_some_masks(dataset, 2)][:2] == ["0", "5"]
