@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
+from PIL import Image
 from tests.commands import composed, run_command, write_small_set
 
 from afa_wsss.cli import train as training
@@ -95,3 +96,16 @@ def test_numbers_below_1_are_refused_by_their_names(no_gpu, words, name):
     with pytest.raises(UserError, match=f"need at least 1, got {name}=-5") as refused:
         composed(*words, f"trainer.{name}=-5")
     assert refused.value.arguments == (f"trainer.{name}",)
+
+
+def test_photos_that_were_added_count(no_gpu, tmp_path):
+    """In a notebook, which composes again in the same process."""
+    words = ["experiment=photos", "data=folder", f"data.root={tmp_path}", "data.batch_size=1", "trainer.max_steps=1000"]
+    found = []
+    for count in (200, 240):
+        for number in range(count):
+            Image.new("RGB", (1, 1)).save(tmp_path / f"{number}.png")
+        rows = [f"{number}.png,{('cat', 'dog')[number % 2]},train" for number in range(count)]
+        (tmp_path / "labels.csv").write_text("\n".join(["file,labels,split", *rows]))
+        found.append(composed(*words).settings.supervision.first_step)
+    assert found == [250, 300]

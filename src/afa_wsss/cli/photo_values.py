@@ -71,6 +71,7 @@ def _photos_of(data: str) -> int:
 
 def compute(config: DictConfig) -> None:
     """Puts numbers in place of all rules, so that ``config.yaml`` holds what a run was done with."""
+    _photos_of.cache_clear()  # a notebook trains again after photos were added
     rules = [name for name, value in leaves(config).items() if isinstance(value, str) and f"{{{_PREFIX}" in value]
     values = {name: OmegaConf.select(config, name) for name in rules}
     with open_dict(config):

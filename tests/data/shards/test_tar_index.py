@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies
 from tests.data.shards.shards import PHOTO, write_shard
 
-from afa_wsss.data.shards.tar_index import members, read_index
+from afa_wsss.data.shards.tar_index import members, read_index, scan_index
 from afa_wsss.errors import UserError
 
 NAMES = ["a.jpg", "a.txt", "folder/b.jpg", "ü/é.png", "x" * 99 + ".jpg", "d/" * 60 + "deep.jpg", "y" * 300 + ".json"]
@@ -91,7 +91,7 @@ def test_a_damaged_shard_is_read_or_refused(place, damage):
         content[place : place + len(damage)] = damage
         path.write_bytes(content)
         with suppress(UserError):
-            read_index.__wrapped__(str(path))
+            scan_index(str(path))
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,11 @@ def test_shards_of_the_webdataset_package_are_read(tmp_path):
     found = [read_index(str(path)) for path in sorted(tmp_path.iterdir())]
     assert [index.keys for index in found] == [["photos/000000000", "photos/000000001"], ["photos/000000002"]]
     assert all((index.spans[:, :3, 0] > 0).all() for index in found)
+
+
+def test_a_shard_that_is_written_again_is_read_again(tmp_path):
+    path = write_shard(tmp_path / "a.tar", [{"png": PHOTO, "cls": b"0"}])
+    assert len(read_index(str(path)).keys) == 1
+    assert read_index(str(path)) is read_index(str(path))
+    write_shard(path, [{"png": PHOTO, "cls": b"0"}] * 2)
+    assert len(read_index(str(path)).keys) == 2

@@ -59,13 +59,28 @@ class ShardIndex(NamedTuple):
     spans: Int64[np.ndarray, "n 4 2"]
 
 
-@lru_cache(maxsize=CACHED)
 def read_index(path: str) -> ShardIndex:
-    """The samples of a shard, in their order.
+    """The samples of a shard, in their order; kept until the file changes.
 
     Raises:
         UserError: For a file that is missing, compressed, cut off, or no tar.
     """
+    try:
+        state = os.stat(path)  # noqa: PTH116  at each sample: a Path costs more than this
+    except OSError:
+        return scan_index(path)
+    return _kept_index(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=CACHED)
+def _kept_index(path: str, modified: int, size: int) -> ShardIndex:
+    """``scan_index`` of the file of that state."""
+    del modified, size
+    return scan_index(path)
+
+
+def scan_index(path: str) -> ShardIndex:
+    """``read_index`` from the file, whatever is kept of it."""
     keys: list[str] = []
     spans: list[list[list[int]]] = []
     for member in members(path):
