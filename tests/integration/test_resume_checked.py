@@ -13,7 +13,7 @@ import torch
 import yaml
 from tests.commands import run_command, small_run, write_small_set
 
-from afa_wsss.api.resume import differences
+from afa_wsss.api.other_settings import differences
 from afa_wsss.cli import train as training
 from afa_wsss.data.partshapes.write import write_partshapes
 

@@ -99,6 +99,15 @@ def test_other_settings_of_a_loss_that_change_its_parameters_are_refused(root, r
     assert "centers.centers (5,) for (7,)" in line
 
 
+def test_a_loss_of_the_same_name_that_is_another_class_is_refused(root, run, tmp_path, monkeypatch, capfd):
+    (tmp_path / "other_losses.py").write_text(f"from {HERE} import Centers as Base\nclass Centers(Base):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    other = [word.replace(HERE, "other_losses") for word in LOSS]
+    assert run_command(training.main, *words(root, run, *other, "resume=auto")) == 1
+    told = f"which is {HERE}.Centers, got other_losses.Centers; set it as there"
+    assert told in capfd.readouterr().err
+
+
 def test_other_settings_of_a_label_maker_that_change_its_memory_are_refused(root, tmp_path, capfd):
     run = tmp_path / "run"
     assert run_command(training.main, *words(root, run, *MAKER)) == 0

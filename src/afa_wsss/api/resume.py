@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch.loggers import Logger
 
-from afa_wsss.api.assemble import TARGET
 from afa_wsss.api.checkpoints import network_weights, read_training_state, recall
 from afa_wsss.api.earlier_run import set_aside
+from afa_wsss.api.other_settings import differences, refuse_another_run
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.api.upgrade import upgraded
 from afa_wsss.data.files.whole import copy_whole
@@ -26,9 +26,6 @@ from afa_wsss.training.loggers import go_on_with
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
 from afa_wsss.types import is_own
-
-UNCOMPARED = ("resume", "config", "output_dir", "name", "callbacks", "logger", "class_names", "palette")
-"""Settings that say nothing of what is trained."""
 
 SCORED_WITH = ("model.", "supervision.", "inference.")
 """Settings that decide what a validation gives, beside its data."""
@@ -156,15 +153,7 @@ def check_settings(
     before = upgraded(resumed.state[CONFIG_KEY]) if "data" in resumed.state[CONFIG_KEY] else {}
     _check_classes(resumed.path, resumed.state[CONFIG_KEY].get("class_names", class_names), class_names)
     if before:
-        for what, name, read in _FIXED:
-            old, new = read(before), read(config)
-            if old != new:
-                raise UserError(
-                    f"need the {what} of {resumed.path}, which is {old}, got {new}; set it as there, or start a run of "
-                    "its own",
-                    kind="other_run",
-                    arguments=(name,),
-                )
+        refuse_another_run(before, config, path=resumed.path)
     changes = [*(differences(before, config) if before else ()), *_other_photos(resumed, photos)]
     comparable = resumed.callback.get("scored_on") in (None, scored_on)
     return resumed._replace(changes=tuple(changes), comparable=comparable)
@@ -228,62 +217,6 @@ def _check_classes(path: Path, before: Sequence[str], now: Sequence[str]) -> Non
         kind="other_classes",
         arguments=("data.root",),
     )
-
-
-def _kind(part: Any) -> str:
-    """A part by its class, a backbone by its name."""
-    return str(part[TARGET]).rpartition(".")[2] if isinstance(part, Mapping) and TARGET in part else str(part)
-
-
-def _terms(config: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(f"{name} ({_kind(part)})" for name, part in config["loss"].items() if part is not None))
-
-
-def _switch(group: str, name: str, *, off: Any) -> Callable[[Mapping[str, Any]], str]:
-    """Whether a way to train is used that decides what the optimizer holds; runs from before it was there use none."""
-    return lambda config: "off" if config.get(group, {}).get(name, off) == off else "on"
-
-
-_FIXED = (
-    ("seed", "seed", lambda config: config["seed"]),
-    ("backbone", "model.backbone", lambda config: _kind(config["model"]["backbone"])),
-    ("label maker", "supervision", lambda config: _kind(config["supervision"])),
-    ("loss table", "loss", _terms),
-    ("freezing of the backbone", "optimizer.freeze_backbone", _switch("optimizer", "freeze_backbone", off=False)),
-    ("number of frozen layers", "optimizer.freeze_layers", lambda config: config["optimizer"].get("freeze_layers", 0)),
-    ("decay by layers", "optimizer.layer_decay", _switch("optimizer", "layer_decay", off=1.0)),
-    ("8-bit optimizer", "optimizer.eight_bit", _switch("optimizer", "eight_bit", off=False)),
-    ("average of weights", "trainer.ema_decay", _switch("trainer", "ema_decay", off=None)),
-)
-"""What may not change, the setting's name, and where it is in a configuration."""
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each setting that two runs have with different values, or only one has."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    for name in sorted(old.keys() | new.keys()):
-        values = [side.get(name, "not set") for side in (old, new)]
-        if values[0] != values[1]:
-            yield f"{name} {_text(values[0])} -> {_text(values[1])}"
-
-
-def _leaves(config: Mapping[str, Any], owner: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        name = f"{owner}{key}"
-        if name in UNCOMPARED or name == "model.pretrained":
-            continue
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{name}.")
-        else:
-            yield name, list(value) if isinstance(value, tuple) else value
-
-
-def _text(value: Any) -> str:
-    """Small numbers as people write them: 5e-4."""
-    if isinstance(value, float) and 0 < abs(value) < 1e-3:
-        digits, _, power = f"{value:.6e}".partition("e")
-        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
-    return "null" if value is None else str(value)
 
 
 def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
