@@ -83,8 +83,8 @@ def readable_hints(owner: Any) -> dict[str, Any]:
     """Annotations of a class or a function by name; Any for one that is imported for type checkers alone.
 
     Example:
-        >>> def init(self, size: int, device: "torch.device") -> None: ...
-        >>> readable_hints(init)["size"], readable_hints(init)["device"]
+        >>> def init(self, size: int, table: "not_imported.Table") -> None: ...
+        >>> readable_hints(init)["size"], readable_hints(init)["table"]
         (<class 'int'>, typing.Any)
     """
     try:

@@ -183,8 +183,8 @@ def check_some_masks(dataset: SegmentationDataset, most: int = MOST_MASKS) -> li
     """
     if not isinstance(dataset, PhotoFiles) or not dataset.has_masks:
         return []
-    paths = ((index, dataset.mask_path(index)) for index in range(len(dataset)))
-    masked = [index for index, path in paths if path is not None and is_file(path)]
+    everyone = range(len(dataset))
+    masked = everyone if dataset.needs_masks else [*filter(dataset.mask_is_there, everyone)]
     chosen = [masked[place] for place in np.unique(np.linspace(0, len(masked) - 1, min(most, len(masked))).astype(int))]
     found = list(thread_map(partial(_read_mask, dataset), chosen))
     problems = [problem for checked in found for problem in checked.problems if problem.level != "note"]

@@ -92,6 +92,11 @@ class PhotoFiles(ABC):
         del index
         return None
 
+    def mask_is_there(self, index: int) -> bool:
+        """Whether a photo has a mask, whether or not masks are requested."""
+        path = self.mask_path(index)
+        return path is not None and is_file(path)
+
     def __len__(self) -> int:
         """Number of photos."""
         return len(self.names)
@@ -105,8 +110,7 @@ class PhotoFiles(ABC):
         """
         if not self.with_masks:
             return False
-        paths = map(self.mask_path, range(len(self)))
-        if any(path is not None and is_file(path) for path in paths):
+        if any(map(self.mask_is_there, range(len(self)))):
             return True
         if self.mask_advice is not None:
             first = self.mask_path(0)
@@ -116,8 +120,7 @@ class PhotoFiles(ABC):
 
     def count_masks(self) -> int:
         """Number of photos with a mask, whether or not masks are requested."""
-        paths = (self.mask_path(index) for index in range(len(self)))
-        return sum(path is not None and is_file(path) for path in paths)
+        return sum(map(self.mask_is_there, range(len(self))))
 
     @cached_property
     def mask_form(self) -> MaskForm | None:
