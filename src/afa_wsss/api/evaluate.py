@@ -82,7 +82,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
             "without",
             arguments=("data.val_split",),
         )
-    doubts = data_warnings({"val": data.dataset}, stored.data)
+    of_data = data_warnings({"val": data.dataset}, stored.data)
     module = _make_module(checkpoint, stored, data)
     module.gate.found = dict(checkpoint.class_thresholds)
     module.last_validation = stage is not None
@@ -101,7 +101,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)
         written |= {} if masks is None else {masks.name.replace("_", " "): masks}
-    warnings = (*doubts, *(warning.line for warning in run_warnings(metrics, info)))
+    warnings = (*of_data, *(warning.line for warning in run_warnings(metrics, info)))
     return Evaluation(metrics, folder, module.scores.stages, written, warnings)
 
 

@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
         trainer: With all callbacks and loggers.
         step: How the photos of a training step are dealt to the devices.
         resumed: The checkpoint that the run goes on from; None for a run that starts anew.
-        doubts: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
+        warnings: Warnings about the data, a line for each kind, and about checkpoints that are cut off.
     """
 
     settings: TrainSettings
@@ -68,7 +68,7 @@ class Prepared(NamedTuple):
     trainer: lightning.Trainer
     step: StepBatches
     resumed: resume.Resumed | None
-    doubts: list[str]
+    warnings: list[str]
 
     @property
     def done_steps(self) -> int:

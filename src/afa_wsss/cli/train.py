@@ -106,7 +106,7 @@ def say_notes(prepared: Prepared) -> None:
         say(f"going on from step {resumed.step}; the checkpoint of step {resumed.left} is kept as {resumed.kept_as}")
     for change in () if resumed is None else resumed.changes:
         say(f"resumed with {change}")
-    for line in prepared.doubts:
+    for line in prepared.warnings:
         say_warning(line)
 
 
