@@ -1,4 +1,4 @@
-"""Labels as people have them: what each form means, and what is refused, with the file and the row."""
+"""Labels as people have them: what each form means, and which readings are refused."""
 
 from __future__ import annotations
 
@@ -145,57 +145,6 @@ def test_what_labels_mean(case: str, tmp_path: Path) -> None:
     labels, _, problems = read_labeled(tmp_path)
     assert labels == expected
     assert [problem for problem in problems if problem.level == "error"] == []
-
-
-REFUSED: dict[str, tuple[dict[str, Content], str]] = {
-    "open quote": (
-        {"labels.csv": 'file,labels\na.jpg,"cat\nb.jpg,dog\n'},
-        r"labels\.csv, row 2 has a quote that is not closed",
-    ),
-    "line break": ({"labels.csv": 'file,labels\na.jpg,"cat\ndog"\n'}, r"row 2 has .* a line break in a cell"),
-    "open quote in a cell": ({"labels.csv": 'file,labels\na.jpg,cat;"dog\n'}, r"row 2 has a quote that is not closed"),
-    "unknown split": (
-        {"labels.csv": "file,labels,split\na.jpg,cat,trian\n"},
-        r"need train, val or test in column split of .*labels\.csv, row 2 has 'trian'",
-    ),
-    "unknown word for held out": (
-        {"labels.csv": "file,labels,is_valid\na.jpg,cat,0\nb.jpg,dog,maybe\n"},
-        r"need true or false \(yes or no, 1 or 0\) in column is_valid of .*labels\.csv, row 3 has 'maybe'",
-    ),
-    "soft labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0.3\n"}, r"need 0 or 1 .*, row 2 has '0\.3' in column dog"),
-    "uncertain labels": ({"labels.csv": "image,cat,dog\na.jpg,1,0\nb.jpg,1,-1\n"}, r"row 3 has '-1' in column dog"),
-    "0 and 1 without a name": ({"labels.csv": "a.jpg,1,0\nb.jpg,0,1\n"}, r"0 and 1 in columns without a name"),
-    "0 and 1 as labels": ({"labels.csv": "file,label\na.jpg,1\nb.jpg,0\n"}, r"need names of classes in column label"),
-    "a class twice": ({"labels.csv": "file,cat,cat\na.jpg,1,0\n"}, r"'cat' is above several"),
-    "no names": ({"labels.csv": "Bild;Klasse\na.jpg;Katze\nb.jpg;Hund\n"}, r"got Bild, Klasse; name it labels"),
-    "captions": ({"metadata.csv": "file_name,text\na.jpg,a cat\n"}, r"such as labels, got file_name, text"),
-    "a cell too many": ({"labels.csv": "file,labels\na.jpg,cat,dog\n"}, r"row 2 has 'dog' in a column without a name"),
-    "two tables of one kind": (
-        {"x.csv": "file,labels\na.jpg,cat\n", "y.csv": "file,labels\nb.jpg,cat\n"},
-        r"need one file of labels in .*, got x\.csv, y\.csv",
-    ),
-    "JSON that is cut off": ({"i.json": '{"images": [{"id": 1, "file_name": "a.jpg"}, {'}, r"need JSON in .*i\.json"),
-    "objects of unknown photos": (
-        {"i.json": json.dumps({**COCO, "annotations": [{"image_id": 9, "category_id": 1}]})},
-        r"1 object belongs? to photo 9|objects belong to photo 9",
-    ),
-    "a spreadsheet": ({"labels.xlsx": b"PK\3\4"}, r"labels\.xlsx \(a spreadsheet: save it as CSV\)"),
-    "Label Studio's own": (
-        {"p.json": '[{"data": {"image": "a.jpg"}, "annotations": []}]'},
-        r"Label Studio's own JSON: export it as COCO",
-    ),
-    "YOLO": ({"data.yaml": "names: [cat]"}, r"data\.yaml \(such as YOLO's"),
-    "numbers for names": ({"labels.jsonl": '{"file": "a.jpg", "labels": 3}'}, r"line 1 is different .*need names"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
-    files, complaint = REFUSED[case]
-    write_labeled(tmp_path, THREE, files)
-    with pytest.raises(UserError, match=complaint) as refusal:
-        FolderDataset(tmp_path, "all")
-    assert "\n" not in str(refusal.value)
 
 
 def test_a_photo_in_another_folder_of_the_same_name_is_not_taken(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from afa_wsss.data.files.mask_colors import is_background
-from afa_wsss.data.formats.folder_labels.reading import plain, unique
+from afa_wsss.data.formats.folder_labels.reading import parsed_json, plain, unique
 from afa_wsss.data.formats.folder_labels.tags import JOINERS
 from afa_wsss.data.formats.folder_labels.words import LABEL_WORDS, column_word
 from afa_wsss.errors import UserError
@@ -55,7 +54,7 @@ def _of_text(text: str, by_number: Sequence[str | None], numbered: bool) -> Tags
 
 def _of_json(text: str, by_number: Sequence[str | None]) -> Tags | None:
     """A list of tags, or the first member with a usual name that holds tags; None where there is no such member."""
-    found = json.loads(text)
+    found = parsed_json(text)
     if not isinstance(found, dict):
         return _of_member(found, by_number)
     members = [value for name, value in found.items() if column_word(str(name)) in LABEL_WORDS]

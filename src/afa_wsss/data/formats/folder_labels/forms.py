@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from afa_wsss.data.formats.folder_labels.json_rows import (
 )
 from afa_wsss.data.formats.folder_labels.onehot import read_onehot
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
-from afa_wsss.data.formats.folder_labels.reading import Reading, listed, read_labels_text
+from afa_wsss.data.formats.folder_labels.reading import Reading, listed, parsed_json, read_labels_text
 from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.formats.folder_labels.tables import SUFFIXES as TABLE_SUFFIXES
 from afa_wsss.data.formats.folder_labels.tables import read_table
@@ -183,13 +182,13 @@ def _parsed(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: For another encoding, and for what is no JSON, such as a file that is cut off.
+        UserError: For another encoding, for what is no JSON, such as a file that is cut off, and for a member twice.
     """
     text = read_labels_text(path)
     try:
-        return json.loads(text)
+        return parsed_json(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"need JSON in {path}, got {error}; export it again or move it away") from error
+        raise UserError(f"need JSON in {path}, got {error}; fix it, export it again or move it away") from error
 
 
 def _one_form(root: Path, found: Sequence[Found], not_read: NotRead) -> list[Reading]:

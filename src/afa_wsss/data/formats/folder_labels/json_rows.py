@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,14 @@ from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of
 from afa_wsss.data.formats.folder_labels.label_cells import label_cell, label_names
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
-from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, read_labels_text, unique
+from afa_wsss.data.formats.folder_labels.reading import (
+    Reading,
+    TaggedPhoto,
+    as_posix,
+    parsed_json,
+    read_labels_text,
+    unique,
+)
 from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
 from afa_wsss.data.formats.folder_labels.tags import split_tags
 from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, IS_VALIDATION_WORDS, LABEL_WORDS, SPLIT_WORDS
@@ -34,9 +40,9 @@ def read_json_lines(path: Path, root: Path, index: PhotoIndex, known: Sequence[s
         if not line.strip():
             continue
         try:
-            rows.append((f"line {number}", json.loads(line)))
+            rows.append((f"line {number}", parsed_json(line)))
         except ValueError as error:
-            problems.append(_malformed(path, f"line {number}", repr(error)))
+            problems.append(_malformed(path, f"line {number}", str(error)))
     form = "Hugging Face metadata" if path.stem == "metadata" else "JSON lines"
     return _read_rows(form, path, root, rows, problems, index, known)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.lists import read_text
@@ -107,6 +108,33 @@ def read_labels_text(path: Path) -> str:
         except UnicodeError as error:
             raise UserError(f"need labels in UTF-8 or UTF-16, {path} is neither ({error}); save it as UTF-8") from error
     return read_text(path)
+
+
+def parsed_json(text: str) -> Any:
+    """The content of JSON in which no object has a member twice: of two, JSON's own reader keeps the last in silence.
+
+    Raises:
+        ValueError: For what is no JSON, and for a member that is there with different values.
+
+    Example:
+        >>> parsed_json('{"a.jpg": ["cat"], "b.jpg": []}')
+        {'a.jpg': ['cat'], 'b.jpg': []}
+    """
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        for name, value in pairs:
+            if members[name] != value:
+                raise ValueError(f"{name!r} twice in one object, with {_short(value)} and {_short(members[name])}")
+    return members
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
