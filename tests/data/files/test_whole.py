@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from afa_wsss.data.files import masks as masks_file
 from afa_wsss.data.files.whole import copy_whole, whole_file
 
 
@@ -46,3 +54,31 @@ def test_a_copy(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     copy_whole(tmp_path / "a", tmp_path / "b" / "c")
     assert (tmp_path / "b" / "c").read_bytes() == b"content"
+
+
+def test_a_mask_that_fails_to_be_written_leaves_no_file(tmp_path, monkeypatch):
+    def half(image, part, **_):
+        Path(part).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(masks_file.Image.Image, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        masks_file.write_mask(tmp_path / "mask.png", np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))
+    assert not list(tmp_path.glob("*mask*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from afa_wsss.data.files.whole import whole_file
+with whole_file(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_leaves_no_file_of_that_name(tmp_path):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "a.png")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".a.png.part"]

@@ -29,6 +29,11 @@ def read_labeled(
     """Classes by photo, what was understood, and what is wrong."""
     problems: list[Problem] = []
     dataset = FolderDataset(root, split, report=problems.extend, **arguments)
-    rows = zip(dataset.names, dataset.image_labels, strict=True)
-    labels = {name: [dataset.class_names[column] for column in np.flatnonzero(row)] for name, row in rows}
+    labels = {name: [one for one in dataset.class_names if one in found] for name, found in labels_of(dataset).items()}
     return labels, dict(dataset.facts), problems
+
+
+def labels_of(dataset: FolderDataset) -> dict[str, set[str]]:
+    """Classes by photo."""
+    rows = zip(dataset.names, dataset.image_labels, strict=True)
+    return {name: {dataset.class_names[column] for column in np.flatnonzero(row)} for name, row in rows}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.formats.labeled import labels_of
 from tests.data.samples import write_photo
 
 from afa_wsss.data.base import SegmentationDataset
@@ -46,11 +47,6 @@ def _as_coco(root: Path) -> None:
 FORMS = {"csv": _as_csv, "jsonl": _as_json_lines, "coco": _as_coco}
 
 
-def _labels_of(dataset: FolderDataset) -> dict[str, set[str]]:
-    rows = zip(dataset.names, dataset.image_labels, strict=True)
-    return {name: {dataset.class_names[column] for column in np.flatnonzero(row)} for name, row in rows}
-
-
 @pytest.fixture(params=FORMS)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for red, file in enumerate(LABELS):
@@ -72,7 +68,7 @@ def test_every_form_of_table_gives_the_same_labels(root: Path) -> None:
     dataset.check_files()
     assert dataset.class_names == ("cat", "dog", "emu")
     assert dataset.palette.shape == (4, 3)
-    assert _labels_of(dataset) == {"a": {"dog"}, "b 1": {"cat", "dog"}, "sub/c": {"cat"}, "über": {"emu"}}
+    assert labels_of(dataset) == {"a": {"dog"}, "b 1": {"cat", "dog"}, "sub/c": {"cat"}, "über": {"emu"}}
     sample = dataset.sample(1)
     assert sample.image.shape == (8, 12, 3)
     assert sample.image_labels.tolist() == [1, 1, 0]
@@ -114,26 +110,6 @@ def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same_one
     assert hold_out(photos[::-1], paths[::-1], [True] * 1000).flags == held_out[::-1]
     for count in (2, 3, 5):
         assert 0 < sum(hold_out(photos[:count], paths[:count], [False] * count).flags) < count
-
-
-def test_class_folders(tmp_path: Path) -> None:
-    write_photo(tmp_path / "cat" / "1.jpg", 1)
-    write_photo(tmp_path / "dog" / "1.jpg", 2)
-    write_photo(tmp_path / "cat" / "both.JPG", 3)
-    write_photo(tmp_path / "dog" / "both.JPG", 3)
-    write_photo(tmp_path / "masks" / "cat" / "1.png")
-    (tmp_path / "dog" / "notes.txt").touch()
-    dataset = FolderDataset(tmp_path, "all")
-    dataset.check_files()
-    assert _labels_of(dataset) == {"cat/1": {"cat"}, "dog/1": {"dog"}, "cat/both": {"cat", "dog"}}
-
-
-def test_class_folders_in_splits(tmp_path: Path) -> None:
-    write_photo(tmp_path / "train" / "cat" / "1.jpg")
-    write_photo(tmp_path / "train" / "dog" / "2.jpg")
-    write_photo(tmp_path / "val" / "dog" / "3.jpg")
-    assert _labels_of(FolderDataset(tmp_path, "train")) == {"train/cat/1": {"cat"}, "train/dog/2": {"dog"}}
-    assert _labels_of(FolderDataset(tmp_path, "val")) == {"val/dog/3": {"dog"}}
 
 
 def test_classes_txt_orders_the_classes(table: Path) -> None:
@@ -220,15 +196,6 @@ def test_masks_of_unknown_classes_are_refused_with_the_range(table: Path) -> Non
         FolderDataset(table, "val", with_masks=True).sample(0)
 
 
-def test_a_class_may_be_named_like_a_split_and_photos_may_be_nested(tmp_path: Path) -> None:
-    for file in ("train/1.jpg", "car/2.jpg", "car/2020/may/3.jpg"):
-        write_photo(tmp_path / file, ord(file[-5]))
-    dataset = FolderDataset(tmp_path, "all")
-    assert dataset.class_names == ("car", "train")
-    assert sorted(dataset.names) == ["car/2", "car/2020/may/3", "train/1"]
-    dataset.check_files()
-
-
 @pytest.mark.parametrize(
     "table",
     [
@@ -260,38 +227,12 @@ def test_classes_that_differ_only_in_case_are_reported(tmp_path: Path) -> None:
     FolderDataset(tmp_path, "all")
 
 
-def test_folders_that_are_not_classes_and_files_that_are_not_photos_are_left_out(tmp_path: Path) -> None:
-    for place in (
-        "cat/a.jpg",
-        "dog/b.jpg",
-        "outputs/run/montages/1.png",
-        "@eaDir/a.jpg",
-        ".trash/c.jpg",
-        "cat/.thumbs/a.jpg",
-        "masks/a.png",
-    ):
-        write_photo(tmp_path / place)
-    for kind in ("cat", "dog"):
-        (tmp_path / kind / "album.jpg").mkdir()
-    dataset = FolderDataset(tmp_path, "all")
-    assert (dataset.class_names, dataset.names) == (("cat", "dog"), ["cat/a", "dog/b"])
-
-
 def test_broken_links_of_equal_names_are_missing_photos(tmp_path: Path) -> None:
     for kind in ("cat", "dog"):
         write_photo(tmp_path / kind / f"{kind}.jpg")
         (tmp_path / kind / "gone.jpg").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"need every photo that .* lists, 2 of 4 missing: .*gone\.jpg"):
         FolderDataset(tmp_path, "all").check_files()
-
-
-def test_masks_of_class_folders_in_images_are_relative_to_images(tmp_path: Path) -> None:
-    write_photo(tmp_path / "images" / "cat" / "a.jpg")
-    write_mask(tmp_path / "masks" / "cat" / "a.png", np.ones((8, 12), dtype=np.uint8), voc_palette(2))
-    dataset = FolderDataset(tmp_path, "all", with_masks=True)
-    dataset.check_files()
-    assert dataset.names == ["cat/a"]
-    assert dataset.sample(0).mask is not None
 
 
 def test_photos_are_found_in_images_even_if_the_first_is_missing(tmp_path: Path) -> None:
