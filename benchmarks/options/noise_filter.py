@@ -33,7 +33,7 @@ def noisy_pixels(
 
     Args:
         losses: Of the pixels' labels.
-        foreground: Pixels labelled as a class other than background.
+        foreground: Pixels labeled as a class other than background.
         gamma: In [0, 1].
         eta: At least 0.
     """

@@ -13,7 +13,7 @@ from afa_wsss.evaluation.label_counts import curve, pair_quality
 from benchmarks.real.tables import Rows, show_figures
 
 SINGLE_COLUMNS = ("score", "high: foreground", "of it right", "low: background", "of it right")
-PAIR_COLUMNS = ("low high", "labelled", "mIoU of these", "foreground right", "background right")
+PAIR_COLUMNS = ("low high", "labeled", "mIoU of these", "foreground right", "background right")
 
 DISTANCES = (1, 2, 3)
 """How many places below and above the best score the two of a pair are that is shown without ``--pairs``."""
@@ -82,12 +82,12 @@ def around(scores: Sequence[float], best: int) -> list[float]:
 
 
 def pair_rows(counts: Tensor, scores: Sequence[float], pairs: Sequence[float]) -> Rows:
-    """Labelled pixels, their mIoU, and how many of foreground and background are right."""
+    """Labeled pixels, their mIoU, and how many of foreground and background are right."""
     rows = []
     for low, high in zip(pairs[::2], pairs[1::2], strict=True):
         first, second = nearest(scores, low), nearest(scores, high)
         found = pair_quality(counts[first], counts[second])
-        cells = [found.labelled, found.miou, found.foreground_precision, found.background_precision]
+        cells = [found.labeled, found.miou, found.foreground_precision, found.background_precision]
         rows.append((f"{scores[first]:g} {scores[second]:g}", cells))
     return rows
 

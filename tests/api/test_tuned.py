@@ -45,7 +45,7 @@ def found(maker: AFALabels, *, cam: int, cam_par: int, walk: int, walk_par: int,
     right = {"cam": cam, "cam_par": cam_par, own: walk, f"{own}+par": walk_par}
     if isinstance(maker.refinement, NoRefinement):
         right = {name: count for name, count in right.items() if not name.endswith("par")}
-    return found_of(study, tallies_of(right), own=own, labelled=90, masks=(1,), **more)
+    return found_of(study, tallies_of(right), own=own, labeled=90, masks=(1,), **more)
 
 
 def supervision_of(words: tuple[str, ...], *run: str) -> AFALabels:
@@ -113,7 +113,7 @@ def test_masks_of_255_alone_are_refused():
     for tally in tallies.values():
         tally.total.zero_()
     with pytest.raises(UserError, match="need masks that show classes or background, got 255") as raised:
-        found_of(study._replace(scores=SCORES), tallies, own=own, labelled=90, masks=())
+        found_of(study._replace(scores=SCORES), tallies, own=own, labeled=90, masks=())
     assert raised.value.arguments == ("data.val_split",)
 
 
@@ -125,7 +125,7 @@ def test_a_photo_without_targets_leaves_numbers(tmp_path):
     for tally in tallies.values():
         for _ in range(2):
             tally.add(torch.zeros(len(SCORES), 2, 2, dtype=torch.long))
-    best = found_of(study, tallies, own=own, labelled=90, masks=(1, 2))
+    best = found_of(study, tallies, own=own, labeled=90, masks=(1, 2))
     content = write_tuned(tmp_path, best, study, tallies).read_text()
     assert json.loads(content, parse_constant=pytest.fail)["spread"][0] > 0
 

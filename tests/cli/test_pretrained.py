@@ -289,7 +289,7 @@ def test_pseudo_labels_from_an_official_checkpoint(official, voc, tmp_path):
     assert len(list((tmp_path / "labels" / "pseudo_labels").iterdir())) == 3
 
 
-def test_photos_are_labelled_by_an_official_checkpoint(official, voc, tmp_path):
+def test_photos_are_labeled_by_an_official_checkpoint(official, voc, tmp_path):
     photo = next((voc / "JPEGImages").glob("val_*"))
     words = [f"checkpoint={official}", f"input={photo}", "device=cpu", f"output_dir={tmp_path / 'out'}"]
     assert run_command(predict.main, *words) == 0

@@ -46,11 +46,11 @@ def test_a_pair_is_what_its_two_labels_agree_on(target, refined):
     found = pair_quality(counts[0], counts[1])
 
     made, known = combine(labels_low, labels_high)[0], target != 255
-    labelled = known & (made != 255)
-    foreground, background = labelled & (made > 0), labelled & (made == 0)
-    assert 0 < labelled.sum() < known.sum()
+    labeled = known & (made != 255)
+    foreground, background = labeled & (made > 0), labeled & (made == 0)
+    assert 0 < labeled.sum() < known.sum()
     expected = {
-        "labelled": labelled.sum() / known.sum(),
+        "labeled": labeled.sum() / known.sum(),
         "foreground": foreground.sum() / known.sum(),
         "foreground_precision": (made == target)[foreground].float().mean(),
         "background": background.sum() / known.sum(),
@@ -59,13 +59,13 @@ def test_a_pair_is_what_its_two_labels_agree_on(target, refined):
     for name, value in expected.items():
         assert getattr(found, name) == pytest.approx(100 * float(value), abs=1e-4), name
     scores = SegmentationScores(CLASSES)
-    scores.update(made.where(labelled, 0)[None], target.where(labelled, 255)[None])
+    scores.update(made.where(labeled, 0)[None], target.where(labeled, 255)[None])
     assert found.miou == pytest.approx(float(scores.compute().miou), abs=1e-4)
 
 
 def test_equal_scores_label_every_pixel(target):
     counts = confusions(torch.randint(0, CLASSES, (1, 20, 30), dtype=torch.uint8), target, classes=CLASSES)
     found = pair_quality(counts[0], counts[0])
-    assert found.labelled == 100
+    assert found.labeled == 100
     assert found.foreground + found.background == pytest.approx(100)
     assert found.miou == pytest.approx(float(curve(counts)[0]))

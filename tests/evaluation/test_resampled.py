@@ -41,8 +41,8 @@ def test_scores_of_counts_are_those_of_confusion_matrices(confusion, counts):
 
 
 def test_a_class_without_targets_does_not_count():
-    hits, labelled = torch.tensor([5, 0]), torch.tensor([5, 7])
-    assert float(miou_of(hits, labelled, torch.tensor([10, 0]))) == 50.0
+    hits, labeled = torch.tensor([5, 0]), torch.tensor([5, 7])
+    assert float(miou_of(hits, labeled, torch.tensor([10, 0]))) == 50.0
 
 
 def test_the_mean_is_that_over_all_subsets(confusion, counts):

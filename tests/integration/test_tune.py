@@ -59,7 +59,7 @@ def test_its_words_train(trained, root, tmp_path):
     [
         ("scores=[1.5]", "scores: need scores between 0 and 1, got [1.5]"),
         ("keep=0", "keep: need keep of at least 1, got 0"),
-        ("labelled=0", "labelled: need a share above 0 and at most 100, got 0"),
+        ("labeled=0", "labeled: need a share above 0 and at most 100, got 0"),
         ("data=/nope", "/nope, which does not exist"),
         ("data.max_side=20", "error: data.max_side: need max_side of at least 32, got 20"),
     ],

@@ -45,7 +45,7 @@ class TuneSettings:
         alpha: Powers of the affinity; None for ``ALPHAS`` and that of the checkpoint.
         walk_steps: Steps of the walk; None for ``STEPS`` and those of the checkpoint.
         keep: Walks that are compared on all photos, with that of the checkpoint; the others drop out on the way.
-        labelled: Least share of the pixels, in percent, that ``low`` and ``high`` leave labelled.
+        labeled: Least share of the pixels, in percent, that ``low`` and ``high`` leave labeled.
         masks: Numbers of photos with masks to say what to expect from.
     """
 
@@ -59,7 +59,7 @@ class TuneSettings:
     alpha: tuple[float, ...] | None = None
     walk_steps: tuple[int, ...] | None = None
     keep: int = 3
-    labelled: float = 90.0
+    labeled: float = 90.0
     masks: tuple[int, ...] = (10, 50)
 
     def __post_init__(self) -> None:
@@ -74,8 +74,8 @@ class TuneSettings:
         for name, value in least.items():
             if value is not None and value < 1:
                 raise UserError(f"need {name} of at least 1, got {value}", arguments=(name,))
-        if not 0 < self.labelled <= 100:
-            raise UserError(f"need a share above 0 and at most 100, got {self.labelled:g}", arguments=("labelled",))
+        if not 0 < self.labeled <= 100:
+            raise UserError(f"need a share above 0 and at most 100, got {self.labeled:g}", arguments=("labeled",))
 
 
 class Tuned(NamedTuple):
@@ -106,7 +106,7 @@ def tune(settings: TuneSettings, *, progress: Progress = lambda photos, _: photo
     shown = (on_device(photo, device) for photo in shuffled)
     tallies = race(network, study, shown, total=total, own=own, keep=settings.keep)
     steps = (checkpoint.config.get("trainer") or {}).get("max_steps")
-    found = found_of(study, tallies, own=own, labelled=settings.labelled, masks=settings.masks, max_steps=steps)
+    found = found_of(study, tallies, own=own, labeled=settings.labeled, masks=settings.masks, max_steps=steps)
     return Tuned(found, write_tuned(Path(settings.output_dir), found, study, tallies))
 
 

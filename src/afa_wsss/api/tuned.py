@@ -70,7 +70,7 @@ def found_of(
     tallies: Mapping[str, Tally],
     *,
     own: str,
-    labelled: float,
+    labeled: float,
     masks: Sequence[int],
     max_steps: int | None = None,
 ) -> Found:
@@ -80,7 +80,7 @@ def found_of(
         study: What was compared.
         tallies: By stage.
         own: Title of the checkpoint's walk.
-        labelled: Least share of the pixels, in percent, that low and high leave labelled.
+        labeled: Least share of the pixels, in percent, that low and high leave labeled.
         masks: Numbers of photos to say what to expect from; those that leave no photo to score on are left out.
         max_steps: Steps of the run; None where they are not known.
 
@@ -114,7 +114,7 @@ def found_of(
     if not found.leaves_out_walk:  # both are refined alike then: the setting is one
         cam = next(choice for choice in cams if choice.name.endswith("_par") == best.name.endswith(REFINED))
     walk = None if found.leaves_out_walk else best
-    return found._replace(words=words_of(study, tallies, cam, walk, labelled=labelled, max_steps=max_steps))
+    return found._replace(words=words_of(study, tallies, cam, walk, labeled=labeled, max_steps=max_steps))
 
 
 def _best_of(name: str, tally: Tally, scores: Sequence[float]) -> Choice:
@@ -135,9 +135,9 @@ def photo_counts(
     """Counts of each photo under every walk that was compared on all photos, and those settings: stage and score."""
     names = [name for name, tally in tallies.items() if not name.startswith("cam") and len(tally.photos) == photos]
     hits = torch.stack([torch.cat([tallies[name].photos[n][0] for name in names]) for n in range(photos)])
-    labelled = torch.stack([torch.cat([tallies[name].photos[n][1] for name in names]) for n in range(photos)])
+    labeled = torch.stack([torch.cat([tallies[name].photos[n][1] for name in names]) for n in range(photos)])
     targets = torch.stack([tallies[names[0]].photos[n][2] for n in range(photos)])
-    return PhotoCounts(hits, labelled, targets), [(name, score) for name in names for score in scores]
+    return PhotoCounts(hits, labeled, targets), [(name, score) for name in names for score in scores]
 
 
 def words_of(
@@ -146,7 +146,7 @@ def words_of(
     cam: Choice,
     walk: Choice | None,
     *,
-    labelled: float,
+    labeled: float,
     max_steps: int | None = None,
 ) -> tuple[str, ...]:
     """The settings of both choices as words of ``afa-train``; without a walk, those that leave it out.
@@ -156,7 +156,7 @@ def words_of(
     maker, words = study.maker, list[str]()
     for prefix, choice in (("", cam), *([] if walk is None else [("walk_", walk)])):
         total = tallies[choice.name].total
-        low, high = best_pair(total, study.scores, choice.background, labelled=labelled)
+        low, high = best_pair(total, study.scores, choice.background, labeled=labeled)
         for name, value in (("low", low), ("high", high), ("background", choice.background)):
             words.append(f"{prefix}{name}={value:g}")
     if walk is None:

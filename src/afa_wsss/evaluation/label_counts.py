@@ -18,15 +18,15 @@ class PairQuality(NamedTuple):
     """How good the labels of a pair of background scores are, in percent.
 
     Attributes:
-        labelled: Share of the pixels that are foreground at the high score or background at the low one.
+        labeled: Share of the pixels that are foreground at the high score or background at the low one.
         miou: Over these pixels alone.
-        foreground: Share of the pixels that are labelled foreground.
+        foreground: Share of the pixels that are labeled foreground.
         foreground_precision: Share of those whose class is right.
-        background: Share of the pixels that are labelled background.
+        background: Share of the pixels that are labeled background.
         background_precision: Share of those that are background.
     """
 
-    labelled: float
+    labeled: float
     miou: float
     foreground: float
     foreground_precision: float
@@ -72,7 +72,7 @@ def pair_quality(low: Int[Tensor, "c c"], high: Int[Tensor, "c c"]) -> PairQuali
     foreground = chosen[1:].sum()
     right = pair.diagonal()
     return PairQuality(
-        labelled=float(100 * pair.sum() / pixels),
+        labeled=float(100 * pair.sum() / pixels),
         miou=float(iou_of(pair).nanmean()),
         foreground=float(100 * foreground / pixels),
         foreground_precision=float(100 * right[1:].sum() / foreground),
@@ -82,18 +82,18 @@ def pair_quality(low: Int[Tensor, "c c"], high: Int[Tensor, "c c"]) -> PairQuali
 
 
 def best_pair(
-    counts: Int[Tensor, "t c c"], scores: Sequence[float], background: float, *, labelled: float
+    counts: Int[Tensor, "t c c"], scores: Sequence[float], background: float, *, labeled: float
 ) -> tuple[float, float]:
-    """The background scores low and high whose labels have the best mIoU, of those that leave enough pixels labelled.
+    """The background scores low and high whose labels have the best mIoU, of those that leave enough pixels labeled.
 
     Args:
         counts: Confusion matrices at ``scores``.
         scores: Ascending.
         background: Lies between low and high, or is one of them.
-        labelled: Least share of the pixels, in percent, that has a label.
+        labeled: Least share of the pixels, in percent, that has a label.
 
     Returns:
-        Low and high. Where no pair leaves enough pixels labelled, the neighbors of ``background`` that leave most.
+        Low and high. Where no pair leaves enough pixels labeled, the neighbors of ``background`` that leave most.
 
     Raises:
         UserError: For fewer than two scores.
@@ -107,9 +107,9 @@ def best_pair(
         if scores[low] <= background <= scores[high]
     ]
     found = {pair: pair_quality(counts[pair[0]], counts[pair[1]]) for pair in pairs}
-    enough = [pair for pair in pairs if found[pair].labelled >= labelled]
+    enough = [pair for pair in pairs if found[pair].labeled >= labeled]
     if enough:
         low, high = max(enough, key=lambda pair: found[pair].miou)
     else:
-        low, high = max(pairs, key=lambda pair: found[pair].labelled)
+        low, high = max(pairs, key=lambda pair: found[pair].labeled)
     return scores[low], scores[high]

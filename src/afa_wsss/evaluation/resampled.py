@@ -18,13 +18,13 @@ class PhotoCounts(NamedTuple):
     """Pixels of each photo, of which a score of any set of photos is made. Pixels without a target are left out.
 
     Attributes:
-        hits: Of each class, labelled as it under each of s settings.
-        labelled: Labelled as the class, right or wrong.
+        hits: Of each class, labeled as it under each of s settings.
+        labeled: Labeled as the class, right or wrong.
         targets: Of the class.
     """
 
     hits: Int[Tensor, "n s c"]
-    labelled: Int[Tensor, "n s c"]
+    labeled: Int[Tensor, "n s c"]
     targets: Int[Tensor, "n c"]
 
 
@@ -49,22 +49,22 @@ class Expected(NamedTuple):
 
 
 def counts_of(confusions: Int[Tensor, "s c c"]) -> tuple[Int[Tensor, "s c"], Int[Tensor, "s c"], Int[Tensor, " c"]]:
-    """Hits, labelled pixels and targets of one photo from its confusion matrices; rows are targets."""
+    """Hits, labeled pixels and targets of one photo from its confusion matrices; rows are targets."""
     return confusions.diagonal(dim1=-2, dim2=-1), confusions.sum(dim=-2), confusions[0].sum(dim=-1)
 
 
 def miou_of(
-    hits: Shaped[Tensor, "*s c"], labelled: Shaped[Tensor, "*s c"], targets: Shaped[Tensor, "*s c"]
+    hits: Shaped[Tensor, "*s c"], labeled: Shaped[Tensor, "*s c"], targets: Shaped[Tensor, "*s c"]
 ) -> Float[Tensor, "*s"]:
     """Mean IoU in percent over the classes that have targets; NaN where none has. Counts may be weighted sums."""
     hits, targets = hits.double(), targets.double()
-    iou = 100 * hits / (targets + labelled - hits)
+    iou = 100 * hits / (targets + labeled - hits)
     return torch.where(targets > 0, iou, torch.nan).nanmean(dim=-1).float()
 
 
 def total_miou(counts: PhotoCounts) -> Float[Tensor, " s"]:
     """MIoU of all photos under each setting."""
-    return miou_of(counts.hits.sum(0), counts.labelled.sum(0), counts.targets.sum(0).expand_as(counts.hits[0]))
+    return miou_of(counts.hits.sum(0), counts.labeled.sum(0), counts.targets.sum(0).expand_as(counts.hits[0]))
 
 
 def expected(
@@ -102,8 +102,8 @@ def expected(
 
 
 def _all_scores(counts: list[Tensor]) -> Float[Tensor, " s"]:
-    hits, labelled, targets = counts
-    return miou_of(hits, labelled, targets.expand_as(hits))
+    hits, labeled, targets = counts
+    return miou_of(hits, labeled, targets.expand_as(hits))
 
 
 def bootstrap_spread(counts: PhotoCounts, setting: int, *, draws: int = 500, seed: int = 0) -> tuple[float, float]:
@@ -112,8 +112,8 @@ def bootstrap_spread(counts: PhotoCounts, setting: int, *, draws: int = 500, see
     random = torch.Generator().manual_seed(seed)
     weights = torch.zeros(draws, total, dtype=torch.float64)
     weights.scatter_add_(1, torch.randint(total, (draws, total), generator=random), torch.ones_like(weights))
-    parts = (counts.hits[:, setting], counts.labelled[:, setting], counts.targets)
-    hits, labelled, targets = (weights @ part.double() for part in parts)
+    parts = (counts.hits[:, setting], counts.labeled[:, setting], counts.targets)
+    hits, labeled, targets = (weights @ part.double() for part in parts)
     quantiles = torch.tensor(SPREAD, dtype=torch.float64)
-    low, high = miou_of(hits, labelled, targets).double().nanquantile(quantiles).tolist()
+    low, high = miou_of(hits, labeled, targets).double().nanquantile(quantiles).tolist()
     return low, high

@@ -30,7 +30,7 @@ class Tally:
 
     Attributes:
         total: Confusion matrices over its photos.
-        photos: Hits and labelled pixels (t, c) and targets (c) of each photo.
+        photos: Hits and labeled pixels (t, c) and targets (c) of each photo.
     """
 
     total: Int[Tensor, "t c c"]
@@ -40,8 +40,8 @@ class Tally:
         """Counts a photo."""
         found = found.cpu()
         self.total += found
-        hits, labelled, targets = counts_of(found)
-        self.photos.append((hits.int(), labelled.int(), targets.int()))
+        hits, labeled, targets = counts_of(found)
+        self.photos.append((hits.int(), labeled.int(), targets.int()))
 
     def miou(self) -> Float[Tensor, " t"]:
         """In percent, at every background score."""
