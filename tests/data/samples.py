@@ -14,8 +14,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from afa_wsss.data.base import Sample
-from afa_wsss.data.files.headers import ORIENTATION
 from afa_wsss.data.files.masks import write_mask
+from afa_wsss.data.files.orientation import ORIENTATION
 from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 
 

@@ -12,7 +12,7 @@ from tests.data.samples import exif_with
 
 from afa_wsss.data.checks.photos import check_photos
 from afa_wsss.data.checks.splits import early_warnings
-from afa_wsss.data.files.headers import TURNS
+from afa_wsss.data.files.orientation import TURNS
 from afa_wsss.data.formats.folder import FolderDataset
 
 LONG, SQUARE = (48, 40), (40, 40)

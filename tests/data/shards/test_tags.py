@@ -58,3 +58,19 @@ def test_an_entry_without_labels_leaves_them_to_the_next():
 def test_what_holds_no_tags_is_an_error(entries, message):
     with pytest.raises(UserError, match=message):
         tags_of(entries, NAMES)
+
+
+@pytest.mark.parametrize("entries", [{"json": b'{"labels": [0, 0, 1]}'}, {"cls": b"1 1 0"}, {"json": b"[0, 0, 0]"}])
+def test_zero_and_one_for_each_class_are_refused(entries):
+    with pytest.raises(UserError, match="may be 0 and 1 for each class, or numbers of classes: write names"):
+        tags_of(entries, NAMES)
+
+
+def test_numbers_of_objects_are_classes_each_once():
+    assert tags_of({"cls": b"0 0 2 2"}, NAMES) == ("cat", "person")
+    assert tags_of({"json": b'{"labels": [0, 1]}'}, NAMES[:2]) == NAMES[:2]
+
+
+def test_na_is_a_class_where_it_is_listed():
+    assert tags_of({"txt": b"NA"}, ("NA", "EU")) == ("NA",)
+    assert tags_of({"txt": b"NA"}) == ()

@@ -9,9 +9,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Num
-from PIL import Image, ImageOps
+from PIL import Image
 
 from afa_wsss.data.base import FilePath
+from afa_wsss.data.files.orientation import upright
 from afa_wsss.errors import UserError
 
 Range = tuple[float, float]
@@ -88,7 +89,7 @@ def deep_photo(name: FilePath, image: Image.Image) -> DeepPhoto:
     declared_bits, colored = _declared_bits(image), has_deep_colors(image)
     # Pillow scales these to 16 bits by what the file declares.
     whole = image.format == "PPM" or (image.format == "JPEG2000" and declared_bits > 0 and not colored)
-    values = _deep_colors(name, image) if colored else np.asarray(ImageOps.exif_transpose(image))
+    values = _deep_colors(name, image) if colored else np.asarray(upright(image))
     values, missing = _filled(name, values, getattr(image, "tag_v2", {}).get(GDAL_NO_DATA))
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():

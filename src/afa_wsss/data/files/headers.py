@@ -9,29 +9,12 @@ from typing import NamedTuple
 from PIL import Image
 
 from afa_wsss.data.base import FilePath
+from afa_wsss.data.files.orientation import ORIENTATION, ROTATIONS
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, photo_error, read_photo
 from afa_wsss.errors import UserError
 
-ORIENTATION = 0x0112
-"""EXIF tag of the orientation."""
-
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 """Tags of a TIFF: width and height as stored."""
-
-ROTATIONS = {
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The EXIF orientations that swap width and height, and the transpose that makes such a photo upright."""
-
-TURNS = ROTATIONS | {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-}
-"""All EXIF orientations but 1, and the transpose that makes such a photo upright."""
 
 HEADER_BYTES = 4096
 """Enough for the headers of most photos."""

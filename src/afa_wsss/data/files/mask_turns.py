@@ -7,8 +7,9 @@ from typing import Literal
 
 from afa_wsss.data.base import FilePath
 from afa_wsss.data.checks.problems import Problem
-from afa_wsss.data.files.headers import ROTATIONS, PhotoHeader, read_header
+from afa_wsss.data.files.headers import PhotoHeader, read_header
 from afa_wsss.data.files.masks import read_mask_header
+from afa_wsss.data.files.orientation import ROTATIONS
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.errors import UserError
 

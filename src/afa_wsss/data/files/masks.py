@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from afa_wsss.data.base import FilePath, Mask, Palette, Photo
 from afa_wsss.data.files.deep_photos import has_deep_colors
-from afa_wsss.data.files.headers import LAST_BYTES, ROTATIONS, TURNS, PhotoHeader, header_of, read_header
+from afa_wsss.data.files.headers import LAST_BYTES, PhotoHeader, header_of, read_header
 from afa_wsss.data.files.mask_forms import MaskForm, apply_form, id_form
 from afa_wsss.data.files.mask_pixels import StoredMask, stored_mask
+from afa_wsss.data.files.orientation import ROTATIONS, TURNS, upright
 from afa_wsss.data.files.photos import PILLOW_ERRORS, check_pixels, open_picture, why_unreadable
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.errors import UserError
@@ -50,10 +51,10 @@ def read_stored(path: FilePath, *, colors: bool = True) -> StoredMask:
         UserError: Where the file is missing, cannot be decoded, or is of a mode without ids and colors.
     """
     with _open_mask(path, colors=colors) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "P":
-            upright.palette = image.palette  # a rotated image may lose it
-        return stored_mask(path, upright)
+        turned = upright(image)
+        if turned.mode == "P":
+            turned.palette = image.palette  # a rotated image may lose it
+        return stored_mask(path, turned)
 
 
 def read_mask_size(path: FilePath, *, form: MaskForm | None = None) -> tuple[int, int]:

@@ -10,10 +10,11 @@ from posixpath import normpath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from afa_wsss.data.base import FilePath, Photo
 from afa_wsss.data.files.deep_photos import deep_photo, is_deep
+from afa_wsss.data.files.orientation import upright
 from afa_wsss.data.files.picture_types import (
     ADVICE,
     HEAD,
@@ -52,7 +53,10 @@ RUN_FOLDERS = ("outputs", "multirun")
 MAX_PIXELS = 80_000_000
 """Larger photos are refused: a file of a few kilobytes can decompress to gigabytes."""
 
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError),
+    *(EOFError, LookupError, TypeError),  # of its parsers, for values of another type or length than a format has
+)
 """What Pillow raises for a file that is missing, empty, truncated, of another format, or above its own pixel limit."""
 
 
@@ -147,7 +151,7 @@ def upright_rgb(name: FilePath, image: Image.Image, range_of: FindRange) -> Phot
         UserError: For values that are no numbers, and a photo that comes out black or white all over.
     """
     if not is_deep(image):
-        return np.asarray(as_rgb(ImageOps.exif_transpose(image)))
+        return np.asarray(as_rgb(upright(image)))
     photo = deep_photo(name, image)
     return scaled(name, photo, range_of(photo))
 
@@ -233,7 +237,7 @@ def why_unreadable(path: FilePath, error: BaseException) -> tuple[str, str]:
     if Path(path).stat().st_size == 0:
         return "the file is empty", "empty"
     if not isinstance(error, UnidentifiedImageError):
-        return str(error), "unreadable"
+        return str(error) if isinstance(error, OSError | SyntaxError | ValueError) else repr(error), "unreadable"
     kind = kind_of_file(path)
     return ADVICE.get(kind, f"a {kind} of a kind that Pillow cannot read; save it again"), "unreadable"
 

@@ -21,6 +21,7 @@ from afa_wsss.data.files.masks import read_stored
 from afa_wsss.data.files.photos import PILLOW_ERRORS, is_photo_file, open_picture, without_suffix
 from afa_wsss.data.files.picture_types import report_skipped
 from afa_wsss.data.formats.classes import voc_palette
+from afa_wsss.data.formats.folder_labels.reading import plain
 from afa_wsss.data.formats.mask_choice import Evidence, choose_form
 from afa_wsss.errors import UserError
 
@@ -181,12 +182,12 @@ class _Matcher:
     """Finds photos by the names that their masks may have."""
 
     def __init__(self, names: Sequence[str], files: Sequence[str]) -> None:
-        """Indexes photos by name and by file: as they are, in lower case, and by the ends of their paths."""
+        """Indexes photos by name and by file: in Unicode NFC, in lower case, and by the ends of their paths."""
         self.exact: dict[str, set[str]] = defaultdict(set)
         self.folded: dict[str, set[str]] = defaultdict(set)
         self.ends: dict[str, set[str]] = defaultdict(set)
         for name, file in zip(names, files, strict=True):
-            for key in {name, file}:
+            for key in {plain(name), plain(file)}:
                 self.exact[key].add(name)
                 self.folded[key.lower()].add(name)
                 for end in _ends(key.lower()):
@@ -197,7 +198,7 @@ class _Matcher:
 
         A name that is equal fits before one with an affix, and one in the same folder before one in another.
         """
-        for key, pattern in _meant(without_suffix(file)):
+        for key, pattern in _meant(plain(without_suffix(file))):
             photos = self.exact.get(key) or self.folded.get(key.lower()) or self._in_other_folder(key.lower())
             if photos:
                 return sorted(photos), pattern

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from afa_wsss.data.files.mask_colors import is_background
-from afa_wsss.data.formats.folder_labels.reading import parsed_json, plain, unique
+from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, parsed_json, plain, unique
 from afa_wsss.data.formats.folder_labels.tags import JOINERS
 from afa_wsss.data.formats.folder_labels.words import LABEL_WORDS, column_word
 from afa_wsss.errors import UserError
@@ -47,9 +47,9 @@ def _of_text(text: str, by_number: Sequence[str | None], numbered: bool) -> Tags
     if text in by_number:
         return (text,)
     if numbered and re.fullmatch(r"[\d\s,;|]+", text):
-        return tuple(_named(int(number), by_number) for number in re.findall(r"\d+", text))
+        return _of_numbers([int(number) for number in re.findall(r"\d+", text)], by_number)
     joiner = next((mark for mark in ("\n", *JOINERS) if mark in text), None)
-    return unique([text] if joiner is None else text.split(joiner))
+    return unique([text] if joiner is None else text.split(joiner), empty=_words_for_none(by_number))
 
 
 def _of_json(text: str, by_number: Sequence[str | None]) -> Tags | None:
@@ -72,7 +72,22 @@ def _of_member(found: Any, by_number: Sequence[str | None]) -> Tags:
     tags = found if isinstance(found, list) else [found]
     if not all(isinstance(tag, (str, int)) and not isinstance(tag, bool) for tag in tags):
         raise ValueError(f"need names or numbers of classes, got {str(found)[:40]}")
-    return unique(tag if isinstance(tag, str) else _named(tag, by_number) for tag in tags)
+    if tags and all(isinstance(tag, int) for tag in tags):
+        return _of_numbers(tags, by_number)
+    return unique(
+        (tag if isinstance(tag, str) else _named(tag, by_number) for tag in tags), empty=_words_for_none(by_number)
+    )
+
+
+def _of_numbers(numbers: Sequence[int], by_number: Sequence[str | None]) -> Tags:
+    """Names of numbered classes; 0 and 1 for each class are refused, since they may be numbers of classes too."""
+    if 1 < len(numbers) == len(by_number) and set(numbers) <= {0, 1} and list(numbers) != [0, 1]:
+        raise ValueError(f"{list(numbers)} may be 0 and 1 for each class, or numbers of classes: write names")
+    return unique((_named(number, by_number) for number in numbers), empty=())
+
+
+def _words_for_none(by_number: Sequence[str | None]) -> Collection[str]:
+    return EMPTY_WORDS - {name.lower() for name in by_number if name}
 
 
 def _named(number: int, by_number: Sequence[str | None]) -> str:

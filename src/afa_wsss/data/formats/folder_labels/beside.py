@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from afa_wsss.data.formats.folder_labels.splits import split_of
@@ -11,10 +12,16 @@ PHOTO_FOLDERS = ("images", "data", "photos", "imgs", "img", "jpegimages", "image
 
 
 def subset_of(path: Path) -> str:
-    """The word for the split in a file's name, as ``train`` in ``instances_train.json``; else its folder's name."""
+    """The word for the split that a file's name ends or begins with; else its folder's name where that is a split.
+
+    Example:
+        >>> subset_of(Path("instances_val2017.json")), subset_of(Path("train_labels.csv")), subset_of(Path("a.json"))
+        ('val', 'train', '')
+    """
     stem = path.stem.lower().removesuffix(".coco").lstrip("_")
-    for word in (stem.rpartition("_")[2], stem.rpartition("-")[2], stem):
-        word = word.rstrip("0123456789")
+    words: list[str] = [word.rstrip("0123456789") for word in re.split(r"[ _-]+", stem)]
+    one_split = len({split for word in words if (split := split_of(word))}) == 1
+    for word in (words[-1], "_".join(words), words[0] if one_split else ""):
         if split_of(word):
             return word
     parent = path.parent.name

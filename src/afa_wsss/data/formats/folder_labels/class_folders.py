@@ -11,7 +11,15 @@ from typing import NamedTuple
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import PHOTO_FOLDERS
 from afa_wsss.data.formats.folder_labels.contents import Contents
-from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, class_name, counted, listed, unique
+from afa_wsss.data.formats.folder_labels.reading import (
+    NO_CLASS,
+    Reading,
+    TaggedPhoto,
+    class_name,
+    counted,
+    listed,
+    unique,
+)
 from afa_wsss.data.formats.folder_labels.splits import split_of
 
 
@@ -123,7 +131,7 @@ def _unreadable(found: Sequence[_Sorted]) -> list[Problem]:
     """A warning for each class whose folder's name is not UTF-8, with the name that it has instead."""
     message = "need names of folders in UTF-8, that of class {} is not; rename the folder"
     labels = dict.fromkeys(photo.label for photo in found)
-    names = [name for label in labels for name in unique([label]) if name != class_name(label)]
+    names = [name for label in labels for name in unique([label], empty=NO_CLASS) if name != class_name(label)]
     return [Problem("folder not in UTF-8", name, message.format(name), "warning") for name in names]
 
 
@@ -139,7 +147,7 @@ def _join_copies(root: Path, found: Iterable[_Sorted]) -> Iterable[TaggedPhoto]:
                 photo
             )
         for copies in by_content.values():
-            labels = unique(photo.label for photo in copies)
+            labels = unique((photo.label for photo in copies), empty=NO_CLASS)
             yield TaggedPhoto(copies[0].file, labels, copies[0].split, f"folder {copies[0].file.rpartition('/')[0]}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import folders_of, subset_of
 from afa_wsss.data.formats.folder_labels.reading import (
+    NO_CLASS,
     Reading,
     TaggedPhoto,
     as_posix,
@@ -54,11 +55,17 @@ def read_coco(path: Path, root: Path, content: Mapping[str, Any]) -> Reading:
             f"need an id of its own for each photo in {path}, {len(content['images'])} photos have {len(files)} ids; "
             "export it again"
         )
-    subset = subset_of(path)
+    named = {(str(category["id"]), class_name(str(category["name"]))) for category in content["categories"]}
+    if twice := sorted(key for key, count in Counter(key for key, _ in named).items() if count > 1):
+        names = in_order(name for key, name in named if key == twice[0])
+        raise UserError(
+            f"need an id of its own for each category in {path}, {listed(names)} share {twice[0]}; export it again"
+        )
+    beside = folders_of(path, root, subset_of(path))
     photos = [
-        TaggedPhoto(file, unique(labels[photo]), "", f"{path.name}, image {photo}", folders_of(path, root, subset))
+        TaggedPhoto(file, unique(labels[photo], empty=NO_CLASS), "", f"{path.name}, image {photo}", beside)
         for photo, file in files.items()
-    ]  # fmt: skip
+    ]
     used = {name for photo in photos for name in photo.labels}
     unused = in_order(set(categories.values()) - used)
     facts = [("categories without objects", listed(unused))] if unused else []

@@ -11,6 +11,7 @@ from afa_wsss.data.formats.folder_labels.beside import folders_of
 from afa_wsss.data.formats.folder_labels.label_cells import label_cell, label_names
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import (
+    NO_CLASS,
     Reading,
     TaggedPhoto,
     as_posix,
@@ -19,7 +20,7 @@ from afa_wsss.data.formats.folder_labels.reading import (
     unique,
 )
 from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
-from afa_wsss.data.formats.folder_labels.tags import split_tags
+from afa_wsss.data.formats.folder_labels.tags import read_as_no_class, split_tags
 from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, IS_VALIDATION_WORDS, LABEL_WORDS, SPLIT_WORDS
 
 LINES = (".jsonl", ".ndjson")
@@ -75,7 +76,8 @@ def _read_rows(
             found.append((place, file, label_cell(cell), *_split_word(row)))
         except (KeyError, TypeError, AttributeError) as error:
             problems.append(_malformed(path, place, repr(error)))
-    tags, ways = split_tags([cell for _, _, cell, _, _ in found], known)
+    cells = [cell for _, _, cell, _, _ in found]
+    tags, ways = split_tags(cells, known)
     photos, beside = [], folders_of(path, root)
     for (place, file, _, word, by_name), labels in zip(found, tags, strict=True):
         split = split_of(word) if by_name else held_out_split(word)
@@ -86,6 +88,7 @@ def _read_rows(
         photos.append(TaggedPhoto(as_posix(file), labels, split or "", f"{path.name}, {place}", beside))
     facts = [("members", f"{file_key or 'file'}: photo; {label_key or 'labels'}: classes")]
     facts += [("several tags in a text", f"joined by {' and '.join(ways)}")] if set(ways) - {"list"} else []
+    facts += read_as_no_class(cells, known)
     return Reading(form, path, photos, facts, problems)
 
 
@@ -143,7 +146,7 @@ def read_fiftyone(path: Path, root: Path, content: Mapping[str, Any]) -> Reading
             continue
         beside = path.parent.relative_to(root)
         folders = ((beside / "data").as_posix(), beside.as_posix(), "")
-        tags = unique(str(label) for label in labels if label is not None)
+        tags = unique((str(label) for label in labels if label is not None), empty=NO_CLASS)
         photos.append(TaggedPhoto(as_posix(name), tags, "", f"{path.name}, {name}", folders))
     return Reading("FiftyOne's image classes", path, photos, [], problems)
 
@@ -192,7 +195,8 @@ def read_labelme(
             problems = [Problem("imagePath of another photo", own[0], message, "warning")]
         file = path.stem
     place = path.relative_to(root).as_posix()
-    return Reading(LABELME, path, [TaggedPhoto(file, unique(names), "", place, (here, ""))], [], problems)
+    photo = TaggedPhoto(file, unique(names, empty=NO_CLASS), "", place, (here, ""))
+    return Reading(LABELME, path, [photo], [], problems)
 
 
 def labelme_reading(source: Path, readings: Sequence[Reading]) -> Reading:

@@ -38,7 +38,7 @@ def label_cell(value: Any) -> str | list[object]:
     if value is None:
         return ""
     if isinstance(value, str):
-        return label_cell(_parsed(value)) if _DICTS.match(value) else value
+        return label_cell(literal(value)) if _DICTS.match(value) else value
     if isinstance(value, dict):
         inner = next((value[key] for key in value if str(key).lower() in NAMES), None)
         if inner is not None:
@@ -67,8 +67,13 @@ def label_names(entry: Any) -> list[object]:
     raise TypeError(f"a label is {_short(entry)}; need a name")
 
 
-def _parsed(text: str) -> object:
-    """The dict, or the list of dicts, that a text is in JSON or Python."""
+def literal(text: str) -> object:
+    """The value that a text is in JSON or Python, such as a list or a dict.
+
+    Raises:
+        TypeError: Where it is neither.
+    """
+    text = text.strip()
     for parse in (json.loads, ast.literal_eval):
         try:
             with warnings.catch_warnings():

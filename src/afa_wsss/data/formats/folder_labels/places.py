@@ -17,6 +17,9 @@ from afa_wsss.data.formats.folder_labels.splits import split_of
 FOREIGN = re.compile(r"^(/|[A-Za-z]:/|[a-z0-9]+://|\.\./)|\?d=")
 """How a file begins that is named by its place on another machine, or by a server's address."""
 
+COCO_PARTS = ("instances_", "person_keypoints_", "stuff_", "panoptic_")
+"""How COCO's own files begin: their labels of a photo are joined."""
+
 
 class Placed(NamedTuple):
     """An entry of the labels and its photo.
@@ -161,6 +164,11 @@ def _ambiguous(reading: Reading, photo: TaggedPhoto, paths: Sequence[str]) -> Pr
     return Problem("photo ambiguous", photo.file, message)
 
 
+def _of_one_set(source: str) -> bool:
+    """Whether a file is one of several of COCO, which have other objects of the same photos."""
+    return source.startswith(COCO_PARTS)
+
+
 def _claimed_twice(placed: Sequence[Sequence[Placed]]) -> Iterator[Problem]:
     """Entries of one reading or file of labels, or of different splits, that mean the same photo."""
     by_path: dict[str, list[tuple[int, TaggedPhoto]]] = defaultdict(list)
@@ -175,6 +183,8 @@ def _claimed_twice(placed: Sequence[Sequence[Placed]]) -> Iterator[Problem]:
             kind, what = "in train and val", "need one split for a photo"
         elif len(photos) > min(len(sources), len({number for number, _ in claims})):
             kind, what = "listed twice", "need each photo once"
+        elif len({frozenset(photo.labels) for photo in photos}) > 1 and not all(map(_of_one_set, sources)):
+            kind, what = "labels differ", "need files of labels that agree"
         else:
             continue
         message = f"{what}, {path} is listed by {listed([photo.place for photo in photos])}; remove all but one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,10 @@ from afa_wsss.data.files.lists import read_text
 from afa_wsss.errors import UserError
 
 EMPTY_WORDS = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "[]", "()", "{}"})
-"""Tags, in lower case, that stand for no class."""
+"""Tags of a table, in lower case, that stand for no class unless a list of classes names them."""
+
+NO_CLASS = frozenset({"", "nan", "none", "null"})
+"""Names, in lower case, that are no class in any case; ``NA`` is one as the name of a folder or a category."""
 
 
 UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff")) | dict.fromkeys(
@@ -80,13 +83,13 @@ def as_posix(file: str) -> str:
     return plain(file).replace("\\", "/")
 
 
-def unique(labels: Iterable[str]) -> tuple[str, ...]:
+def unique(labels: Iterable[str], *, empty: Collection[str] = EMPTY_WORDS) -> tuple[str, ...]:
     """Class names in NFC, each once, without words that stand for no class; background is kept.
 
     What is no text, such as bytes of a folder's name that are not UTF-8, is escaped: names are written to many files.
     """
     named = (class_name(label).encode("utf-8", "backslashreplace").decode() for label in labels)
-    return tuple(dict.fromkeys(name for name in named if name.lower() not in EMPTY_WORDS))
+    return tuple(dict.fromkeys(name for name in named if name.lower() not in empty))
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from afa_wsss.data.formats.folder_labels.cells import SEPARATORS, Row, read_cell
 from afa_wsss.data.formats.folder_labels.columns import Columns, find_columns
 from afa_wsss.data.formats.folder_labels.label_cells import label_cell
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
-from afa_wsss.data.formats.folder_labels.reading import Reading, TaggedPhoto, as_posix, listed, unique
+from afa_wsss.data.formats.folder_labels.reading import NO_CLASS, Reading, TaggedPhoto, as_posix, listed, unique
 from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
-from afa_wsss.data.formats.folder_labels.tags import Tags, split_tags
+from afa_wsss.data.formats.folder_labels.tags import Tags, read_as_no_class, split_tags
 from afa_wsss.data.formats.folder_labels.words import YES
 
 SUFFIXES = (".csv", ".tsv", ".tab")
@@ -35,7 +35,7 @@ def read_table(path: Path, root: Path, index: PhotoIndex, known: Sequence[str] =
     cells = read_cells(path, index.is_named)
     columns = find_columns(path, cells, index)
     rows, problems = _whole_rows(path, cells.rows[columns.first :], columns)
-    tags, ways, unclear = _tags(path, rows, columns, known)
+    tags, tag_facts, unclear = _tags(path, rows, columns, known)
     problems += unclear
     photos = []
     beside = folders_of(path, root)
@@ -48,7 +48,7 @@ def read_table(path: Path, root: Path, index: PhotoIndex, known: Sequence[str] =
     facts = [
         ("separator", SEPARATORS.get(cells.separator, cells.separator)),
         ("columns", _describe(columns, several=several)),
-        *([("several tags in a cell", f"joined by {' and '.join(ways)}")] if ways else []),
+        *tag_facts,
     ]
     form = "TSV" if cells.separator == "\t" else "CSV"
     return Reading(f"{form}{' of one row for each photo and class' if several else ''}", path, merged, facts,
@@ -82,25 +82,28 @@ def _whole_rows(path: Path, rows: Sequence[Row], columns: Columns) -> tuple[list
 
 def _tags(
     path: Path, rows: Sequence[Row], columns: Columns, known: Sequence[str]
-) -> tuple[list[Tags], list[str], list[Problem]]:
-    """Tags of each row, how a cell joins several, and cells that hold something else."""
+) -> tuple[list[Tags], list[tuple[str, str]], list[Problem]]:
+    """Tags of each row, facts on how they were read, and cells that hold something else."""
     if columns.classes:
-        return [
-            unique(columns.header[number] for number in columns.classes if row.cells[number].lower() in YES)
-            for row in rows
-        ], [], []  # fmt: skip
+        there = [
+            [columns.header[number] for number in columns.classes if row.cells[number].lower() in YES] for row in rows
+        ]
+        return [unique(names, empty=NO_CLASS) for names in there], [], []
     if not columns.tags:
         return [()] * len(rows), [], []
     cells, problems = _label_cells(path, rows, columns.tags)
     split, ways = split_tags(cells, known)
     step = len(columns.tags)
-    joined = [unique(tag for tags in split[at : at + step] for tag in tags) for at in range(0, len(split), step)]
+    joined = [
+        tuple(dict.fromkeys(tag for tags in split[at : at + step] for tag in tags)) for at in range(0, len(split), step)
+    ]
     if columns.present is not None:
         joined = [
             tags if row.cells[columns.present].lower() in YES else ()
             for row, tags in zip(rows, joined, strict=True)
         ]  # fmt: skip
-    return joined, ways, problems
+    facts = [("several tags in a cell", f"joined by {' and '.join(ways)}")] if ways else []
+    return joined, [*facts, *read_as_no_class(cells, known)], problems
 
 
 def _label_cells(
@@ -162,7 +165,9 @@ def _merge(path: Path, photos: Sequence[TaggedPhoto]) -> tuple[list[TaggedPhoto]
     ]
     merged = [
         rows[0]._replace(
-            labels=unique(label for row in (rows if one_class_a_row else rows[:1]) for label in row.labels)
+            labels=tuple(
+                dict.fromkeys(label for row in (rows if one_class_a_row else rows[:1]) for label in row.labels)
+            )
         )
         for rows in by_file.values()
     ]

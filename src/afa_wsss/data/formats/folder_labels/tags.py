@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from afa_wsss.data.formats.folder_labels.reading import class_name, unique
+from afa_wsss.data.formats.folder_labels.label_cells import literal
+from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, NO_CLASS, class_name, unique
 
 Tags = tuple[str, ...]
 JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
@@ -38,22 +39,36 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
         [('hot dog',), ('chair', 'person'), ('chair',), ('person',)]
     """
     names = {class_name(name) for name in known}
-    lists = [_as_list(cell) for cell in cells]
+    empty = EMPTY_WORDS - {name.lower() for name in names}
+    lists = [_as_list(cell, empty) for cell in cells]
     texts = [cell for cell, tags in zip(cells, lists, strict=True) if tags is None and isinstance(cell, str)]
     joiner = next(
         (mark for mark in JOINERS if any(mark in cell and class_name(cell) not in names for cell in texts)), None
     )
     found = [
-        tags if tags is not None else _split(str(cell), joiner, names) for cell, tags in zip(cells, lists, strict=True)
+        tags if tags is not None else _split(str(cell), joiner, names, empty)
+        for cell, tags in zip(cells, lists, strict=True)
     ]
     ways = [JOINERS[joiner]] if joiner else []
     ways += ["list"] if any(tags is not None for tags in lists) else []
     return _split_joined(found, [tags is None for tags in lists], names, ways)
 
 
-def _split(cell: str, joiner: str | None, names: Collection[str]) -> Tags:
+def read_as_no_class(cells: Sequence[str | Sequence[object]], known: Collection[str] = ()) -> list[tuple[str, str]]:
+    """A fact that names the words of cells that are read as no class although a class may be called so, such as ``NA``.
+
+    Example:
+        >>> read_as_no_class(["cat", "NA", "-", ""]), read_as_no_class(["NA"], known=["NA", "EU"])
+        ([('read as no class', '-, NA')], [])
+    """
+    empty = EMPTY_WORDS - NO_CLASS - {class_name(name).lower() for name in known}
+    words = {cell.strip() for cell in cells if isinstance(cell, str) and cell.strip().lower() in empty}
+    return [("read as no class", ", ".join(sorted(words)))] if (words := words - {"[]", "()", "{}"}) else []
+
+
+def _split(cell: str, joiner: str | None, names: Collection[str], empty: Collection[str]) -> Tags:
     cell = class_name(cell)
-    return unique([cell] if joiner is None or cell in names else cell.split(joiner))
+    return unique([cell] if joiner is None or cell in names else cell.split(joiner), empty=empty)
 
 
 def _split_joined(
@@ -72,18 +87,36 @@ def _split_joined(
                 break
     if not parts:
         return cells, ways
-    split = [unique(word for tag in tags for word in parts.get(tag, [tag])) for tags in cells]
+    split = [tuple(dict.fromkeys(word for tag in tags for word in parts.get(tag, [tag]))) for tags in cells]
     return [new if is_text else old for new, old, is_text in zip(split, cells, are_text, strict=True)], ways
 
 
-def _as_list(cell: str | Sequence[object]) -> Tags | None:
-    """Tags of a list, also one in Python's text such as ``['cat', 'dog']`` or ``{cat, dog}``; None for plain text."""
+def _as_list(cell: str | Sequence[object], empty: Collection[str]) -> Tags | None:
+    """Tags of a list, also one in text of JSON, Python or NumPy, such as ``['cat' 'dog']`` or ``{cat, dog}``.
+
+    Returns:
+        None for plain text.
+    """
     if not isinstance(cell, str):
-        return unique(str(tag) for tag in cell if tag is not None)
+        return unique((str(tag) for tag in cell if tag is not None), empty=empty)
     inner = _LIST.match(cell)
     if inner is None or (cell.lstrip().startswith("(") and "'" not in cell and '"' not in cell):
         return None
     quoted = [first or second for first, second in _QUOTED.findall(inner[1])]
     if quoted:
-        return unique(re.sub(r"\\(.)", r"\1", tag) for tag in quoted)
-    return unique(re.split(r"[,;|]", inner[1]))
+        written = _scalars(cell)
+        # Python joins 'cat' 'dog', which is how NumPy writes two.
+        if written is not None and sum(isinstance(tag, str) for tag in written) == len(quoted):
+            return unique((str(tag) for tag in written if tag is not None), empty=empty)
+        return unique((re.sub(r"\\(.)", r"\1", tag) for tag in quoted), empty=empty)
+    return unique(re.split(r"[,;|]", inner[1]), empty=empty)
+
+
+def _scalars(text: str) -> Sequence[object] | None:
+    """The names and numbers of a list in text of JSON or Python; None for another text."""
+    try:
+        found = literal(text)
+    except TypeError:
+        return None
+    flat = isinstance(found, list | tuple) and all(isinstance(tag, str | int | float | None) for tag in found)
+    return found if flat else None  # type: ignore[return-value]  # a list or a tuple
