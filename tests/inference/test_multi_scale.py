@@ -6,6 +6,7 @@ from tests.reference_network import reference_network
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings, multi_scale_cam, multi_scale_logits
+from afa_wsss.inference.views import Views
 from afa_wsss.models import create_model
 from afa_wsss.types import AFAOutput
 
@@ -110,3 +111,13 @@ def test_logits_are_the_maximum_over_mirror_and_scales() -> None:
     torch.testing.assert_close(
         both, multi_scale_logits(network, images.flip(-1), mirror=True).flip(-1), atol=1e-5, rtol=1e-5
     )
+
+
+def test_views_of_small_images_are_as_large_as_the_network_needs() -> None:
+    network = create_model("mit_b0", num_classes=2, decoder_width=8).eval()
+    images = torch.randn(1, 3, 48, 48)
+    for scale in (0.5, 1.0):
+        views = Views(network, images, cam_scales=(scale,))
+        torch.testing.assert_close(
+            multi_scale_cam(network, images, scales=(scale,))[0], multi_scale_cam(views, images, scales=(scale,))[0]
+        )

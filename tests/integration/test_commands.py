@@ -203,6 +203,7 @@ def test_the_gate_goes_by_the_last_validation(root, tmp_path, capfd):
     assert run_command(evaluate.main, words[0], f"output_dir={scored}") == 0
     assert run_command(predict.main, *words) == 0
     told = capfd.readouterr().out
+    assert scores(run)["val/miou"] == pytest.approx(scores(scored)["val/miou"], abs=1e-4)
     missing = [name for name in names if name not in found]
     assert told.count(f"a threshold of {', '.join(missing)}; 0.5 stands in") == (2 if missing else 0)
     for path in sorted((scored / "masks").iterdir()):

@@ -191,6 +191,12 @@ def test_best_of_other_data_is_not_the_best(root, run, tmp_path, capfd):
     assert best["global_step"] == 5
 
 
+def test_the_best_of_fewer_photos_is_not_the_best(root, run):
+    assert go_on(root, run, "trainer.max_steps=5", "trainer.limit_val_batches=1", "data.eval_batch_size=2") == 0
+    assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 5
+
+
 def test_a_folder_that_was_moved_keeps_its_best(root, run, tmp_path):
     moved = shutil.copytree(root, tmp_path / "moved")
     assert go_on(moved, run, "trainer.max_steps=5") == 0

@@ -173,6 +173,22 @@ def test_masks_decide_where_scores_are_found_from_them() -> None:
     assert not maker.leaves_out_walk
 
 
+def test_masks_compare_at_the_scores_that_were_set() -> None:
+    maker = AFALabels(**SETTINGS, low=0.35, high=0.55, background=0.45, auto_from="masks", walk_when="better")
+    walk = counts(2).clone()
+    walk[CANDIDATES.index(0.9)] = counts(9)[0]  # the best of all, at a score that no label is made at
+    memory_of(maker).score(torch.stack([counts(6), walk]), given=maker._given(), given_walk=maker._given(of_walk=True))
+    assert maker.leaves_out_walk
+
+
+def test_without_a_walk_there_is_nothing_to_compare() -> None:
+    maker = AFALabels(**SETTINGS | {"walk_first_step": None}, walk_when="better")
+    assert maker.memory is None
+    assert not maker.wants_look(step=0)
+    with pytest.raises(UserError, match="need a background score that is auto for auto_from=masks"):
+        AFALabels(**SETTINGS | {"walk_first_step": None}, walk_when="better", auto_from="masks")
+
+
 def test_always_asks_nobody() -> None:
     maker = AFALabels(**SETTINGS, **AUTO)
     memory_of(maker).update(look(0.3), look(0.1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import lightning
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tests.commands import run_command, small_run, write_small_set
+from tests.training.module.modules import make_module
 
 from afa_wsss.cli import train as training
 from afa_wsss.errors import UserError
@@ -16,6 +18,7 @@ from afa_wsss.inference import multi_scale_cam
 from afa_wsss.models import create_model
 from afa_wsss.models.encoders.mix_transformer import MixTransformer
 from afa_wsss.training.callbacks import Compilation
+from afa_wsss.training.weight_average import WeightAverage
 
 # Where dynamo looks at tensors between two graphs it reads .grad, and warns itself of doing so.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -100,3 +103,15 @@ def test_a_validation_that_is_cut_short_leaves_compiling_on(traced):
     callback.on_exception(None, None, KeyboardInterrupt())
     doubled(torch.ones(2))
     assert traced["unique_graphs"] == 1
+
+
+def test_a_teacher_is_compiled_too_and_nothing_after_training():
+    module = make_module()
+    module.average = WeightAverage(module.network, decay=0.9, uses=["labels"])
+    encoders = module.network.encoder, module.average.network.encoder
+    callback, trainer = Compilation(), lightning.Trainer(accelerator="cpu", barebones=True)
+    callback.setup(trainer, module, "fit")
+    callback.on_train_start(trainer, module)
+    assert all(encoder._compiled_call_impl is not None for encoder in encoders)
+    callback.teardown(trainer, module, "fit")
+    assert all(encoder._compiled_call_impl is None for encoder in encoders)

@@ -153,12 +153,12 @@ def test_labels_follow_the_average_and_not_the_student(module):
 def test_each_use_has_its_network(module):
     trained, average = module.network, module.average.network
     uses = {(VALIDATION,): (average, trained), (LABELS,): (trained, average), (VALIDATION, LABELS): (average, average)}
-    for names, (validated, labelling) in uses.items():
+    for names, (validated, labeling) in uses.items():
         module.average.uses = names
         assert module.validated_network is validated
-        assert module.labelling_network is labelling
+        assert module.labeling_network is labeling
     module.average = None
-    assert module.validated_network is module.labelling_network is trained
+    assert module.validated_network is module.labeling_network is trained
 
 
 def test_the_average_is_not_trained_or_saved_with_the_module(module):

@@ -88,7 +88,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
     old, new = dict(_leaves(before)), dict(_leaves(now))
     for name in sorted(old.keys() | new.keys()):
         values = [side.get(name, "not set") for side in (old, new)]
-        if values[0] != values[1]:
+        # Also by their text: a limit_val_batches of 1 is one batch, of 1.0 all of them.
+        if values[0] != values[1] or _text(values[0]) != _text(values[1]):
             yield f"{name} {_text(values[0])} -> {_text(values[1])}"
 
 

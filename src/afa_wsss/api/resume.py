@@ -224,6 +224,8 @@ def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
     if data.val_set is None:
         return "nothing"
     measured = [fingerprint(data.val_set.dataset, masks=True), data.val_set.max_side, config.get("inference")]
+    part = str(config.get("trainer", {}).get("limit_val_batches", 1.0))  # 1 is one batch, 1.0 all of them
+    measured += [] if part == "1.0" else [part]  # all photos: as in checkpoints from before it counted
     return f"{zlib.crc32(json.dumps(measured, default=str).encode()):08x}"
 
 

@@ -17,6 +17,7 @@ from afa_wsss.api.run_info import info_of_training
 from afa_wsss.api.segmenter import Segmenter
 from afa_wsss.api.settings import TrainSettings
 from afa_wsss.data.files.whole import whole_file
+from afa_wsss.inference.gate import AUTO
 from afa_wsss.report.results import RunInfo, write_results
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.training.callbacks import WandbFiles
@@ -118,13 +119,19 @@ def _begin(prepared: Prepared, config: Mapping[str, Any], linked: Mapping[str, A
 
 
 def _final_scores(prepared: Prepared) -> dict[str, float]:
-    """Scores of the last weights; validated once more where the last step was not, or for the dense CRF."""
+    """Scores of the last weights: validated again where the last step was not, for the dense CRF, and for a gate.
+
+    A gate that is ``auto`` takes the thresholds of the validation before, which have to be those of the same weights.
+    """
     trainer, module, data = prepared.trainer, prepared.module, prepared.data
     scores = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    module.last_validation = True
-    left_out = module.inference.refinement == "crf"
-    if data.val_set is not None and (left_out or module.validated_step != trainer.global_step):
+    not_scored, left_out = module.validated_step != trainer.global_step, module.inference.refinement == "crf"
+    times = not_scored + 1 if module.inference.gate == AUTO else int(not_scored or left_out)
+    for left in reversed(range(times if data.val_set is not None else 0)):
+        module.last_validation = left == 0
         trainer.validate(module, datamodule=data, verbose=False)
+    module.last_validation = True
+    if data.val_set is not None and times:
         if trainer.is_global_zero:
             for path in (prepared.checkpoints.last, prepared.checkpoints.best):
                 store_thresholds(path, module.gate.found, step=trainer.global_step)

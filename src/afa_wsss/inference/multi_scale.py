@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.errors import UserError
-from afa_wsss.inference.views import Views, scaled
+from afa_wsss.inference.views import Views, scaled, smallest_side
 from afa_wsss.ops.cam import normalize_cam
 from afa_wsss.ops.image import resize
 from afa_wsss.types import AFAOutput, AffinityPairs, dense
@@ -136,7 +136,7 @@ def _both_ways(
     if known is not None and scale == 1.0:
         mirrored, _ = model.activate(images.flip(-1))
         return (known.cam, mirrored), known.pairs.detach()
-    maps, pairs = model.activate(scaled(images, scale), affinity=affinity, mirror=True)
+    maps, pairs = model.activate(scaled(images, scale, least=smallest_side(model)), affinity=affinity, mirror=True)
     return maps.chunk(2), pairs
 
 
@@ -179,7 +179,7 @@ def _logits(
     """Logits of the images at a scale and, with ``mirror``, of their mirror images."""
     if isinstance(model, Views) and model.images is images:
         return model.logits(scale, mirror=mirror)
-    at_scale = scaled(images, scale)
+    at_scale = scaled(images, scale, least=smallest_side(model))
     if known is not None and scale == 1.0:
         return [known.seg_logits, *([model.segment(at_scale.flip(-1))] if mirror else [])]
     return model.segment(torch.cat([at_scale, at_scale.flip(-1)])).chunk(2) if mirror else [model.segment(at_scale)]

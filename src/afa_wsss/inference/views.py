@@ -56,6 +56,11 @@ def scaled(images: Float[Tensor, "b 3 H W"], scale: float, *, least: int = 1) ->
     return images if size == tuple(images.shape[-2:]) else resize(images, size)
 
 
+def smallest_side(network: object) -> int:
+    """The smallest side of images that a network takes, in pixels; 1 where it does not say."""
+    return int(getattr(network, "smallest_side", 1))
+
+
 def size_at(size: Sequence[int], scale: float, *, least: int = 1) -> tuple[int, int]:
     """Height and width of ``scaled`` images."""
     height, width = (max(least, int(side * scale)) for side in size)
@@ -99,7 +104,7 @@ class Views:
             cam_scales: Plan: scales of the class activation maps; the largest gives the affinity.
         """
         self.network, self.images, self.num_classes = network, images, network.num_classes
-        self.least: int = getattr(network, "smallest_side", 1)
+        self.least = smallest_side(network)
         self.scale = 1.0 if 1.0 in scales else max(scales, default=1.0)
         self._decoded = {(scale, flip) for scale in scales for flip in ((False, True)[: 1 + mirror])}
         self._both = {*cam_scales, *(scales if mirror else ())}

@@ -106,10 +106,11 @@ class AFALabels(LabelMaker):
             )
         if self.walk_when not in (ALWAYS, BETTER):
             raise UserError(f"need walk_when to be always or better, got {self.walk_when}", arguments=("walk_when",))
-        finds = self.walk_when == BETTER or AUTO in (*self._given(), *self._given(of_walk=True))
+        compares_walk = self.walk_when == BETTER and self.walk_first_step is not None
+        finds = compares_walk or AUTO in (*self._given(), *self._given(of_walk=True))
         check_source(self.auto_from, finds=finds)
         if finds:
-            object.__setattr__(self, "memory", FoundThresholds(compares_walk=self.walk_when == BETTER))
+            object.__setattr__(self, "memory", FoundThresholds(compares_walk=compares_walk))
 
     def _of_walk(self, name: str) -> Threshold:
         """A background score of the walk: its own, or that of the CAM."""
@@ -173,7 +174,7 @@ class AFALabels(LabelMaker):
             maps = self._checked_maps(views, batch, images, views.output())
             for counts, walk in zip(found, (None, self.walk_on(maps.grid)), strict=False):
                 counts += compare_candidates(maps, batch, classes=classes, refinement=self.refinement, walk=walk)
-        self.memory.score(found)
+        self.memory.score(found, given=self._given(), given_walk=self._given(of_walk=True))
 
     def marks(self) -> dict[str, int]:
         """Where labels from the CAM begin, and those from the walk."""

@@ -198,19 +198,28 @@ class FoundThresholds(nn.Module):
         self.walk_leads = ((lead.mean > SURE * lead.error) | (self.walk_leads & (lead.mean > 0)))[0]
 
     @torch.no_grad()
-    def score(self, counts: Int[Tensor, "kinds t c c"]) -> None:
+    def score(
+        self,
+        counts: Int[Tensor, "kinds t c c"],
+        *,
+        given: Sequence[Threshold] = (AUTO, AUTO, AUTO),
+        given_walk: Sequence[Threshold] = (AUTO, AUTO, AUTO),
+    ) -> None:
         """Finds the scores again from how labels of held-out photos compare with masks.
 
         Args:
             counts: Pixels of this process by class, of labels at each of ``CANDIDATES``; rows are targets. Of labels
                 from the CAM alone, or of both ``KINDS``.
+            given: Background scores of the CAM as they were set.
+            given_walk: Those of the walk.
         """
         was_better = self.walk_is_better
         total = sum_over_processes(counts)
         has_object = bool(total[..., 1:, :].any())  # else the most background is the best
-        for kind, miou in enumerate(iou_of(total).nanmean(dim=-1)):
+        for kind, (miou, own) in enumerate(zip(iou_of(total).nanmean(dim=-1), (given, given_walk), strict=False)):
             if has_object and not miou.isnan().any():  # else no pixel of any mask counts
-                self.found[kind], self.best[kind] = best_thresholds(miou), miou.max()
+                found = best_thresholds(miou)
+                self.found[kind], self.best[kind] = unless_given(found, own), at_score(_made_at(found, own), miou)
             self.looks[kind] += 1
         self.walk_leads = self.best[1] > self.best[0]
         self._looked("fit the masks", was_better=was_better)

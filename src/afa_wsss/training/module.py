@@ -181,7 +181,7 @@ class AFAModule(lightning.LightningModule):
         return self.network if average is None or VALIDATION not in average.uses else average.network
 
     @property
-    def labelling_network(self) -> AFA:
+    def labeling_network(self) -> AFA:
         """The network whose maps labels are made of: the trained one, or its average."""
         average = self.average
         return self.network if average is None or LABELS not in average.uses else average.network

@@ -24,6 +24,17 @@ class Compilation(Callback):
             torch.compiler.reset()
             pl_module.network.encoder.compile(dynamic=False)
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Marks the encoder of a teacher, too: a copy is not compiled."""
+        if isinstance(pl_module, AFAModule) and pl_module.labeling_network is not pl_module.network:
+            pl_module.labeling_network.encoder.compile(dynamic=False)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Leaves encoders as they were: photos have a size each, and their segmenter goes on with this network."""
+        if stage == "fit" and isinstance(pl_module, AFAModule):
+            for network in (pl_module.network, pl_module.labeling_network):
+                network.encoder._compiled_call_impl = None  # what Module.compile sets; there is no public way back
+
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Runs eagerly during validation."""
         torch.compiler.set_stance("force_eager")

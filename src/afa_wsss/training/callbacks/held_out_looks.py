@@ -69,7 +69,7 @@ class HeldOutLooks(Callback):
         if asks_label_maker(active_terms(pl_module.losses, step)) and pl_module.label_maker.wants_look(step=step):
             self.looked_step = step
             equal_buffers(trainer, pl_module)
-            network = pl_module.labelling_network
+            network = pl_module.labeling_network
             with isolate_rng(), torch.no_grad(), evaluating(network), _eagerly(trainer):
                 moved = (trainer.strategy.batch_to_device(batch) for batch in self.batches)
                 with trainer.strategy.precision_plugin.val_step_context():
