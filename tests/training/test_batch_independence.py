@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.data.samples import Noise
-from tests.training.test_module import LABELS, make_module
+from tests.training.module.modules import LABELS, make_module
 
 from afa_wsss.data.base import Sample
 from afa_wsss.data.loading.sets import EvalSet, collate

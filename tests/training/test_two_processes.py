@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from tests.training.test_module import FIRST, WALK, make_module
+from tests.training.module.modules import FIRST, WALK, make_module
 from tests.two_processes import in_two_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from tests.imagined_gpu import imagined_gpu
-from tests.training.test_module import WALK, make_module
+from tests.training.module.modules import WALK, make_module
 from tests.training.test_two_processes import whole_batch
 
 from afa_wsss.errors import UserError
