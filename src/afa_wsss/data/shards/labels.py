@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Looked(NamedTuple):
         negative: Those without one.
         unknown: Those with tags that are no classes.
         unusable: The others, by what is wrong with them.
+        reasons: The first reason of each of these, where there is more to say.
     """
 
     samples: int
@@ -35,6 +36,7 @@ class Looked(NamedTuple):
     negative: int
     unknown: int
     unusable: Counter[str]
+    reasons: Mapping[str, str]
 
 
 def look(shards: Sequence[str], class_names: Sequence[str], by_number: Sequence[str | None]) -> Looked:
@@ -50,20 +52,23 @@ def look(shards: Sequence[str], class_names: Sequence[str], by_number: Sequence[
     """
     samples = named = negative = unknown = 0
     unusable: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
     for path, place in _places(shards):
         index = read_index(path)
         samples += 1
         try:
             tags = read_tags(path, index, place, by_number)
         except UserError as error:
-            unusable[str(error).partition(" (")[0]] += 1
+            what, _, reason = str(error).partition(" (")
+            unusable[what] += 1
+            reasons.setdefault(what, reason.removesuffix(")"))
             continue
         if not has_photo(index, place):
             unusable["no photo"] += 1
             continue
         known = len(set(class_names).intersection(tags))
         named, negative, unknown = named + (known > 0), negative + (known == 0), unknown + (known < len(tags))
-    return Looked(samples, named, negative, unknown, unusable)
+    return Looked(samples, named, negative, unknown, unusable, reasons)
 
 
 def problems_of(found: Looked, root: str, class_names: Sequence[str]) -> list[Problem]:
@@ -73,7 +78,7 @@ def problems_of(found: Looked, root: str, class_names: Sequence[str]) -> list[Pr
         UserError: Where none names a class.
     """
     if not found.named:
-        why = "".join(f", {count} have {what}" for what, count in found.unusable.most_common(1))
+        why = "".join(f", {count} have {_with_reason(what, found)}" for what, count in found.unusable.most_common(1))
         raise UserError(
             f"need labels that name classes such as {class_names[0]!r} in the .cls, .json or .txt entries of {root}, "
             f"none of {found.samples} does{why}; fix them or classes.txt",
@@ -85,10 +90,16 @@ def problems_of(found: Looked, root: str, class_names: Sequence[str]) -> list[Pr
         *((what, count, "the next sample takes their place") for what, count in found.unusable.items()),
     ]
     return [
-        Problem(what, root, f"{count} of {found.samples} samples looked at have {what}: {means}", "warning")
-        for what, count, means in lines
+        Problem(kind, root, f"{count} of {found.samples} samples looked at have {what}: {means}", "warning")
+        for kind, count, means in lines
+        for what in [_with_reason(kind, found)]
         if count
     ]
+
+
+def _with_reason(what: str, found: Looked) -> str:
+    reason = found.reasons.get(what)
+    return f"{what} ({reason})" if reason else what
 
 
 def all_tags(shards: Sequence[str], root: str) -> tuple[str, ...]:
