@@ -66,6 +66,11 @@ def test_zero_and_one_for_each_class_are_refused(entries):
         tags_of(entries, NAMES)
 
 
+def test_zero_and_one_for_each_class_but_background_are_refused():
+    with pytest.raises(UserError, match="write names"):
+        tags_of({"cls": b"1 0"}, ("background", "cat", "dog"))
+
+
 def test_numbers_of_objects_are_classes_each_once():
     assert tags_of({"cls": b"0 0 2 2"}, NAMES) == ("cat", "person")
     assert tags_of({"json": b'{"labels": [0, 1]}'}, NAMES[:2]) == NAMES[:2]

@@ -81,7 +81,8 @@ def _of_member(found: Any, by_number: Sequence[str | None]) -> Tags:
 
 def _of_numbers(numbers: Sequence[int], by_number: Sequence[str | None]) -> Tags:
     """Names of numbered classes; 0 and 1 for each class are refused, since they may be numbers of classes too."""
-    if 1 < len(numbers) == len(by_number) and set(numbers) <= {0, 1} and list(numbers) != [0, 1]:
+    classes = sum(name is not None and not is_background(name) for name in by_number)
+    if 1 < len(numbers) in (classes, len(by_number)) and set(numbers) <= {0, 1} and list(numbers) != [0, 1]:
         raise ValueError(f"{list(numbers)} may be 0 and 1 for each class, or numbers of classes: write names")
     return unique((_named(number, by_number) for number in numbers), empty=())
 

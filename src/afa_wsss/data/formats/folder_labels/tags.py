@@ -58,12 +58,13 @@ def read_as_no_class(cells: Sequence[str | Sequence[object]], known: Collection[
     """A fact that names the words of cells that are read as no class although a class may be called so, such as ``NA``.
 
     Example:
-        >>> read_as_no_class(["cat", "NA", "-", ""]), read_as_no_class(["NA"], known=["NA", "EU"])
+        >>> read_as_no_class(["cat;-", "NA", ""]), read_as_no_class(["NA"], known=["NA", "EU"])
         ([('read as no class', '-, NA')], [])
     """
     empty = EMPTY_WORDS - NO_CLASS - {class_name(name).lower() for name in known}
-    words = {cell.strip() for cell in cells if isinstance(cell, str) and cell.strip().lower() in empty}
-    return [("read as no class", ", ".join(sorted(words)))] if (words := words - {"[]", "()", "{}"}) else []
+    words = {word.strip() for cell in cells if isinstance(cell, str) for word in re.split(r"[,;|]", cell)}
+    read = sorted(word for word in words if word.lower() in empty - {"[]", "()", "{}"})
+    return [("read as no class", ", ".join(read))] if read else []
 
 
 def _split(cell: str, joiner: str | None, names: Collection[str], empty: Collection[str]) -> Tags:
