@@ -22,7 +22,7 @@ from afa_wsss.supervision.score_curves import (
     thresholds_at,
     weights_at,
 )
-from afa_wsss.supervision.thresholds import AUTO, PAPER, Threshold, Thresholds, unless_given
+from afa_wsss.supervision.thresholds import AUTO, PAPER, Threshold, Thresholds, compared_at, unless_given
 
 FIRST_LOOKS, INTERVAL = 4, 10
 """The first looks are at every step, later ones at every tenth, or oftener where photos have no class."""
@@ -165,13 +165,13 @@ class FoundThresholds(nn.Module):
             return
         found = self._thresholds()
         self.found[0] = unless_given(found, given)
-        compared = _made_at(found, given)
+        compared = compared_at(found, given)
         self.best[0] = at_score(compared, self.cam.means)
         if self.both.weight > 0:
             before, after = self.shares / self.both.weight
             self.found[1] = unless_given(same_share(before, after, self.found[0]), given_walk)
             walked = same_share(before, after, compared.expand(3))
-            self._compare_walk(compared, _made_at(walked, given_walk))
+            self._compare_walk(compared, compared_at(walked, given_walk))
 
     def _thresholds(self) -> Float[Tensor, "3"]:
         """The paper's where no score splits any color."""
@@ -219,7 +219,7 @@ class FoundThresholds(nn.Module):
         for kind, (miou, own) in enumerate(zip(iou_of(total).nanmean(dim=-1), (given, given_walk), strict=False)):
             if has_object and not miou.isnan().any():  # else no pixel of any mask counts
                 found = best_thresholds(miou)
-                self.found[kind], self.best[kind] = unless_given(found, own), at_score(_made_at(found, own), miou)
+                self.found[kind], self.best[kind] = unless_given(found, own), at_score(compared_at(found, own), miou)
             self.looks[kind] += 1
         self.walk_leads = self.best[1] > self.best[0]
         self._looked("fit the masks", was_better=was_better)
@@ -256,14 +256,6 @@ class FoundThresholds(nn.Module):
             interval = _interval(*self.photos.tolist())
             self._read = _Read(found, self.looks.tolist(), interval, self.best.tolist(), bool(self.walk_leads))
         return self._read
-
-
-def _made_at(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Tensor:
-    """The score at which labels are compared: that of training, which lies between ``low`` and ``high``.
-
-    The one that was found where either of these was; ``background`` as it was set may be another.
-    """
-    return found[2] if AUTO in given[:2] else unless_given(found, given)[2]
 
 
 def _as_stored_now(found: FoundThresholds, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -32,3 +32,11 @@ def unless_given(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Float
     """The scores that were set, and those that were found in place of ``auto``."""
     fixed = found.new_tensor([-1.0 if score == AUTO else float(score) for score in given])
     return torch.where(fixed < 0, found, fixed)
+
+
+def compared_at(found: Float[Tensor, "3"], given: Sequence[Threshold]) -> Float[Tensor, ""]:
+    """The score at which labels are compared: that of training, which lies between ``low`` and ``high``.
+
+    The one that was found where either of these was; ``background`` as it was set may be another.
+    """
+    return found[2] if AUTO in given[:2] else unless_given(found, given)[2]

@@ -115,7 +115,7 @@ def test_folders_and_categories_may_be_called_na(tmp_path: Path) -> None:
         ("['cat' 'dog']", ("cat", "dog")),
         ('["cat", 3, null]', ("cat", "3")),
         ("{'cat', 'dog'}", ("cat", "dog")),
-        ("['cat', dog]", ("cat",)),
+        ("['cat', dog]", ("cat", "dog")),
     ],
 )
 def test_lists_in_text_keep_their_escapes(cell: str, tags: tuple[str, ...]) -> None:

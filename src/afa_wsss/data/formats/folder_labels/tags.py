@@ -14,6 +14,7 @@ JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
 
 _LIST = re.compile(r"^\s*[\[({](.*)[\])}]\s*$", re.DOTALL)
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+_PARTS = re.compile(_QUOTED.pattern + r"|([^\s,;|'\"][^,;|'\"]*)")
 
 
 def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] = ()) -> tuple[list[Tags], list[str]]:
@@ -103,13 +104,13 @@ def _as_list(cell: str | Sequence[object], empty: Collection[str]) -> Tags | Non
     inner = _LIST.match(cell)
     if inner is None or (cell.lstrip().startswith("(") and "'" not in cell and '"' not in cell):
         return None
-    quoted = [first or second for first, second in _QUOTED.findall(inner[1])]
+    quoted = _QUOTED.findall(inner[1])
     if quoted:
         written = _scalars(cell)
         # Python joins 'cat' 'dog', which is how NumPy writes two.
         if written is not None and sum(isinstance(tag, str) for tag in written) == len(quoted):
             return unique((str(tag) for tag in written if tag is not None), empty=empty)
-        return unique((re.sub(r"\\(.)", r"\1", tag) for tag in quoted), empty=empty)
+        return unique((re.sub(r"\\(.)", r"\1", "".join(part)) for part in _PARTS.findall(inner[1])), empty=empty)
     return unique(re.split(r"[,;|]", inner[1]), empty=empty)
 
 
@@ -119,5 +120,6 @@ def _scalars(text: str) -> Sequence[object] | None:
         found = literal(text)
     except TypeError:
         return None
-    flat = isinstance(found, list | tuple) and all(isinstance(tag, str | int | float | None) for tag in found)
-    return found if flat else None  # type: ignore[return-value]  # a list or a tuple
+    if isinstance(found, list | tuple) and all(isinstance(tag, str | int | float | None) for tag in found):
+        return found
+    return None
