@@ -79,6 +79,13 @@ def test_a_checkpoint_keeps_what_was_found(run, root, tmp_path):
     assert run_command(evaluate.main, *scored) == 0
 
 
+def test_a_run_goes_on_without_masks_and_says_only_that(run, root, tmp_path, capsys):
+    """Lightning warns of every callback whose state a checkpoint has and the run has not: an error in tests."""
+    more = [*AUTO, *WALK, "model.dropout=0", f"resume={last(run)}", "trainer.max_steps=6"]
+    assert run_command(training.main, *words(root, tmp_path / "photos", *more)) == 0
+    assert "resumed with supervision.auto_from masks -> photos" in capsys.readouterr().out
+
+
 def test_other_masks_find_other_scores(root, run, tmp_path):
     """Masks that call all of each photo an object ask for the lowest scores."""
     copy = tmp_path / "copy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 
 from afa_wsss.data.base import Sample
 from afa_wsss.data.loading.sets import EvalSet
@@ -123,9 +124,17 @@ def test_a_split_that_knows_it_has_no_masks_is_not_read():
     assert photos.seen == []
 
 
-def test_its_state_is_the_last_step_that_was_looked_at():
+def test_a_checkpoint_has_the_last_step_that_was_looked_at():
     callback, other = (HeldOutLooks(EvalSet(Photos(2)), batch_size=1) for _ in range(2))
-    callback.looked_step = 7
-    other.load_state_dict(callback.state_dict())
+    callback.looked_step, checkpoint = 7, {}
+    callback.on_save_checkpoint(Trainer.__new__(Trainer), LightningModule(), checkpoint)
+    other.on_load_checkpoint(Trainer.__new__(Trainer), LightningModule(), checkpoint)
     assert other.looked_step == 7
+    assert callback.state_dict() == {}, "Lightning would ask for the callback in a run that leaves auto_from at photos"
     assert torch.is_grad_enabled()
+
+
+def test_a_checkpoint_of_a_run_without_looks_can_be_gone_on_with():
+    callback = HeldOutLooks(EvalSet(Photos(2)), batch_size=1)
+    callback.on_load_checkpoint(Trainer.__new__(Trainer), LightningModule(), {})
+    assert callback.looked_step == -1

@@ -75,14 +75,21 @@ class HeldOutLooks(Callback):
                 with trainer.strategy.precision_plugin.val_step_context():
                     pl_module.label_maker.look(network, moved, step=step)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Stored in the checkpoint."""
-        return {"looked_step": self.looked_step}
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stores the step under a key of its own: Lightning asks for every callback that has a ``state_dict`` back."""
+        checkpoint[LOOKED_KEY] = self.looked_step
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Called by Lightning."""
-        self.looked_step = state_dict["looked_step"]
+        self.looked_step = int(checkpoint.get(LOOKED_KEY, -1))
 
+
+LOOKED_KEY = "held_out_looked_step"
+"""Where a checkpoint says which step held-out photos were last looked at before."""
 
 ADVICE, ARGUMENTS = "; add masks, or leave supervision.auto_from at photos", ("supervision.auto_from", "data.val_split")
 
