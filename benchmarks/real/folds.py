@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from afa_wsss.data import FolderDataset
+from afa_wsss.data.fingerprint import fingerprint
 from afa_wsss.errors import UserError
 from benchmarks.real.tables import console_of
 
@@ -55,9 +56,10 @@ def write_folds(root: Path, out: Path, *, folds: int, split: str = "val") -> lis
         raise UserError(f"need between 2 folds and one for each of the {len(masked)} photos with a mask, got {folds}")
     fold_of = deal(photos.image_labels[masked], folds)
     written = []
+    data = f"{fingerprint(photos, masks=True)}, {len(masked)} masks,"
     for fold in range(folds):
         folder, held_out = out / f"fold{fold}", fold_of == fold
-        made_from = f"{photos.root.resolve()} {split} {fold} of {folds}\n"
+        made_from = f"{photos.root.resolve()} {split} {data} {fold} of {folds}\n"
         if not _is_made(folder, made_from):
             _clear(folder)
             _write(folder, photos, masked, held_out)

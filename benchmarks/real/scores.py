@@ -24,13 +24,16 @@ FIGURES = {
     "CAM at its best": "val/cam_best_miou",
     "CAM and PAR": "val/cam_par_miou",
     "walk": "val/walk_miou",
-    "walk and PAR": "val/pseudo_label_miou",
+    "pseudo label": "val/pseudo_label_miou",
     "branch": "val/miou",
     "branch after PAR": "val/par_miou",
     "branch after CRF": "val/crf_miou",
     "image labels, F1": "val/class_f1",
 }
-"""Names of the scores in metrics.json by what they are, in the order of the method."""
+"""Names of the scores in metrics.json by what they are, in the order of the method.
+
+The pseudo label is the one that training ended with: after walk and PAR, or of CAM and PAR where the walk was left out.
+"""
 
 CEILED = ("branch", "branch after PAR", "branch after CRF")
 """Scores that a network trained on true masks has, too; the best of its own is the ceiling of all that are mIoU."""

@@ -50,6 +50,10 @@ def test_labels_of_zeros_and_ones_pass(labels) -> None:
         ({"class_names": (1, 2)}, r"need a tuple of names as Noise.class_names, got \(1, 2\)"),
         ({"class_names": ("cat", "cat")}, "need 1 to 254 different names as Noise.class_names, got cat, cat"),
         ({"class_names": ()}, "got none"),
+        (
+            {"class_names": ("Background", "cat")},
+            "need foreground classes alone as Noise.class_names, since background is class 0 of itself, got Background",
+        ),
         ({"names": tuple(range(6))}, "need a list of text as Noise.names, got tuple of others"),
         ({"names": set("abcdef")}, "need a list of text as Noise.names, got set of others"),
         ({"names": tuple("abcdee")}, "need different names as Noise.names, got e twice"),

@@ -127,12 +127,14 @@ def test_other_settings_are_applied_listed_and_stored(root, run, capfd):
 
 
 def test_a_finished_run_is_scored_and_reported_again(root, run):
-    before = json.loads((run / "metrics.json").read_text())
+    before, report = json.loads((run / "metrics.json").read_text()), (run / "report.html").read_text(encoding="utf-8")
     for name in ("metrics.json", "report.html"):
         (run / name).unlink()
     assert go_on(root, run, "trainer.checkpoint_interval=2") == 0
     assert json.loads((run / "metrics.json").read_text()) == before
-    assert (run / "report.html").is_file()
+    again = (run / "report.html").read_text(encoding="utf-8")
+    for part in ("What each stage adds", "IoU of each class", "mIoU"):
+        assert again.count(part) == report.count(part) > 0
 
 
 def test_nothing_to_go_on_with_starts_anew(root, tmp_path):

@@ -70,6 +70,14 @@ def test_a_class_that_is_never_predicted():
     assert (unlabeled.kind, unlabeled.subjects, labeled.subjects) == (labeled.kind, ("cow",), ("sheep",))
 
 
+def test_a_class_of_small_objects_is_predicted_where_masks_say_so():
+    missed = HEALTHY | {"val/predicted_photos/cow": 0.0}
+    assert run_warnings(missed | {"val/iou/cow": 71.0}, RUN) == []
+    assert "never predicts" in only(missed | {"val/iou/cow": 0.2})
+    without_masks = {name: value for name, value in missed.items() if not name.endswith("miou")}
+    assert "held-out photos have, areas below a thousandth of a photo left out: cow (30)" in only(without_masks)
+
+
 def test_a_rare_class_may_be_missed():
     rare = {"val/class_photos/cow": 4.0, "val/predicted_photos/cow": 0.0, "val/cam_border/cow": 90.0}
     assert run_warnings(HEALTHY | rare, RUN) == []

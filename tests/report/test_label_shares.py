@@ -71,6 +71,13 @@ def test_nearly_all_or_nothing_is_worth_a_warning(found, warning):
     assert lines(shares("train/labels", *found)) == [warning]
 
 
+def test_labels_that_are_unknown_whatever_their_one_score():
+    """Nothing can be set closer together."""
+    run = RUN._replace(thresholds={"supervision.background": 0.4})
+    (warning,) = label_warnings(shares("train/labels", 1.0, 1.0, 97.0), run)
+    assert warning.line.endswith("unknown: look at the pictures before you trust the masks")
+
+
 def test_usual_shares_are_not():
     assert label_warnings(shares("train/labels", 20.0, 10.0, 0.0), RUN) == []
     assert label_warnings({}, RUN) == []

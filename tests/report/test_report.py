@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -248,6 +249,22 @@ def test_history_leaves_out_gaps(run_folder: Path):
     curves = {curve.name: curve.points for curve in read_history(run_folder / "metrics.csv")}
     assert curves == {"train/affinity_loss": [(9, 0.5), (19, 0.4)], "val/miou": [(19, 33.0)]}
     assert read_history(run_folder / "nowhere.csv") == read_history(None) == []
+
+
+def test_history_is_read_as_it_is_written(tmp_path: Path):
+    """Also where the name of a class has a separator of lines that CSV does not know."""
+    log = tmp_path / "metrics.csv"
+    log.write_text('epoch,step,"val/iou/a\u2028b",val/miou\n0,9,1.0,2.0\n0,19,3.0\n', encoding="utf-8", newline="")
+    assert [curve.name for curve in read_history(log)] == ["val/iou/a\u2028b", "val/miou"]
+
+
+def test_the_picture_is_the_one_that_was_drawn_last(run_folder: Path):
+    """A run that went back to an earlier step has the pictures of later ones."""
+    earlier = run_folder / "montages" / "step_001000.png"
+    Image.new("RGB", (4, 4)).save(earlier)
+    os.utime(earlier, (1, 1))
+    page = write_results(run_folder, METRICS, RUN, None)["report"].read_text("utf-8")
+    assert "1,000 steps" not in page
 
 
 def test_results_are_flat_json_and_a_report(run_folder: Path):

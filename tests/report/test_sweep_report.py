@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import time
 from html.parser import HTMLParser
 
@@ -91,6 +92,15 @@ def test_a_word_that_a_run_lacks_is_read_from_its_configuration(tmp_path):
     assert [one.settings["optimizer.lr"] for one in read_sweep(tmp_path)] == ["0.1", "0.2"]
 
 
+def test_the_best_settings_can_be_pasted(tmp_path):
+    """A word that only other runs have is left out, and a shell splits none."""
+    for number, (words, miou) in enumerate(
+        ((("loss.ptc.weight=1", "data.scale=[0.5,1]"), 5.0), (("data.scale=[0.5, 2.0]", "model=mit_b1"), 6.0))
+    ):
+        write_run(tmp_path, number, words, miou)
+    assert shlex.split(" ".join(summary_of(tmp_path, "val/miou").words)) == ["data.scale=[0.5, 2.0]", "model=mit_b1"]
+
+
 def test_importance_is_the_adjusted_share_of_the_variance():
     rng = np.random.default_rng(0)
     runs = [run(3 * a + b + rng.normal(), a=a, b=b) for a, b in itertools.product(range(3), range(3)) for _ in (0, 1)]
@@ -115,6 +125,9 @@ def test_many_numbers_are_cut_into_stretches():
     assert grouped(values) == ["0 to 2"] * 2 + ["2 to 4"] * 2 + ["4 to 6"] * 2 + ["6 to 8"] * 3
     assert grouped(["par", *values]) == ["par", *values]
     assert grouped(["2", "1"]) == ["2", "1"]
+    assert grouped([str(2020 + value) for value in range(9)])[-1] == "2026 to 2028"
+    assert len(set(grouped([str(1000003 + 7 * value) for value in range(9)]))) == 4
+    assert grouped([f"{0.5 + value / 1e6:.6f}" for value in range(9)])[0] == "0.5 to 0.500002"
     assert ordered(["10 to 12", "2 to 4", "10 to 12"]) == ["2 to 4", "10 to 12"]
     assert ordered(["par", "none"]) == ["par", "none"]
 

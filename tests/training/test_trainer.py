@@ -18,6 +18,17 @@ from afa_wsss.training.trainer import DeviceSettings, TrainerSettings, evaluatio
 CPU = DeviceSettings(accelerator="cpu")
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")  # quiet in the commands
+def test_a_mac_trains_on_its_cpu(monkeypatch):
+    """Apple's GPUs have no float64, in which scores are summed."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: True)
+    trainer = evaluation_trainer(DeviceSettings(), callbacks=[])
+    assert trainer.strategy.root_device.type == "cpu"
+    with pytest.raises(UserError, match="need accelerator of auto, cpu or gpu, got mps"):
+        evaluation_trainer(DeviceSettings(accelerator="mps"), callbacks=[])
+
+
 def test_a_trainer_shows_the_bar_that_it_is_given_and_no_other():
     bar = ProgressBar()
     assert evaluation_trainer(CPU, callbacks=[bar]).progress_bar_callback is bar

@@ -22,6 +22,7 @@ from afa_wsss.data.formats.classes import COCO_CLASSES, VOC_CLASSES, voc_palette
 from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.inference import InferenceSettings
+from afa_wsss.losses import LossTerm
 from afa_wsss.models import AFA, ModelSettings
 from afa_wsss.models.create import build_model
 from afa_wsss.models.reference import is_reference_checkpoint, read_reference_checkpoint
@@ -78,6 +79,15 @@ class Checkpoint(NamedTuple):
         network = build_model(replace(settings, pretrained=None, gradient_checkpointing=False), len(self.class_names))
         load_strictly(network, self.weights, source=self.source)
         return network.eval()
+
+    def losses(self) -> dict[str, LossTerm] | None:
+        """The loss table of the run; None where the file has none, or a class of it cannot be imported here."""
+        try:
+            with argument("loss"):
+                table: dict[str, Any] = convert(dict[str, LossTerm], self.config.get("loss"))
+        except UserError:
+            return None
+        return table if table and all(isinstance(term, LossTerm) for term in table.values()) else None
 
     def inference(self) -> InferenceSettings:
         """Scales, mirror and refinement of the run."""

@@ -6,6 +6,7 @@ import itertools
 import logging
 from pathlib import Path
 
+from afa_wsss.errors import UserError
 from afa_wsss.training.run_files import BEST, CHECKPOINTS, LAST, PREVIOUS
 
 FILES = (
@@ -13,13 +14,14 @@ FILES = (
     "metrics.json",
     "report.html",
     "logs/metrics.csv",
+    "montages",
 )
-"""What a run is resumed from, and what its results are read from."""
+"""What a run is resumed from, and what its results are read from; pictures are a folder."""
 
 
 def set_aside(folder: Path) -> None:
     """Moves ``FILES`` to ``earlier_1`` below the folder, or the next number that is free, and says so."""
-    there = [name for name in FILES if (folder / name).is_file()]
+    there = [name for name in FILES if (folder / name).exists()]
     if not there:
         return
     aside = next(path for count in itertools.count(1) if not (path := folder / f"earlier_{count}").exists())
@@ -27,3 +29,17 @@ def set_aside(folder: Path) -> None:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).replace(aside / name)
     logging.getLogger(__name__).info("checkpoints and scores of an earlier run in %s are in %s now", folder, aside.name)
+
+
+def check_no_run(folder: Path) -> None:
+    """Checks that a command other than training does not write over settings, scores and report of a run.
+
+    Raises:
+        UserError: For a folder with checkpoints.
+    """
+    if any((folder / CHECKPOINTS / name).is_file() for name in (LAST, PREVIOUS, BEST)):
+        raise UserError(
+            f"need an output_dir that is not the folder of a training run, {folder} has {CHECKPOINTS}: its settings, "
+            "scores and report would be written over; give another folder, such as one inside it",
+            arguments=("output_dir",),
+        )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.config_file import write_config
+from afa_wsss.api.earlier_run import check_no_run
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
 from afa_wsss.data.checks.crops import data_warnings
@@ -71,6 +72,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         with_masks: Whether the photos must have masks; without them the class branch alone is scored.
     """
     folder = Path(settings.output_dir)
+    check_no_run(folder)
     with argument("checkpoint"):
         checkpoint = read_checkpoint(settings.checkpoint)
     stored = changed(checkpoint.settings(), data=settings.data, inference=settings.inference)
@@ -96,7 +98,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
     written, config = {}, _present(checkpoint, settings)
     facts = [("backbone", backbone_name(stored.model.backbone))]
     last_step = sys.maxsize if checkpoint.steps is None else checkpoint.steps - 1
-    info = run_info(module, stored.name, facts=facts, config=config, last_step=last_step)
+    terms = checkpoint.losses()
+    info = run_info(module, stored.name, facts=facts, config=config, terms=terms, last_step=last_step)
     if trainer.is_global_zero:
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from afa_wsss.api.config_file import as_yaml
 from afa_wsss.api.settings import TrainSettings
+from afa_wsss.losses import LossTerm
 from afa_wsss.report.results import RunInfo
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.terms import active_terms
@@ -22,6 +23,7 @@ def run_info(
     facts: list[tuple[str, str]],
     config: Mapping[str, Any],
     losses: tuple[str, ...] = (),
+    terms: Mapping[str, LossTerm] | None = None,
     last_step: int = sys.maxsize,
     settle: int = 0,
 ) -> RunInfo:
@@ -33,6 +35,7 @@ def run_info(
         facts: What and value, shown at the head of the report.
         config: All settings as plain data.
         losses: Names of the loss table; empty where nothing was trained.
+        terms: The loss table that the network was trained with; None where it is not known: warnings then judge all.
         last_step: Training step, from 0, whose labels are judged.
         settle: Steps that a loss term has to count before what it trains is judged.
     """
@@ -48,8 +51,8 @@ def run_info(
         settings=as_yaml(config),
         thresholds={f"supervision.{name}": value for name, value in thresholds.items()},
         config=config,
-        trained=_trained(module, last_step - settle) if len(module.losses) else None,
-        pending=_pending(module, last_step),
+        trained=_trained(terms, last_step - settle) if terms else None,
+        pending=_pending(terms or {}, last_step),
         begun=[title for title, step in marks.items() if step <= last_step - settle],
     )
 
@@ -72,7 +75,8 @@ def info_of_training(
     if (decay := settings.trainer.ema_decay) is not None:
         facts.append(("average of weights", f"decay {decay:g}, for {' and '.join(settings.trainer.ema_for)}"))
     losses = tuple(settings.loss)
-    info = run_info(module, settings.name, facts=facts, config=config, losses=losses, last_step=steps - 1)
+    terms, last = settings.loss, steps - 1
+    info = run_info(module, settings.name, facts=facts, config=config, losses=losses, terms=terms, last_step=last)
     walk = info.marks.get(WALK_LABELS, 0)
     return info._replace(never_begun=never_begun(settings), walk_never_begins=walk if walk >= steps else None)
 
@@ -86,18 +90,19 @@ def never_begun(settings: TrainSettings) -> dict[str, int]:
 def info_at_step(settings: TrainSettings, module: AFAModule, config: Mapping[str, Any], steps: int) -> RunInfo:
     """What warnings have to know after that many training steps; what a tenth of the run has trained is judged."""
     settle = settings.trainer.max_steps // 10
-    return run_info(module, settings.name, facts=[], config=config, last_step=steps - 1, settle=settle)
+    last, terms = steps - 1, settings.loss
+    return run_info(module, settings.name, facts=[], config=config, terms=terms, last_step=last, settle=settle)
 
 
-def _trained(module: AFAModule, step: int) -> dict[str, str]:
+def _trained(losses: Mapping[str, LossTerm], step: int) -> dict[str, str]:
     """The loss terms that count at a step, by each target that they need: the first in the table of those that do."""
-    terms = reversed([*active_terms(module.losses, step).items()])
+    terms = reversed([*active_terms(losses, step).items()])
     return {need: name for name, term in terms for need in term.needs}
 
 
-def _pending(module: AFAModule, step: int) -> frozenset[str]:
+def _pending(losses: Mapping[str, LossTerm], step: int) -> frozenset[str]:
     """Targets that loss terms need at the end of the training and not at ``step``."""
-    return frozenset(_trained(module, sys.maxsize)) - set(_trained(module, step))
+    return frozenset(_trained(losses, sys.maxsize)) - set(_trained(losses, step))
 
 
 def backbone_name(backbone: Any) -> str:

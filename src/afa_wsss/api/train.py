@@ -125,7 +125,8 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     """
     trainer, module, data = prepared.trainer, prepared.module, prepared.data
     scores = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    not_scored, left_out = module.validated_step != trainer.global_step, module.inference.refinement == "crf"
+    not_scored = module.validated_step != trainer.global_step or not module.scores.stages  # as up to version 0.2.0
+    left_out = module.inference.refinement == "crf"
     times = not_scored + 1 if module.inference.gate == AUTO else int(not_scored or left_out)
     for left in reversed(range(times if data.val_set is not None else 0)):
         module.last_validation = left == 0

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from afa_wsss.data.base import Sample, SegmentationDataset
+from afa_wsss.data.files.mask_colors import is_background
 from afa_wsss.errors import UserError, described
 from afa_wsss.types import IGNORE_INDEX
 
@@ -35,6 +36,9 @@ def _check_classes(dataset: SegmentationDataset, of: str) -> None:
         _refuse(f"a tuple of names as {of}.class_names", repr(dataset.class_names))
     if not 0 < len(set(classes)) == len(classes) < IGNORE_INDEX:
         _refuse(f"1 to {IGNORE_INDEX - 1} different names as {of}.class_names", ", ".join(classes) or "none")
+    background = next((name for name in classes if is_background(name)), None)
+    if background is not None:
+        _refuse(f"foreground classes alone as {of}.class_names, since background is class 0 of itself", background)
     palette = np.asarray(dataset.palette)
     if palette.shape != (len(classes) + 1, 3) or palette.dtype != np.uint8:
         _refuse(f"uint8 of shape ({len(classes) + 1}, 3), background first, as {of}.palette", described(palette))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from afa_wsss.report.image_labels import PHOTOS, PREDICTED
+from afa_wsss.report.image_labels import IOU, PHOTOS, PREDICTED
 from afa_wsss.report.run import RunInfo
 from afa_wsss.report.stages import BRANCH, stage_key, stage_title
 from afa_wsss.report.warning import RunWarning, listed, settings_text
@@ -24,6 +24,9 @@ PIXELS, PAIRS = "pseudo_label", "affinity_label"
 
 LEAST_PHOTOS = 5
 """Held-out photos with a class that a warning about it needs."""
+
+FOUND = 5.0
+"""A class whose IoU is at least so much, in percent, is predicted, however small its objects are in their photos."""
 
 SPECKS = 0.01
 """Labels show a class where it has more than this share of all pixels, in percent."""
@@ -63,7 +66,8 @@ def branch_warnings(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarni
 
 def _never_predicted(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarning]:
     """Classes that some held-out photos have and the branch finds in none, those without labels apart."""
-    missed = [name for name in _held_out(metrics, run) if metrics.get(PREDICTED + name) == 0]
+    zero = (name for name in _held_out(metrics, run) if metrics.get(PREDICTED + name) == 0)
+    missed = [name for name in zero if not metrics.get(IOU + name, 0.0) >= FOUND]
     shown = {name: _labels_show(metrics, run, name) for name in missed}
     found = []
     for labeled in (False, True):
@@ -71,7 +75,8 @@ def _never_predicted(metrics: Mapping[str, float], run: RunInfo) -> list[RunWarn
         if not names:
             continue
         counts = listed([f"{name} ({metrics[PHOTOS + name]:.0f})" for name in names])
-        what = f"the segmentation branch never predicts classes that held-out photos have: {counts}"
+        small = "" if "val/miou" in metrics else ", areas below a thousandth of a photo left out"
+        what = f"the segmentation branch never predicts classes that held-out photos have{small}: {counts}"
         if labeled:
             weights = settings_text(run, f"loss.{_term(run, PIXELS)}.weight", "trainer.max_steps", last="or")
             line = f"{what}; labels show them: raise {weights}{_or_without_gate(run)}"

@@ -134,10 +134,10 @@ def _extremes(metrics: Mapping[str, float], prefix: str, class_names: Sequence[s
 
 def _change(how: str, thresholds: Mapping[str, float]) -> str:
     """What to do if the pictures show that the labels are wrong."""
-    if not thresholds:
-        return "look at the pictures before you trust the masks"
     if how == "closer":  # the two of training alone decide what is unknown
         thresholds = {name: value for name, value in thresholds.items() if not name.endswith("background")}
+    if not thresholds:
+        return "look at the pictures before you trust the masks"
     *others, last = (f"{name} (now {value:g})" for name, value in thresholds.items())
     names = f"{', '.join(others)} and {last}" if others else last
     changed = f"{names} closer together" if how == "closer" else f"{how} {names}"

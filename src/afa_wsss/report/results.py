@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def write_results(folder: Path, metrics: Mapping[str, float], run: RunInfo, hist
     flat = {key: round(value, 6) if math.isfinite(value) else None for key, value in sorted(metrics.items())}
     with whole_file(scores) as part:
         part.write_text(json.dumps(flat, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    pictures = sorted((folder / "montages").glob("*.png"))[-1:]
+    pictures = sorted((folder / "montages").glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name))[-1:]
     report = write_report(folder, metrics, run, read_history(history), pictures)
     return {"scores": scores, "report": report} | ({"pictures": folder / "montages"} if pictures else {})
 
@@ -45,8 +46,9 @@ def read_history(path: Path | None) -> list[Curve]:
     """
     if path is None or not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
     names = [name for name in (rows[0] if rows else {}) if name not in ("epoch", "step")]
     curves = []
     for name in names:

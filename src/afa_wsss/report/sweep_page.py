@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -68,7 +69,8 @@ def summary_of(folder: Path, metric: str) -> SweepSummary:
             arguments=("metric",),
         )
     failed = [run if run.reason else run_without(run, metric) for run in runs if metric not in run.scores]
-    words = [f"{name}={value}" for name, value in scored[0].settings.items() if name != SEED]
+    settings = {name: value for name, value in scored[0].settings.items() if name != SEED and value}
+    words = [shlex.quote(f"{name}={value}") for name, value in settings.items()]
     return SweepSummary(scored, failed, score_names(scored, metric), importances(scored, metric), words, _notes(runs))
 
 

@@ -67,14 +67,14 @@ def number(text: str) -> float | None:
 
 
 def short_text(value: str) -> str:
-    """A value with four significant digits, where it is a number with more letters than that needs.
+    """A value with four significant digits, where it is a number with more letters than that needs; integers whole.
 
     Example:
-        >>> short_text("4.962238958632114"), short_text("0.0005"), short_text("mit_b1")
-        ('4.962', '0.0005', 'mit_b1')
+        >>> short_text("4.962238958632114"), short_text("0.0005"), short_text("1000003"), short_text("mit_b1")
+        ('4.962', '0.0005', '1000003', 'mit_b1')
     """
     found = number(value)
-    return value if found is None or len(value) <= 6 else f"{found:.4g}"
+    return value if found is None or len(value) <= 6 or value.lstrip("+-").isdigit() else f"{found:.4g}"
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -95,12 +95,22 @@ def grouped(values: Sequence[str]) -> list[str]:
     if len(set(values)) <= MOST_VALUES or None in numbers:
         return list(values)
     edges = [known[round(index * (len(known) - 1) / STRETCHES)] for index in range(STRETCHES + 1)]
-    return [_stretch(value, edges) for value in numbers if value is not None]
+    texts = _texts(edges)
+    places = [_stretch(value, edges) for value in numbers if value is not None]
+    return [f"{texts[place - 1]} to {texts[place]}" for place in places]
 
 
-def _stretch(value: float, edges: Sequence[float]) -> str:
-    place = next((index for index in range(1, STRETCHES) if value < edges[index]), STRETCHES)
-    return f"{edges[place - 1]:.3g} to {edges[place]:.3g}"
+def _stretch(value: float, edges: Sequence[float]) -> int:
+    """Place of the upper edge of a value's stretch."""
+    return next((index for index in range(1, STRETCHES) if value < edges[index]), STRETCHES)
+
+
+def _texts(edges: Sequence[float]) -> list[str]:
+    """With as few digits as tell them apart, from three on; integers whole."""
+    if all(edge.is_integer() for edge in edges):
+        return [f"{edge:.0f}" for edge in edges]
+    rounded = ([f"{edge:.{digits}g}" for edge in edges] for digits in range(3, 17))
+    return next((texts for texts in rounded if len(set(texts)) == len(set(edges))), [repr(edge) for edge in edges])
 
 
 def ordered(groups: Sequence[str]) -> list[str]:

@@ -48,6 +48,9 @@ THRESHOLDS_KEY = "class_thresholds"
 VALIDATED_KEY = "validated_step"
 """Where a checkpoint has the training step of the last validation; -1 before the first."""
 
+STAGES_KEY = "validated_stages"
+"""Where a checkpoint has the stages that the last validation scored: a finished run is reported without another one."""
+
 
 class Inspection(NamedTuple):
     """What validation scores and pictures show of a batch; values in the padding are undefined.
@@ -229,8 +232,9 @@ class AFAModule(lightning.LightningModule):
         self.scores.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Stores the thresholds of the classes beside the weights that they were found with, and when that was."""
+        """Stores what the last validation found beside the weights that it was found with, and when that was."""
         checkpoint[THRESHOLDS_KEY], checkpoint[VALIDATED_KEY] = self.gate.found, self.validated_step
+        checkpoint[STAGES_KEY] = list(self.scores.stages)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the thresholds of the run that is resumed.
@@ -239,6 +243,7 @@ class AFAModule(lightning.LightningModule):
         """
         self.gate.found = dict(checkpoint.get(THRESHOLDS_KEY, {}))
         self.validated_step = int(checkpoint.get(VALIDATED_KEY, -1))
+        self.scores.stages = tuple(checkpoint.get(STAGES_KEY, ()))
         for state in checkpoint.get("optimizer_states", ()):
             state["param_groups"] = [group for group in state["param_groups"] if group["params"]]
 

@@ -26,7 +26,7 @@ class ValidationScores(nn.Module):
     Without masks the class branch is scored, and how much of the photos the labels of each stage call what.
 
     Attributes:
-        stages: Names of the label maker's stages and of the branch, in the order of the method.
+        stages: Names of the label maker's stages and of the branch, in the order of the method, as last seen.
         confusion: Pixels of the last ``compute`` by target and class of the branch; None before, and without masks.
     """
 
@@ -155,7 +155,7 @@ class ValidationScores(nn.Module):
         made = [name for name in self.stages if name not in (BRANCH, *REFINED_BRANCH)]
         scores: dict[str, Tensor] = {}
         for name in self.stages:
-            metric = dict(self.shares.items())[self._key(name)]
+            metric = dict(self.shares.items()).get(self._key(name))
             if isinstance(metric, LabelShares):
                 classes = self.class_names if name in (*made[-1:], BRANCH) else ()
                 scores |= named_shares(f"val/labels/{name}", metric.compute(), classes)

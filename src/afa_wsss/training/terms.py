@@ -34,7 +34,7 @@ def loss_table(losses: Mapping[str, LossTerm]) -> nn.ModuleDict:
         ) from error
 
 
-def active_terms(losses: nn.ModuleDict, step: int) -> dict[str, LossTerm]:
+def active_terms(losses: nn.ModuleDict | Mapping[str, LossTerm], step: int) -> dict[str, LossTerm]:
     """The terms that count at ``step``, by name."""
     return {name: term for name, term in losses.items() if isinstance(term, LossTerm) and term.is_active(step)}
 

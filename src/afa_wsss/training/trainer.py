@@ -11,6 +11,7 @@ from typing import Any, Final
 import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import MixedPrecision
@@ -199,6 +200,15 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
             kind="no_gpu",
             arguments=("accelerator",),
         )
+    if accelerator == "auto" and _has_apple_gpu_alone():
+        accelerator = "cpu"
+        arguments = {**arguments, "accelerator": accelerator}
+    if accelerator == "mps":
+        raise UserError(
+            "need accelerator of auto, cpu or gpu, got mps: scores are summed in float64, which Apple's GPUs do not "
+            "have; use accelerator=cpu",
+            arguments=("accelerator",),
+        )
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     if accelerator == "cpu" or not torch.cuda.is_available():
         keep_freed_memory()
@@ -209,6 +219,11 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
     others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
     with refused_by_lightning(ValueError, TypeError, ModuleNotFoundError):
         return lightning.Trainer(**arguments, **others)
+
+
+def _has_apple_gpu_alone() -> bool:
+    """Whether Lightning would take an Apple GPU for ``auto``; the recipes and ``afa_wsss.load`` take the CPU there."""
+    return MPSAccelerator.is_available() and not torch.cuda.is_available()
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmarks.real.__main__ import main
@@ -57,6 +59,21 @@ def test_folds_that_are_there_stay_and_other_ones_are_written_anew(root, tmp_pat
     assert note.exists()
     write_folds(root, out, folds=3)
     assert not note.exists()
+
+
+def test_folds_of_data_that_has_changed_are_written_anew(root, tmp_path):
+    for changed in ("labels.csv", "mask"):
+        write_folds(root, tmp_path / "out", folds=2)
+        note = tmp_path / "out" / "fold0" / "note.txt"
+        note.touch()
+        if changed == "mask":
+            photos = FolderDataset(root, "val", with_masks=True)
+            Path(photos.mask_path(len(photos) // 2)).unlink()
+        else:
+            rows = (root / changed).read_text(encoding="utf-8")
+            (root / changed).write_text("dog".join(rows.rsplit("cat", 1)), encoding="utf-8")
+        write_folds(root, tmp_path / "out", folds=2)
+        assert not note.exists(), changed
 
 
 def test_a_folder_with_anything_else_is_not_touched(root, tmp_path):

@@ -99,7 +99,7 @@ class Checkpoints(Checkpoint):
             logging.getLogger(__name__).info(note, self.best.name)
         if self.forgets_scores and isinstance(pl_module, AFAModule):
             self.metrics = {name: value for name, value in self.metrics.items() if not name.startswith("val/")}
-            pl_module.validated_step = -1
+            pl_module.validated_step, pl_module.scores.stages = -1, ()
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.metrics.items()})
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
