@@ -114,3 +114,10 @@ def test_names_may_hold_spaces(voc: Path) -> None:
         (voc / "JPEGImages" / "a.jpg").with_stem(name).write_bytes((voc / "JPEGImages" / "a.jpg").read_bytes())
     write_list(voc, "my dog", "the cat sat", "b 1")
     assert VOCDataset(voc, "train").names == ["my dog", "the cat sat", "b"]
+
+
+def test_a_demo_without_its_data_says_how_to_draw_it(tmp_path):
+    with pytest.raises(
+        UserError, match=r"does not exist; draw PartShapes there: afa-data partshapes root=.*partshapes$"
+    ):
+        find_voc_root(tmp_path / "partshapes")

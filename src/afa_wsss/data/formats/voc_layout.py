@@ -29,8 +29,10 @@ def find_voc_root(root: Path) -> Path:
         if (candidate / "JPEGImages").is_dir():
             return candidate
     state = "which has none" if root.is_dir() else "which does not exist"
+    is_demo = root.name == "partshapes" and not root.exists()
+    advice = f"draw PartShapes there: afa-data partshapes root={root}" if is_demo else "fix root"
     raise UserError(
-        f"need root to be a folder with JPEGImages in it, got {root}, {state}; fix root",
+        f"need root to be a folder with JPEGImages in it, got {root}, {state}; {advice}",
         kind="missing",
         arguments=("root",),
     )
