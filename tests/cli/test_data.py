@@ -231,6 +231,16 @@ def test_partshapes_is_drawn_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "wrote 2 + 1 images" in capsys.readouterr().out
 
 
+def test_drawing_anew_that_was_cut_short_is_not_whole(tmp_path: Path, monkeypatch) -> None:
+    """Pictures of one drawing and labels of another would be trained on."""
+    words = ["partshapes", f"root={tmp_path / 'drawn'}", "train=2", "val=1", "size=32"]
+    assert run_command(data.main, *words) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(afa_wsss.api.data, "write_partshapes", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run_command(data.main, *words, "seed=7", "overwrite=true") == 130
+    assert not (tmp_path / "drawn" / "classes.json").exists()
+
+
 def test_ctrl_c_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     def interrupt(*_: object, **arguments: object) -> None:
         raise KeyboardInterrupt

@@ -222,12 +222,14 @@ def test_what_an_earlier_run_left_is_set_aside(root, tmp_path, stop, monkeypatch
     """A new run in its folder, killed before its first checkpoint, begins anew: it takes nothing of the other's."""
     folder = tmp_path / "run"
     assert run_command(training.main, *words(root, folder)) == 0
-    earlier = {name: (folder / name).read_bytes() for name in ("checkpoints/best.ckpt", "metrics.json")}
+    kept = ("checkpoints/best.ckpt", "metrics.json", "config.yaml", "run.json")
+    earlier = {name: (folder / name).read_bytes() for name in kept}
     stop(0, KeyboardInterrupt())
     assert run_command(training.main, *words(root, folder, "supervision.high=0.2")) == 130
     assert f"checkpoints and scores of an earlier run in {folder} are in earlier_1 now" in capsys.readouterr().out
     assert {name: (folder / "earlier_1" / name).read_bytes() for name in earlier} == earlier
-    assert not any((folder / name).exists() for name in earlier)
+    assert not any((folder / name).exists() for name in kept[:2])
+    assert (folder / "config.yaml").read_bytes() != earlier["config.yaml"]
     monkeypatch.undo()
     again = stop(99, KeyboardInterrupt())
     assert run_command(training.main, *words(root, folder, "supervision.high=0.2", "resume=auto")) == 0

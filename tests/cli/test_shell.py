@@ -220,6 +220,10 @@ def test_names_that_are_not_utf8_can_be_printed(monkeypatch):
 
 
 def test_a_lost_process_is_reported_without_its_traceback():
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
+    assert messages.user_message(full).startswith(
+        "need less memory than the GPU has, got: CUDA out of memory; lower data.batch_size (with data.total_batch"
+    )
     message = messages.user_message(RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1"))
     assert message is not None
     assert "another process of this run has stopped" in message
@@ -239,8 +243,27 @@ def test_text_that_needs_quotes_is_shown_with_them(complaint):
     assert complaint(training.main, "data.root=a,b") == message
 
 
-def test_a_sweep_cannot_be_shown(complaint):
-    assert complaint(training.main, "--cfg", "job", "-m").startswith("need one of --multirun, --cfg and --info")
+def test_processes_of_torchrun_need_one_folder(monkeypatch, tmp_path, capfd):
+    """Each would name it by its own clock."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_command(training.main, "experiment=demo", "trainer.devices=2") == 1
+    assert "error: output_dir: need a folder for the 2 processes that torchrun started" in capfd.readouterr().err
+    assert run_command(predict.main, "checkpoint=a", "input=b", "output_dir=c") == 1
+    assert "error: need one process for afa-predict, torchrun started 2" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_needs_a_split_to_train_on(complaint):
+    words = ["data.train_split=null", "data.root=/nowhere"]
+    assert complaint(training.main, *words).startswith("data.train_split: need a split to train on, got none")
+
+
+def test_a_sweep_cannot_be_shown(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(training.main, "--cfg", "job", "-m") == 1
+    assert "error: need one of --multirun, --cfg and --info" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("main", [training.main, data_main])

@@ -250,16 +250,19 @@ def test_processes_of_a_job_start_no_sweep(monkeypatch):
     """Lightning starts them by the words of the job, among which is ``sweep=...``."""
     job = SimpleNamespace(
         mode=processes.RunMode.MULTIRUN,
-        overrides=SimpleNamespace(task=["sweep=ablation", "ablation=par"]),
+        overrides=SimpleNamespace(task=["sweep=ablation", "ablation=par"]),  # without hydra's own
         runtime=SimpleNamespace(output_dir="out"),
         run=SimpleNamespace(dir=None),
     )
     monkeypatch.setattr(HydraConfig, "get", lambda: job)
     monkeypatch.setattr(processes, "read_write", lambda _: processes.contextmanager(lambda: (yield))())
-    monkeypatch.setattr(sys, "argv", ["afa-train", "-m", "sweep=ablation"])
+    found = ["--config-dir", "mine", "hydra.searchpath=[file:///a]"]
+    words = ["afa-train", "-m", "sweep=ablation", *found]
+    monkeypatch.setattr(sys, "argv", words)
     with processes.one_job():
-        assert sys.argv == ["afa-train", "sweep=ablation", "ablation=par", "hydra.mode=RUN"]
-    assert sys.argv == ["afa-train", "-m", "sweep=ablation"]
+        assert sorted(sys.argv[1:4]) == sorted(found)
+        assert sys.argv[4:] == ["sweep=ablation", "ablation=par", "hydra.mode=RUN"]
+    assert sys.argv == words
 
 
 def test_an_extra_that_is_absent_is_named():

@@ -70,6 +70,16 @@ def test_the_folder_of_a_run_is_not_written_over(trained, capfd):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_ctrl_c_stops_an_evaluation(trained, tmp_path, monkeypatch, capfd):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("afa_wsss.training.module.AFAModule.validation_step", stop)
+    words = [f"checkpoint={checkpoint(trained)}", f"output_dir={tmp_path / 'scored'}"]
+    assert run_command(evaluate.main, *words) == 130
+    assert capfd.readouterr().err.endswith("stopped\n")
+
+
 def test_evaluation_needs_the_checkpoint_alone(trained, tmp_path, monkeypatch):
     alone = tmp_path / "alone.ckpt"
     shutil.copy(checkpoint(trained), alone)

@@ -184,6 +184,17 @@ def test_a_run_goes_back_to_its_best_without_held_out_photos(root, run):
     assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
 
 
+def test_a_run_that_went_back_with_other_photos_can_be_told_so_again(root, run, capfd):
+    """As a scheduler does, after the best has lost its name."""
+    best = run / "checkpoints" / "best.ckpt"
+    words = [f"resume={best}", "data.val_split=null"]
+    assert go_on(root, run, *words, "trainer.max_steps=6") == 0
+    assert not best.exists()
+    capfd.readouterr()
+    assert go_on(root, run, *words, "trainer.max_steps=7") == 0
+    assert "of which 6 are done" in capfd.readouterr().out.replace("\n", " ")
+
+
 def test_best_of_other_data_is_not_the_best(root, run, tmp_path, capfd):
     other = write_partshapes(tmp_path / "other", train=8, val=5, size=48, seed=7)
     assert go_on(other, run, "trainer.max_steps=5") == 0

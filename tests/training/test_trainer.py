@@ -18,6 +18,25 @@ from afa_wsss.training.trainer import DeviceSettings, TrainerSettings, evaluatio
 CPU = DeviceSettings(accelerator="cpu")
 
 
+@pytest.mark.parametrize(
+    ("by", "variables"),
+    [
+        ("torchrun", {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}),
+        (
+            "srun",
+            {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "2"},
+        ),
+    ],
+)
+def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch, by, variables):
+    """Each would be the first, and write the files of the run."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"to be the 2 processes that {by} started, got 1") as raised:
+        evaluation_trainer(CPU, callbacks=[])
+    assert raised.value.arguments == ("devices", "num_nodes")
+
+
 @pytest.mark.filterwarnings("ignore:GPU available but not used")  # quiet in the commands
 def test_a_mac_trains_on_its_cpu(monkeypatch):
     """Apple's GPUs have no float64, in which scores are summed."""

@@ -85,6 +85,7 @@ def draw_partshapes(
     root, total = Path(settings.root).expanduser(), settings.train + settings.val
     if (root / "classes.json").is_file() and not settings.overwrite:
         return DrawnPartShapes(root, 0)
+    (root / "classes.json").unlink(missing_ok=True)  # the mark of a whole set, until this one is
     parts, clutter = CLASS_SETS[settings.classes]
     write_partshapes(
         root,

@@ -13,17 +13,23 @@ FILES = (
     *(f"{CHECKPOINTS}/{name}" for name in (LAST, PREVIOUS, BEST)),
     "metrics.json",
     "report.html",
+    "config.yaml",
+    "run.json",
     "logs/metrics.csv",
     "montages",
 )
-"""What a run is resumed from, and what its results are read from; pictures are a folder."""
+"""What a run is resumed from, what its results are read from, and how it was started; pictures are a folder."""
 
 
 def set_aside(folder: Path) -> None:
-    """Moves ``FILES`` to ``earlier_1`` below the folder, or the next number that is free, and says so."""
+    """Moves ``FILES`` to ``earlier_1`` below the folder, or the next number that is free, and says so.
+
+    A run that came to nothing, with settings alone, leaves nothing to keep.
+    """
     there = [name for name in FILES if (folder / name).exists()]
-    if not there:
+    if not set(there) - {"config.yaml", "run.json"}:
         return
+    there += [path.name for path in folder.glob("code_*.diff")]
     aside = next(path for count in itertools.count(1) if not (path := folder / f"earlier_{count}").exists())
     for name in there:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from afa_wsss.report.results import write_results
 from afa_wsss.report.run_warnings import run_warnings
 from afa_wsss.report.stages import BRANCH
 from afa_wsss.training.callbacks import MaskWriter, Montages, ProgressBar, ValidationChecks
+from afa_wsss.training.callbacks.signals import ctrl_c
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.module import AFAModule
 from afa_wsss.training.trainer import evaluation_trainer
@@ -93,7 +94,8 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         callbacks.append(MaskWriter(str(masks), stage=stage))
     with argument("trainer"):
         trainer = evaluation_trainer(settings.trainer, callbacks=callbacks)
-    trainer.validate(module, datamodule=data, verbose=False)
+    with ctrl_c():
+        trainer.validate(module, datamodule=data, verbose=False)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     written, config = {}, _present(checkpoint, settings)
     facts = [("backbone", backbone_name(stored.model.backbone))]

@@ -92,6 +92,8 @@ def prepare(
     seed_everything(settings.seed)
     if not settings.loss:
         raise UserError("need at least one loss term, got none", arguments=("loss",))
+    if settings.data.train_split is None:
+        raise UserError("need a split to train on, got none; give its name", arguments=("data.train_split",))
     data = _open_data(settings)
     scored_on, come_from = resume.scored_on(data, config), origin_of(data, seed=settings.seed)
     resumed, lines = _find_resumed(settings, config, data, scored_on=scored_on, photos=come_from["data"]["train"])

@@ -24,7 +24,7 @@ from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.loggers import go_on_with
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, PREVIOUS
+from afa_wsss.training.run_files import AUTO, BEST, CHECKPOINTS, LAST, OTHER_BEST, PREVIOUS
 from afa_wsss.types import is_own
 
 SCORED_WITH = ("model.", "supervision.", "inference.")
@@ -85,6 +85,8 @@ def find_checkpoint(resume: str | None, output_dir: str) -> tuple[Resumed | None
     if resume is None:
         return None, ()
     own = Path(output_dir) / CHECKPOINTS
+    if Path(resume).resolve() == (own / BEST).resolve() and not (own / BEST).exists() and (own / OTHER_BEST).exists():
+        resume = str(own / OTHER_BEST)  # this run has been resumed from it, with other held-out photos
     found, lines = _newest_whole(resume, own)
     if found is None or resume == AUTO or found.path.resolve() == (own / LAST).resolve():
         return found, lines
@@ -229,19 +231,13 @@ def scored_on(data: AFADataModule, config: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(measured, default=str).encode()):08x}"
 
 
-def read_from(resumed: Resumed, folder: Path) -> Path:
-    """Where the checkpoint is after ``bring_along``: one that has lost the name ``best.ckpt`` is ``last.ckpt``."""
-    own = folder / CHECKPOINTS
-    renamed = not resumed.comparable and resumed.path.resolve() == (own / BEST).resolve()
-    return own / LAST if renamed else resumed.path
-
-
 def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> None:
     """Makes a run's folder one that goes on from a checkpoint, in the first process, before anything is trained.
 
     Checkpoints of another folder are copied, and what an earlier run left in this one is set aside. Loggers go on where
     they are those of the same folder; a newer checkpoint there, and the rows of steps that are done again, are kept
-    under other names. The ``best.ckpt`` of other data loses its name: the next one is the best of this data.
+    under other names. (The ``best.ckpt`` of other data loses its name once all processes have read it: see
+    ``Checkpoints``.)
     """
     kept, source = folder / CHECKPOINTS, resumed.path.parent
     if source.resolve() == kept.resolve():
@@ -252,8 +248,6 @@ def bring_along(resumed: Resumed, folder: Path, loggers: Sequence[Logger]) -> No
         go_on_with(loggers, done_steps=resumed.step, ids=ids)
         if resumed.path.name != LAST:
             copy_whole(resumed.path, kept / LAST, previous=resumed.kept_as)
-        if not resumed.comparable and (kept / BEST).is_file():
-            (kept / BEST).replace(kept / "best_of_other_data.ckpt")
         return
     set_aside(folder)
     if resumed.comparable and (source / BEST).is_file():

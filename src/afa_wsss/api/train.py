@@ -95,9 +95,7 @@ def train(
     info_of, folder = partial(_run_info_of, prepared, config or {}), Path(settings.output_dir)
     with early_end(trainer, partial(stopped, prepared), folder=folder, info=info_of):
         with refused_by_lightning():
-            trainer.fit(
-                prepared.module, datamodule=prepared.data, ckpt_path=resumed and resume.read_from(resumed, folder)
-            )
+            trainer.fit(prepared.module, datamodule=prepared.data, ckpt_path=resumed and resumed.path)
         metrics = _final_scores(prepared)
     info = info_of()
     written = _write(prepared, metrics, info) if trainer.is_global_zero else {}

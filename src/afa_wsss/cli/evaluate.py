@@ -27,7 +27,7 @@ def show(found: Evaluation) -> None:
         say_files(found.written)
 
 
-COMMAND = Command("evaluate", ScoreSettings, run_evaluation)
+COMMAND = Command("evaluate", ScoreSettings, run_evaluation, together=True)
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ DEBUG_VARIABLE = "AFA_DEBUG"
 LOST_PROCESS = r"Connection (closed|reset) by peer"
 """What torch raises in the others when one of several processes has ended."""
 
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""Torch's error for a GPU whose memory is full."""
+
 SEVERAL_VALUES = r"Ambiguous value for argument '([^=]*)=(.*?)'\n"
 """Hydra's message for a comma where nothing is swept."""
 
@@ -41,8 +44,8 @@ def user_message(error: BaseException) -> str | None:
     own = next((link for link in chain if isinstance(link, UserError)), None)
     if own is not None:
         return named(own)
-    if any(isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)) for link in chain):
-        return "another process of this run has stopped; its own message says why"
+    if (of_torch := _message_of_torch(chain)) is not None:
+        return of_torch
     if isinstance(error, InstantiationException):
         return f"{_first_lines(error, 2)}; {DEBUG_VARIABLE}=1 shows the traceback"
     setting = next((link for link in chain if isinstance(link, OmegaConfBaseException)), None)
@@ -57,6 +60,21 @@ def user_message(error: BaseException) -> str | None:
     if str(error).startswith(TWO_MODES):
         return "need one of --multirun, --cfg and --info, got several; leave out the others"
     return str(error) if isinstance(error, OSError) else None
+
+
+def _message_of_torch(chain: Iterable[BaseException]) -> str | None:
+    """What ends training from outside, by what torch raises; torch is not imported for it."""
+    for link in chain:
+        if isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)):
+            return "another process of this run has stopped; its own message says why"
+        if isinstance(link, RuntimeError) and type(link).__name__ == OUT_OF_MEMORY:
+            used = str(link).partition(". ")[0]
+            return (
+                f"need less memory than the GPU has, got: {used}; lower data.batch_size (with data.total_batch a step "
+                "keeps its crops) or data.crop_size, or set trainer.precision=bf16-mixed or "
+                "model.gradient_checkpointing=true"
+            )
+    return None
 
 
 def message_of_setting(error: OmegaConfBaseException, *, below: str = "") -> str:

@@ -14,7 +14,7 @@ def make_pseudo_labels(composed: Composed[PseudoLabelSettings]) -> None:
     show(pseudo_label(composed.settings))
 
 
-COMMAND = Command("pseudo_label", PseudoLabelSettings, make_pseudo_labels)
+COMMAND = Command("pseudo_label", PseudoLabelSettings, make_pseudo_labels, together=True)
 
 
 def main() -> None:

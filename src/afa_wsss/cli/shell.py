@@ -24,6 +24,9 @@ from afa_wsss.cli.messages import DEBUG_VARIABLE, user_message
 from afa_wsss.cli.processes import one_job
 from afa_wsss.cli.sweep import counted_jobs, is_sweep, swept
 from afa_wsss.cli.words import as_hydra_wants
+from afa_wsss.errors import UserError
+from afa_wsss.training.run_files import AUTO
+from afa_wsss.training.started_processes import started_processes
 
 Settings = TypeVar("Settings")
 
@@ -40,12 +43,14 @@ class Command(Generic[Settings]):
         settings: Dataclass of its settings.
         job: What it does with them.
         parts: Classes that conf/ names, see ``compose.register``.
+        together: Whether processes that torchrun or srun has started run it together.
     """
 
     name: str
     settings: type[Settings]
     job: Callable[[Composed[Settings]], Any]
     parts: Mapping[str, type] | None = None
+    together: bool = False
 
     def run(self) -> None:
         """Runs under Hydra; a user's mistake ends it with one line on stderr and exit code 1."""
@@ -56,6 +61,7 @@ class Command(Generic[Settings]):
         self._prepare()
         try:
             sys.argv[1:] = as_hydra_wants(sys.argv[1:])
+            check_processes(self, sys.argv[1:])
             config_path = str(recipe_folder())
             with counted_jobs():
                 hydra.main(version_base="1.3", config_path=config_path, config_name=self.name)(self._guarded)()
@@ -89,6 +95,26 @@ class Command(Generic[Settings]):
     def _run_job(self, config: DictConfig) -> Any:
         with one_job():
             return self.job(settings_of(config, self.settings, output_dir=_job_folder()))
+
+
+def check_processes(command: Command[Any], words: Sequence[str]) -> None:
+    """Checks that processes which run a command together can do so, and write to one folder.
+
+    Raises:
+        UserError: For a command of one process, and a folder that each process would name by its own clock.
+    """
+    by, started = started_processes()
+    if started == 1:
+        return
+    if not command.together:
+        raise UserError(f"need one process for afa-{command.name.replace('_', '-')}, {by} started {started}")
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    if not given & {"output_dir", "hydra.run.dir", "hydra.sweep.dir", "--cfg"} and f"resume={AUTO}" not in words:
+        raise UserError(
+            f"need a folder for the {started} processes that {by} started, each would name one by its own clock; give "
+            "output_dir=FOLDER",
+            arguments=("output_dir",),
+        )
 
 
 def show_version(words: Sequence[str]) -> None:

@@ -153,7 +153,7 @@ def close_loggers(run: Run) -> None:
             say(f"wandb: {place}")
 
 
-COMMAND = Command("train", TrainWords, run_training, PARTS)
+COMMAND = Command("train", TrainWords, run_training, PARTS, together=True)
 
 
 def main() -> None:

@@ -47,6 +47,9 @@ RECIPES = {
 }
 """Experiments that ``sweep=ablation`` takes apart, by the data."""
 
+PLACES = ("output_dir", "resume")
+"""Settings of a ``config.yaml`` that another run does not take over: where that run was, and what it went on from."""
+
 FLAGS = tuple(
     f"--{name}"
     for name in (
@@ -80,7 +83,26 @@ def as_hydra_wants(words: Sequence[str]) -> list[str]:
         UserError: For a ``config`` that cannot be read, and for two words that set one thing.
     """
     rewritten = [_setting(_group_choice(_with_home(word))) for word in _without_crf(_flags_first(words))]
+    _check_output_dir(rewritten)
     return _with_stored_config(_with_recipe(_with_optuna(rewritten)))
+
+
+def _check_output_dir(words: Sequence[str]) -> None:
+    """Checks that a folder is named where one is given, and that a sweep names its own.
+
+    Raises:
+        UserError: For an empty folder, as of a shell variable that is not set, and the folder of a run in a sweep.
+    """
+    given = next((word.partition("=")[2] for word in words if word.startswith("output_dir=")), None)
+    if given is None:
+        return
+    if not given.strip("'\" "):
+        raise UserError("need a folder, got an empty name; leave it out, or give a path", arguments=("output_dir",))
+    if any(word in MULTIRUN for word in words):
+        raise UserError(
+            f"need hydra.sweep.dir={given} for the folder of a sweep, got output_dir, which is that of one run",
+            arguments=("output_dir",),
+        )
 
 
 def _flags_first(words: Sequence[str]) -> list[str]:
@@ -138,11 +160,12 @@ def _refinement(word: str) -> str:
 
 
 def _with_home(word: str) -> str:
-    """``data.root=~/photos``, which shells leave as it is and Hydra cannot parse, with quotes around each path."""
+    """``data.root=~/photos``, which shells leave as it is and Hydra cannot parse, with each path in full and quoted."""
     key, equals, value = word.partition("=")
     if "~" not in value or word.startswith(("~", "-")) or re.search(r"""['"\[\](){}=$\\]""", value):
         return word
-    return f"{key}{equals}" + ",".join(f"'{path}'" if "~" in path else path for path in value.split(","))
+    paths = (f"'{Path(path).expanduser()}'" if "~" in path else path for path in value.split(","))
+    return f"{key}{equals}{','.join(paths)}"
 
 
 def _group_choice(word: str) -> str:
@@ -169,13 +192,14 @@ def _with_stored_config(words: list[str]) -> list[str]:
     if isinstance(stored.get("inference"), dict):
         stored["inference"] = upgraded_inference(stored["inference"])
     chosen = {word.partition("=")[0] for word in words if "=" in word}
-    if "experiment" in chosen:
-        raise UserError(
-            "need config or experiment, got both: a config.yaml holds all settings of its experiment; leave one out",
-            arguments=("config", "experiment"),
-        )
+    for other in ("experiment", "ablation", "sweep=ablation"):
+        if other in chosen or other in words:
+            raise UserError(
+                f"need config or {other}, got both: a config.yaml holds all settings of its experiment; leave one out",
+                arguments=("config", other.partition("=")[0]),
+            )
     kept = [group for group in GROUPS if group not in chosen]
-    content = {key: value for key, value in stored.items() if key in kept or key not in GROUPS}
+    content = {key: value for key, value in stored.items() if key in kept or key not in (*GROUPS, *PLACES)}
     for group in NESTED_GROUPS:
         above, _, inner = group.partition("/")
         if group in chosen and isinstance(content.get(above), dict):
@@ -185,7 +209,8 @@ def _with_stored_config(words: list[str]) -> list[str]:
         return words
     nested = {group: group.partition("/")[0] in kept for group in NESTED_GROUPS}
     words = [f"+{word}" if nested.get(word.partition("=")[0]) else word for word in words]
-    return [*(f"~{group}" for group in kept), f"+{STORED}={STORED}", *words]
+    first = next(index for index, word in enumerate(words) if "=" in word and not word.startswith("-"))
+    return [*words[:first], *(f"~{group}" for group in kept), f"+{STORED}={STORED}", *words[first:]]
 
 
 def read_config(path: Path) -> dict[str, Any]:

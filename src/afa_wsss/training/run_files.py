@@ -11,6 +11,9 @@ CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """Names of the checkpoints of a run; ``previous.ckpt`` is what ``last.ckpt`` was before it was written again."""
 
+OTHER_BEST = "best_of_other_data.ckpt"
+"""What ``best.ckpt`` is called once a run goes on with other held-out photos: scores of both are not compared."""
+
 AUTO = "auto"
 """Value of ``resume`` for the newest whole checkpoint of the run's folder, if there is one."""
 

@@ -20,6 +20,7 @@ from afa_wsss.errors import UserError, check_at_least_0
 from afa_wsss.training.callbacks.nonfinite import NonFinite
 from afa_wsss.training.callbacks.signals import Signals
 from afa_wsss.training.freed_memory import keep_freed_memory
+from afa_wsss.training.started_processes import started_processes
 from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 from afa_wsss.training.weight_average import LABELS, VALIDATION
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
@@ -217,8 +218,27 @@ def _trainer(arguments: dict[str, Any], **others: Any) -> lightning.Trainer:
         arguments = {**arguments, "precision": None, "plugins": plugins}
     shows_progress = any(isinstance(callback, ProgressBar) for callback in others["callbacks"])
     others |= {"use_distributed_sampler": False, "enable_model_summary": False, "enable_progress_bar": shows_progress}
-    with refused_by_lightning(ValueError, TypeError, ModuleNotFoundError):
-        return lightning.Trainer(**arguments, **others)
+    with refused_by_lightning(ValueError, TypeError, ModuleNotFoundError, RuntimeError):
+        trainer = lightning.Trainer(**arguments, **others)
+    _check_processes(trainer)
+    return trainer
+
+
+def _check_processes(trainer: lightning.Trainer) -> None:
+    """Checks that a Trainer counts on all processes that torchrun or srun has started.
+
+    Otherwise Lightning would take each for the only one, and all would train the same and write the same files.
+
+    Raises:
+        UserError: For another number.
+    """
+    by, started = started_processes()
+    if started > 1 and trainer.world_size != started:
+        raise UserError(
+            f"need trainer.devices times trainer.num_nodes to be the {started} processes that {by} started, got "
+            f"{trainer.world_size}",
+            arguments=("devices", "num_nodes"),
+        )
 
 
 def _has_apple_gpu_alone() -> bool:

@@ -117,7 +117,5 @@ def test_names_may_hold_spaces(voc: Path) -> None:
 
 
 def test_a_demo_without_its_data_says_how_to_draw_it(tmp_path):
-    with pytest.raises(
-        UserError, match=r"does not exist; draw PartShapes there: afa-data partshapes root=.*partshapes$"
-    ):
-        find_voc_root(tmp_path / "partshapes")
+    with pytest.raises(UserError, match=r"draw PartShapes there: afa-data partshapes root=.*partshapes$"):
+        VOCDataset(tmp_path / "partshapes", "train")

@@ -19,7 +19,7 @@ from afa_wsss.training.callbacks.signals import Stopped
 from afa_wsss.training.finite_steps import first_not_finite
 from afa_wsss.training.loggers import wandb_ids
 from afa_wsss.training.module import AFAModule
-from afa_wsss.training.run_files import BEST, LAST, is_whole
+from afa_wsss.training.run_files import BEST, LAST, OTHER_BEST, is_whole
 from afa_wsss.training.run_state import ProcessState, of_all_processes, process_state, restore, start_anew
 from afa_wsss.types import Batch
 
@@ -85,7 +85,7 @@ class Checkpoints(Checkpoint):
         self.forgets_scores = forgets_scores
         self.best_score: float | None = None
         self.written_step = self.ended_step = 0
-        self.due = self.gathering = self.validates = False
+        self.due = self.gathering = self.validates = self.is_of_other_data = False
         self.position: Position | None = None
         self.metrics: dict[str, float] = {}
         self.processes: list[ProcessState] = []
@@ -103,8 +103,13 @@ class Checkpoints(Checkpoint):
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.metrics.items()})
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """The checkpoint that a resumed run starts from is already on disk; its generators go on from there."""
+        """The checkpoint that a resumed run starts from is already on disk; its generators go on from there.
+
+        The ``best.ckpt`` of other held-out photos loses its name, now that all processes have read their checkpoint.
+        """
         self.written_step = self.ended_step = trainer.global_step
+        if self.is_of_other_data and trainer.is_global_zero and self.best.is_file():
+            self.best.replace(self.best.with_name(OTHER_BEST))
         if not isinstance(pl_module, AFAModule) or not trainer.global_step:
             return
         rank = trainer.global_rank
@@ -145,7 +150,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Saves the weights of the last step, validated or not."""
-        if self.due or self.written_step < trainer.global_step or not self.last.is_file():
+        missing = not trainer.strategy.broadcast(self.last.is_file())  # the first process alone writes, to its own disk
+        if self.due or self.written_step < trainer.global_step or missing:
             self.save(trainer)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -248,7 +254,8 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Called by Lightning; up to version 0.2.0 there was the best score alone."""
-        if state_dict.get("scored_on") in (None, self.scored_on):
+        self.is_of_other_data = state_dict.get("scored_on") not in (None, self.scored_on)
+        if not self.is_of_other_data:
             self.best_score = state_dict["best_score"]
         self.metrics, self.processes = state_dict.get("metrics", {}), state_dict.get("processes", [])
         self.validates = state_dict.get("validates", False)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -173,6 +174,21 @@ def kill_launched(trainer: lightning.Trainer) -> None:
     if isinstance(launcher, _SubprocessScriptLauncher):
         with contextlib.suppress(OSError):
             launcher.kill(signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Lets Ctrl-C be what it is, where Lightning makes an exit with code 1 of it.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    try:
+        yield
+    except SystemExit as ended:
+        if interrupted(ended):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def interrupted(ended: SystemExit) -> bool:
