@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.hugging_face import hugging_face, save_published
 from tests.layouts import FILES, as_mmseg, as_segformer, random_weights
+from tests.models.encoders.test_checked import Tiny
 from tests.reference_network import reference_network, reference_weights
+from torch import nn
 from transformers import SegformerForImageClassification, SegformerForSemanticSegmentation, SegformerModel
 
 from afa_wsss.errors import UserError
@@ -39,6 +41,22 @@ def test_backbones_round_trip_through_files(tmp_path, layout) -> None:
     load_backbone(target, str(path))
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
+
+
+class InSegFormersNames(Tiny):
+    """A backbone of one's own whose first layer has the name by which files of SegFormer are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed1 = nn.Sequential()
+        self.patch_embed1.proj = nn.Conv2d(3, 8, 4)
+
+
+def test_a_file_in_the_backbones_own_names_is_taken_as_it_is(tmp_path) -> None:
+    source, target = InSegFormersNames(), InSegFormersNames()
+    torch.save(source.state_dict(), tmp_path / "own.pth")
+    load_backbone(target, str(tmp_path / "own.pth"))
+    assert torch.equal(target.patch_embed1.proj.weight, source.patch_embed1.proj.weight)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 53)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tests.reference_network import reference_network, reference_weights
 from afa_wsss.errors import UserError
 from afa_wsss.models import AFA, ModelSettings, build_model, create_model
 from afa_wsss.models.encoders.create import create_encoder
+from afa_wsss.models.settings import pretrained_name
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,31 @@ def test_defaults_are_those_of_the_settings() -> None:
     ]
     assert network.segmentation_head.dropout.p == ModelSettings().dropout
     assert network.pooling == ModelSettings().pooling
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_weights_are_named_by_text_or_path(tmp_path, kind) -> None:
+    source = create_model("mit_b0", 3)
+    torch.save(source.encoder.state_dict(), tmp_path / "weights.pth")
+    network = create_model("mit_b0", 3, pretrained=kind(tmp_path / "weights.pth"))
+    assert torch.equal(network.encoder.stages[0].norm.weight, source.encoder.stages[0].norm.weight)
+    assert pretrained_name(kind("weights.pth")) == "weights.pth"
+
+
+def test_true_and_false_are_timms_for_default_and_no_weights() -> None:
+    assert pretrained_name(True) == "default"
+    assert pretrained_name(False) is None
+    assert create_model("mit_b0", 3, pretrained=False).num_classes == 3
+    with pytest.raises(UserError, match=r"need default, a path or None \(null\) as pretrained, got int"):
+        pretrained_name(1)
+
+
+def test_an_official_checkpoint_of_the_hub_is_loaded_with_its_branches(tmp_path, monkeypatch) -> None:
+    torch.save(reference_weights(), tmp_path / "official.pth")
+    monkeypatch.setattr("afa_wsss.models.weights.hub.download", lambda name: tmp_path / "official.pth")
+    settings = ModelSettings(backbone="mit_b0", pretrained="hf-hub:me/afa/official.pth")
+    found = build_model(settings, 20).state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in reference_network().state_dict().items())
 
 
 def test_an_official_checkpoint_is_loaded_with_its_branches(tmp_path, caplog) -> None:

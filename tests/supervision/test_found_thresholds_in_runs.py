@@ -83,7 +83,10 @@ def test_a_memory_that_does_not_fit_is_one_line(run, tmp_path, capfd):
     content = torch.load(path, weights_only=True)
     del content["state_dict"]["label_memory.found"]
     torch.save(content, path)
-    assert run_command(evaluate.main, f"checkpoint={path}", "trainer.accelerator=cpu", f"output_dir={tmp_path}") == 1
+    assert (
+        run_command(evaluate.main, f"checkpoint={path}", "trainer.accelerator=cpu", f"output_dir={tmp_path / 'scored'}")
+        == 1
+    )
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: supervision: need an AFALabels that can read what that of ") or "AFALabels" in line
     assert 'Missing key(s) in state_dict: "found"' in line

@@ -18,6 +18,9 @@ DEBUG_VARIABLE = "AFA_DEBUG"
 LOST_PROCESS = r"Connection (closed|reset) by peer"
 """What torch raises in the others when one of several processes has ended."""
 
+ONE_VALUE = "Expected more than 1 value per channel when training"
+"""Torch's ValueError for a batch norm of pooled values, as in ResNeSt, and a batch of one photo."""
+
 OUT_OF_MEMORY = "OutOfMemoryError"
 """Torch's error for a GPU whose memory is full."""
 
@@ -67,6 +70,8 @@ def _message_of_torch(chain: Iterable[BaseException]) -> str | None:
     for link in chain:
         if isinstance(link, RuntimeError) and re.search(LOST_PROCESS, str(link)):
             return "another process of this run has stopped; its own message says why"
+        if isinstance(link, ValueError) and str(link).startswith(ONE_VALUE):
+            return "need data.batch_size of at least 2 for this backbone, whose batch norm sees one value of each photo"
         if isinstance(link, RuntimeError) and type(link).__name__ == OUT_OF_MEMORY:
             used = str(link).partition(". ")[0]
             return (

@@ -8,6 +8,8 @@ from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.models.encoders.mix_transformer import MixTransformer
+from afa_wsss.models.encoders.timm_encoder import TimmEncoder
 from afa_wsss.models.weights.files import find_weights, listed, load_strictly, read_weights
 from afa_wsss.models.weights.hub import HUB_PREFIX
 from afa_wsss.models.weights.installed import installed_weights
@@ -39,12 +41,13 @@ def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module
     Raises:
         UserError: Where there is no such file, its layout is unknown, or it does not fit.
     """
-    if pretrained.lower() in DEFAULT_WEIGHTS:
+    own_file = pretrained.lower() not in DEFAULT_WEIGHTS
+    if not own_file:
         pretrained = _default_weights(encoder)
     weights = without_wrappers(read_weights(find_weights(pretrained)))
     head = affinity_head_of(weights)
     layout = recognize(weights, own=encoder.state_dict().keys())
-    if layout is not None:
+    if layout is not None and (layout.names is None or isinstance(encoder, MixTransformer)):
         weights, title = backbone_of(weights, layout), layout.title
     elif (found := encoder.from_file(weights)) is not None:
         weights, title = found
@@ -59,6 +62,8 @@ def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module
     if affinity_head is not None and head:
         load_strictly(affinity_head, head, source=f"the affinity head of {pretrained}")
     logger.info("backbone from %s (layout: %s)", pretrained, title)
+    if own_file and isinstance(encoder, TimmEncoder):
+        logger.info("photos are normalized %s", encoder.normalization)
 
 
 def _default_weights(encoder: Encoder) -> str:

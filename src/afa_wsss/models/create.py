@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from typing import Any
+
+from torch import nn
 
 from afa_wsss.errors import UserError, about
 from afa_wsss.models.afa import AFA
@@ -15,14 +18,15 @@ from afa_wsss.models.encoders.checked import check_encoder
 from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.models.encoders.encoder import Encoder
 from afa_wsss.models.reference import is_reference_checkpoint, load_network
-from afa_wsss.models.settings import ModelSettings
+from afa_wsss.models.settings import ModelSettings, pretrained_name
+from afa_wsss.models.weights.files import find_weights
 
 
 def create_model(
     backbone: str | Callable[[], Encoder] = ModelSettings.backbone,
     num_classes: int = 20,
     *,
-    pretrained: str | None = None,
+    pretrained: str | os.PathLike[str] | bool | None = None,
     **settings: Any,
 ) -> AFA:
     """Builds a network.
@@ -30,7 +34,8 @@ def create_model(
     Args:
         backbone: Its name, or a callable that makes an ``Encoder``; see ``ModelSettings``.
         num_classes: Foreground classes.
-        pretrained: Weights of the backbone, see ``ModelSettings``; None for random weights. With the backbone of an AFA
+        pretrained: Weights of the backbone, see ``ModelSettings``; None for random weights; a path may be a ``Path``,
+            and True stands for "default", as in timm. With the backbone of an AFA
             network, of any classes, comes its affinity head.
         settings: Other fields of ``ModelSettings``.
 
@@ -47,11 +52,11 @@ def create_model(
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise UserError(f"need settings of {', '.join(known)}; got {', '.join(unknown)}", arguments=unknown)
-    chosen = ModelSettings(backbone=backbone, pretrained=pretrained, **settings)
+    chosen = ModelSettings(backbone=backbone, pretrained=pretrained_name(pretrained), **settings)
     network = build_model(chosen, num_classes, pretrained=False)
-    if pretrained is not None:
+    if chosen.pretrained is not None:
         with about("pretrained"):
-            load_backbone(network.encoder, pretrained, affinity_head=network.affinity_head)
+            load_backbone(network.encoder, chosen.pretrained, affinity_head=network.affinity_head)
     return network
 
 
@@ -73,8 +78,8 @@ def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool =
         network.encoder.checkpoint_gradients()
     weights = settings.pretrained if pretrained else None
     with about("pretrained"):
-        if weights is not None and is_reference_checkpoint(weights):
-            load_network(network, weights)
+        if weights is not None and is_reference_checkpoint(path := find_weights(weights)):
+            load_network(network, path)
         elif weights is not None:
             load_backbone(network.encoder, weights, affinity_head=network.affinity_head)
     return network
@@ -83,6 +88,13 @@ def build_model(settings: ModelSettings, num_classes: int, *, pretrained: bool =
 def _encoder(settings: ModelSettings) -> Encoder:
     if isinstance(settings.backbone, str):
         return create_encoder(settings.backbone, drop_path_rate=settings.drop_path_rate, strides=settings.strides)
+    if isinstance(settings.backbone, nn.Module):
+        kind = type(settings.backbone).__name__
+        raise UserError(
+            f"need a callable that makes an Encoder, got one that is made already; give the class, or "
+            f"functools.partial({kind}, ...)",
+            arguments=("backbone",),
+        )
     if not callable(settings.backbone):
         raise UserError(
             f"need the name of a backbone, or a callable that returns an Encoder; got {settings.backbone!r}",

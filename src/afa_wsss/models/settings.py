@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,7 @@ class ModelSettings:
         Raises:
             UserError: For an unknown pooling, and values out of range.
         """
+        object.__setattr__(self, "pretrained", pretrained_name(self.pretrained))
         if self.pooling not in POOLINGS:
             raise UserError(
                 f"need pooling to be one of {', '.join(POOLINGS)}; got {self.pooling!r}", arguments=("pooling",)
@@ -67,3 +69,20 @@ class ModelSettings:
         for name in ("dropout", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"need {name} of at least 0 and below 1, got {getattr(self, name)}", arguments=(name,))
+
+
+def pretrained_name(pretrained: Any) -> str | None:
+    """``pretrained`` as text: paths may be objects, and True and False are timm's for the default weights and none.
+
+    Raises:
+        UserError: For anything else.
+    """
+    if isinstance(pretrained, bool):
+        return "default" if pretrained else None
+    if pretrained is None or isinstance(pretrained, str):
+        return pretrained
+    if isinstance(pretrained, os.PathLike):
+        return str(os.fspath(pretrained))
+    raise UserError(
+        f"need default, a path or None (null) as pretrained, got {type(pretrained).__name__}", arguments=("pretrained",)
+    )

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.cam import zero_absent
 from afa_wsss.types import IGNORE_INDEX
 
@@ -64,7 +65,13 @@ def background_scores(
 
 
 def argmax_labels(scores: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b H W"]:
-    """The class with the highest score; the first one of equal scores."""
+    """The class with the highest score; the first one of equal scores.
+
+    Raises:
+        UserError: For more classes than a byte has room for.
+    """
+    if scores.shape[1] > IGNORE_INDEX:
+        raise UserError(f"need at most {IGNORE_INDEX} classes with background for labels, got {scores.shape[1]}")
     # On a CPU, max is several times faster than argmax over a dimension that is not the last.
     return scores.max(dim=1).indices.to(torch.uint8)
 
@@ -78,7 +85,12 @@ def cam_labels(
         cam: In [0, 1].
         image_labels: Multi-hot.
         background_score: Threshold on the activation.
+
+    Raises:
+        UserError: For more classes than a byte has room for.
     """
+    if cam.shape[1] >= IGNORE_INDEX:
+        raise UserError(f"need at most {IGNORE_INDEX - 1} foreground classes for labels, got {cam.shape[1]}")
     value, best = zero_absent(cam, image_labels).max(dim=1)
     return torch.where(value > background_score, best + 1, 0).to(torch.uint8)
 

@@ -76,7 +76,7 @@ def make_maps(network: Network, batch: Batch, images: Tensor, output: AFAOutput,
     if network.num_classes > MOST_CLASSES:
         raise UserError(
             f"need at most {MOST_CLASSES} classes for pixel labels, which are bytes, got {network.num_classes}; merge "
-            "some, or train the class branch alone: losses that need pixel labels with a weight of 0",
+            "some, or leave some out",
             kind="too_many_classes",
         )
     present = present_classes(batch.image_labels, batch.most_classes)

@@ -62,9 +62,34 @@ def of_attention(change):
     return made(lambda features, attention: EncoderOutput(features, attention and Attention(*map(change, attention))))
 
 
+class Rounding(Tiny):
+    """Padded convolutions round up, also where sides are no multiples of the stride."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.coarse = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+
+
+def test_a_grid_that_is_wrong_for_odd_sides_is_refused() -> None:
+    with pytest.raises(UserError, match=r"need \(\d+, \d+\) from Rounding.grid\(133, 203\)"):
+        create_model(Rounding, num_classes=2, decoder_width=8)
+
+
+def test_an_encoder_that_is_made_already_is_refused() -> None:
+    with pytest.raises(UserError, match=r"got one that is made already; give the class, or functools.partial\(Tiny, "):
+        create_model(Tiny(), num_classes=2)
+
+
 def test_one_that_fits_is_left_as_it_was() -> None:
-    network = create_model(Tiny, num_classes=2, decoder_width=8)
+    def start(self):
+        Tiny.__init__(self)
+        self.norm.eval()  # as of pretrained batch norms that are kept
+
+    network = create_model(changed(__init__=start), num_classes=2, decoder_width=8)
     assert network.encoder.training
+    assert network.encoder.coarse.training
+    assert not network.encoder.norm.training
     assert network.encoder.norm.num_batches_tracked == 0
     assert network(torch.zeros(1, 3, 64, 96)).affinity.shape == (1, 96, 96)
 

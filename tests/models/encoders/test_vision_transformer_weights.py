@@ -53,6 +53,29 @@ def test_files_of_deit_are_read(tmp_path, caplog):
     assert f"backbone from {path} (layout: timm)" in caplog.text
 
 
+def test_the_normalization_of_a_file_is_told(tmp_path, caplog):
+    """MAE's and DINO's authors normalize for ImageNet, timm's weights of the same name for 0.5."""
+    caplog.set_level("INFO")
+    saved(tmp_path / "mae.pth", "vit_tiny_patch16_224")
+    load_backbone(create_vision_transformer("vit_tiny_patch16_224"), str(tmp_path / "mae.pth"))
+    assert "photos are normalized with mean 0.500, 0.500, 0.500 and std" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "message"),
+    [
+        ("deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "need weights that fit the model"),
+        ("deit_tiny_distilled_patch16_224", "deit_tiny_patch16_224", "need weights that fit the model"),
+        ("vit_small_patch32_224", "vit_small_patch16_224", "need weights for patches of 32 x 32 pixels, got 16 x 16"),
+    ],
+)
+def test_files_of_a_sibling_are_refused(tmp_path, name, of, message):
+    """timm's translation would raise an error of its own, or resample patches."""
+    saved(tmp_path / "sibling.pth", of)
+    with pytest.raises(UserError, match=message):
+        load_backbone(create_vision_transformer(name), str(tmp_path / "sibling.pth"))
+
+
 def test_files_of_dinov2_are_read(tmp_path):
     """The authors' files have a token for masked patches, and other names for the registers than timm."""
     other = timm.create_model("vit_small_patch14_reg4_dinov2", num_classes=0, img_size=112)

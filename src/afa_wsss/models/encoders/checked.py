@@ -24,7 +24,8 @@ STEP = 32
 def check_encoder(encoder: Encoder) -> None:
     """Compares what ``encoder`` says of itself with what it makes of one image.
 
-    Its sides differ, so that they cannot be exchanged; a line says where the backbone takes no image of that size.
+    Its sides differ, so that they cannot be exchanged; the grid is compared for odd sides, too. A line says where the
+    backbone takes no image of such a size.
 
     Raises:
         UserError: For an encoder whose attributes, feature maps, token grid, attention or parameters do not fit.
@@ -32,24 +33,37 @@ def check_encoder(encoder: Encoder) -> None:
     name = type(encoder).__name__
     _check_attributes(encoder, name)
     side = -(-max(encoder.smallest_side, 2 * STEP) // STEP) * STEP
-    training = encoder.training
-    encoder.eval()
-    try:
-        images = torch.zeros(1, 3, 2 * side, 3 * side)
-        output = encoder.encode(images, attention=True)
-    except (RuntimeError, ValueError, TypeError, AssertionError, UserError) as error:
-        # Perhaps an image of this size alone: training raises what is wrong with those of its own.
-        note = "%s is not checked: it raised %s for an image of %d x %d pixels"
-        log.warning(note, name, type(error).__name__, 2 * side, 3 * side)
+    images = torch.zeros(1, 3, 2 * side, 3 * side)
+    output = _encoded(encoder, images, name)
+    if output is None:
         return
-    finally:
-        encoder.train(training)
     _check_features(encoder, output, images, name)
     _check_attention(encoder, output[1], tuple(output[0][-1].shape[-2:]), name)
+    odd = torch.zeros(1, 3, 2 * side + 5, 3 * side + 11)  # as photos are in validation
+    with torch.no_grad():
+        output = _encoded(encoder, odd, name)
+    if output is not None:
+        _check_features(encoder, output, odd, name)
     own = {id(parameter) for parameter in encoder.parameters()}
     for method, parameters in _named(encoder):
         if not {id(parameter) for parameter in parameters} <= own:
             _refuse(f"parameters of its own from {name}.{method}()", "others")
+
+
+def _encoded(encoder: Encoder, images: Tensor, name: str) -> Any:
+    """What the encoder makes of an image in evaluation mode; None, and a line, where it raises an error."""
+    modes = [(module, module.training) for module in encoder.modules()]  # which may differ: some train no batch norm
+    encoder.eval()
+    try:
+        return encoder.encode(images, attention=True)
+    except (RuntimeError, ValueError, TypeError, AssertionError, UserError) as error:
+        # Perhaps an image of this size alone: training raises what is wrong with those of its own.
+        note = "%s is not checked: it raised %s for an image of %d x %d pixels"
+        log.warning(note, name, type(error).__name__, *images.shape[-2:])
+        return None
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _check_attributes(encoder: Encoder, name: str) -> None:

@@ -43,6 +43,13 @@ class TimmEncoder(Encoder):
         """Images normalized for ImageNet, as timm normalizes them for this model."""
         return images * self.scale + self.shift
 
+    @property
+    def normalization(self) -> str:
+        """How, and for which weights of timm's: those of a file may expect another."""
+        mean, std = (", ".join(f"{value:.3f}" for value in self.config[key]) for key in ("mean", "std"))
+        of = ".".join(part for part in (self.config.get("architecture"), self.config.get("tag")) if part)
+        return f"with mean {mean} and std {std}, as for {of}; where the file needs another, choose that tag of timm's"
+
     def norms(self) -> list[nn.Parameter]:
         """Weights and biases of norms of tokens and of cells: layer norms and RMS norms, torch's and timm's own.
 

@@ -11,6 +11,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, EncoderOutput, Grid, to_map
-from afa_wsss.models.encoders.timm_body import or_newer
+from afa_wsss.models.encoders.timm_body import UNFIT, or_newer
 from afa_wsss.models.encoders.timm_encoder import TimmEncoder
 from afa_wsss.models.settings import ModelSettings
 from afa_wsss.models.weights.layouts import StateDict, Translated
@@ -244,11 +245,17 @@ def _keep_one_norm(transformer: Any) -> None:
 def in_timms_layout(encoder: VisionTransformerEncoder, weights: StateDict) -> dict[str, Tensor]:
     """The tensors of a file in timm's layout, or in one that timm translates, under the names of ``encoder``.
 
-    Position embeddings are resampled to the size that the model is built for; classifiers are left out.
+    Position embeddings are resampled to the size that the model is built for; classifiers are left out. Names that timm
+    cannot translate stay, so that strict loading reports them.
+
+    Raises:
+        UserError: For weights of patches of another size, which timm would resample, too.
     """
+    _check_patches(encoder, weights)
     translate = getattr(sys.modules[type(encoder.transformer).__module__], "checkpoint_filter_fn", None)
     if translate is not None:
-        weights = translate(dict(weights), encoder.transformer)
+        with suppress(*UNFIT):
+            weights = translate(dict(weights), encoder.transformer)
     own_norm = "norm.weight" in weights
     named = {}
     for name, value in weights.items():
@@ -256,3 +263,13 @@ def in_timms_layout(encoder: VisionTransformerEncoder, weights: StateDict) -> di
             continue
         named["transformer." + name.replace("fc_norm.", "norm.")] = value
     return named
+
+
+def _check_patches(encoder: VisionTransformerEncoder, weights: StateDict) -> None:
+    for name, value in weights.items():
+        if name.endswith("patch_embed.proj.weight") and value.dim() == 4 and tuple(value.shape[-2:]) != encoder.patch:
+            own, theirs = (f"{height} x {width}" for height, width in (encoder.patch, value.shape[-2:]))
+            raise UserError(
+                f"need weights for patches of {own} pixels, got {theirs}; choose the backbone that the file is of",
+                arguments=("pretrained",),
+            )

@@ -45,8 +45,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
                 raise UserError(unreadable) from error
         raise UserError(
             f"need a file of plain tensors, {path} is a pickle that would run code; where you trust it, convert it: "
-            f"w = torch.load({str(path)!r}, weights_only=False); "
-            "safetensors.torch.save_file(w.get('state_dict', w), 'weights.safetensors')"
+            f"import torch; w = torch.load({str(path)!r}, weights_only=False); "
+            "w = w.get('state_dict', w.get('model', w)) if isinstance(w, dict) else w.state_dict(); "
+            "torch.save(dict(w), 'weights.pth')"
         ) from error
     except Exception as error:  # an unpickler may raise anything on bytes of another kind
         raise UserError(unreadable, kind="unreadable") from error

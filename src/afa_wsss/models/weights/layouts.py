@@ -172,7 +172,12 @@ def without_wrappers(weights: StateDict) -> StateDict:
 
 
 def recognize(weights: StateDict, own: Collection[str] = ()) -> Layout | None:
-    """The layout whose sign is among the names; ours also where a name is in ``own``, the backbone's. Else None."""
+    """The layout whose sign is among the names; None where there is none.
+
+    It is ours where all of ``own``, the backbone's names, are there, and where some of them are and there is no sign.
+    """
+    if own and set(own) <= weights.keys():
+        return OURS
     found = next((layout for layout in LAYOUTS if layout.sign in weights), None)
     return OURS if found is None and not weights.keys().isdisjoint(own) else found
 
