@@ -251,7 +251,7 @@ def test_processes_of_torchrun_need_one_folder(monkeypatch, tmp_path, capfd):
     assert run_command(training.main, "experiment=demo", "trainer.devices=2") == 1
     assert "error: output_dir: need a folder for the 2 processes that torchrun started" in capfd.readouterr().err
     assert run_command(predict.main, "checkpoint=a", "input=b", "output_dir=c") == 1
-    assert "error: need one process for afa-predict, torchrun started 2" in capfd.readouterr().err
+    assert "error: need one process for this command, torchrun started 2" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

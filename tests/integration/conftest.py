@@ -1,5 +1,22 @@
-"""Loads the commands before the tests do: see ``tests/commands.py`` on the warning."""
+"""A small run that several tests look at; loads the commands before they do: ``tests/commands.py`` on the warning."""
 
 from __future__ import annotations
 
-import tests.commands  # noqa: F401
+import pytest
+from tests.commands import run_command, small_run, write_small_set
+
+from afa_wsss.cli import train as training
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small set of PartShapes."""
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    """Folder of a run of 4 steps through all phases, validated at step 3 and after the last."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert run_command(training.main, *small_run(root), f"output_dir={folder}") == 0
+    return folder

@@ -10,35 +10,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
+from tests.integration.small_runs import STAGES, checkpoint, scores
 
 from afa_wsss.cli import evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training
 from afa_wsss.data.formats.classes import voc_palette
 
 PALETTE = voc_palette(3)
-STAGES = ("val/cam_miou", "val/cam_par_miou", "val/walk_miou", "val/pseudo_label_miou", "val/miou")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
-
-
-@pytest.fixture(scope="module")
-def trained(root, tmp_path_factory):
-    """Folder of a run of 4 steps through all phases, validated at step 3 and after the last."""
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    assert run_command(training.main, *small_run(root), f"output_dir={folder}") == 0
-    return folder
-
-
-def scores(folder):
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def checkpoint(folder, kind="last"):
-    return folder / "checkpoints" / f"{kind}.ckpt"
 
 
 def judged(monkeypatch, *words):

@@ -107,7 +107,7 @@ def check_processes(command: Command[Any], words: Sequence[str]) -> None:
     if started == 1:
         return
     if not command.together:
-        raise UserError(f"need one process for afa-{command.name.replace('_', '-')}, {by} started {started}")
+        raise UserError(f"need one process for this command, {by} started {started}; start it without {by}")
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if not given & {"output_dir", "hydra.run.dir", "hydra.sweep.dir", "--cfg"} and f"resume={AUTO}" not in words:
         raise UserError(
