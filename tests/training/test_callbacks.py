@@ -51,7 +51,7 @@ class Trainer(lightning.Trainer):
         self.state = SimpleNamespace(fn=TrainerFn.FITTING)
         self.loggers = []
         self.global_step, self.world_size, self.log_every_n_steps = 7, 2, 1
-        self.strategy = SimpleNamespace(model=None)
+        self.strategy = SimpleNamespace(model=None, broadcast=lambda value: value)
         counts = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
         progress = {name: {"total": dict(counts), "current": dict(counts)} for name in (VALIDATION, "epoch_progress")}
         loops = {"fit_loop": progress}
