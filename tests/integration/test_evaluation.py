@@ -39,6 +39,15 @@ def test_warnings_of_an_evaluation_judge_what_was_trained(trained, root, tmp_pat
     assert early.pending == {"pseudo_label", "affinity_label"} | set(whole.trained) - {"image_labels"}
 
 
+def test_a_loss_that_cannot_be_imported_is_told(trained, tmp_path, monkeypatch, capfd):
+    state = torch.load(checkpoint(trained), weights_only=True)
+    state["config"]["loss"]["segmentation"]["_target_"] = "gone.Loss"
+    torch.save(state, tmp_path / "moved.ckpt")
+    found = judged(monkeypatch, f"checkpoint={tmp_path / 'moved.ckpt'}", f"output_dir={tmp_path / 'scored'}")
+    assert found.trained is None
+    assert "warnings judge all, also what was not trained: the loss table of" in capfd.readouterr().out
+
+
 def test_the_folder_of_a_run_is_not_written_over(trained, capfd):
     before = {path: path.read_bytes() for path in (trained / "config.yaml", trained / "metrics.json")}
     for command in (evaluate, pseudo_label):

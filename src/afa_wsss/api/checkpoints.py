@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -85,7 +86,9 @@ class Checkpoint(NamedTuple):
         try:
             with argument("loss"):
                 table: dict[str, Any] = convert(dict[str, LossTerm], self.config.get("loss"))
-        except UserError:
+        except UserError as error:
+            note = "warnings judge all, also what was not trained: the loss table of %s cannot be read here: %s"
+            logging.getLogger(__name__).info(note, self.source, error)
             return None
         return table if table and all(isinstance(term, LossTerm) for term in table.values()) else None
 
