@@ -58,6 +58,16 @@ def test_the_folder_of_a_run_is_not_written_over(trained, capfd):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_masks_of_an_earlier_evaluation_are_told(trained, tmp_path, capfd):
+    words = [f"checkpoint={checkpoint(trained)}", f"output_dir={tmp_path}"]
+    for command, folder in ((evaluate, "masks"), (pseudo_label, "pseudo_labels")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "another.png").touch()
+        for _ in range(2):
+            assert run_command(command.main, *words) == 0
+            assert f"warning: 1 of the masks in {tmp_path / folder} is of an earlier" in capfd.readouterr().out
+
+
 def test_ctrl_c_stops_an_evaluation(trained, tmp_path, monkeypatch, capfd):
     def stop(*_):
         raise KeyboardInterrupt

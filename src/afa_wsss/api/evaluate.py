@@ -86,6 +86,7 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
             arguments=("data.val_split",),
         )
     of_data = data_warnings({"val": data.dataset}, stored.data)
+    earlier = _changed_at(masks)
     module = _make_module(checkpoint, stored, data)
     module.gate.found = dict(checkpoint.class_thresholds)
     module.last_validation = stage is not None
@@ -106,8 +107,21 @@ def _score(settings: EvaluateSettings, *, stage: str | None, masks: Path | None,
         write_config(config, folder)
         written = write_results(folder, metrics, info, None)
         written |= {} if masks is None else {masks.name.replace("_", " "): masks}
-    warnings = (*of_data, *(warning.line for warning in run_warnings(metrics, info)))
+    left = _left(masks, earlier)
+    warnings = (*of_data, *left, *(warning.line for warning in run_warnings(metrics, info)))
     return Evaluation(metrics, folder, module.scores.stages, written, warnings)
+
+
+def _changed_at(masks: Path | None) -> dict[Path, int]:
+    """The masks in a folder, with when each was last written, in nanoseconds."""
+    return {} if masks is None else {path: path.stat().st_mtime_ns for path in masks.rglob("*.png")}
+
+
+def _left(masks: Path | None, earlier: Mapping[Path, int]) -> list[str]:
+    """Says that masks of an earlier evaluation lie beside the new ones, which happens where it saw other photos."""
+    count = len(earlier.items() & _changed_at(masks).items())
+    found = f"{count} of the masks in {masks} {'is' if count == 1 else 'are'} of an earlier evaluation"
+    return [f"{found} of other photos; remove them or give another output_dir"] if count else []
 
 
 def _present(checkpoint: Checkpoint, settings: EvaluateSettings) -> dict[str, object]:
