@@ -72,6 +72,16 @@ def test_shards_that_are_not_there_are_an_error(tmp_path, root, message):
         find_shards(root if ":" in root else f"{tmp_path}/{root}", "train")
 
 
+@pytest.mark.parametrize("other", ["photos-val-0.tar", "photos_test.tar", "validation-0.tar"])
+def test_shards_that_another_split_gives_its_name_are_not_trained_on(tmp_path, other):
+    for name in ("photos-train-0.tar", other):
+        write_shard(tmp_path / name, [])
+    with pytest.raises(UserError, match=f"need shards of train alone, .* holds {other} too; .* pattern, such as"):
+        find_shards(str(tmp_path), "train")
+    assert find_shards(f"{tmp_path}/photos-train-*.tar", "train") == [f"{tmp_path}/photos-train-0.tar"]
+    assert len(find_shards(str(tmp_path), "all")) == 2
+
+
 def test_sizes_of_a_file_are_believed_and_checked_on_reading(tmp_path):
     write_shards(tmp_path, [2, 3])
     path = write_sizes(str(tmp_path))

@@ -11,6 +11,7 @@ import msgspec
 
 from afa_wsss.data.files.parallel import thread_map
 from afa_wsss.data.files.whole import whole_file
+from afa_wsss.data.formats.folder_labels.splits import split_of
 from afa_wsss.data.shards.tar_index import BLOCK, read_index
 from afa_wsss.errors import UserError
 
@@ -29,7 +30,8 @@ def find_shards(root: str, split: str) -> list[str]:
         split: Name of the split; not used for a pattern.
 
     Raises:
-        UserError: Where there is none, or one of a pattern with braces is missing.
+        UserError: Where there is none, one of a pattern with braces is missing, or ``*.tar`` finds a shard whose name
+            is that of another split.
     """
     if "://" in root or root.startswith("pipe:"):
         raise UserError(f"need shards on a disk, got {root}; copy or mount them", arguments=("root",))
@@ -39,6 +41,7 @@ def find_shards(root: str, split: str) -> list[str]:
         found = next(filter(None, (_glob(folder, pattern) for pattern in patterns)), [])
         if not found:
             raise UserError(f"need tar files in {root}, found none; fix root", kind="missing", arguments=("root",))
+        _check_split(found, root, split)
         return found
     if _BRACES.search(root) is None:
         found = _glob(folder.parent, folder.name)
@@ -46,6 +49,19 @@ def find_shards(root: str, split: str) -> list[str]:
             raise UserError(f"need tar files {root}, found none; fix root", kind="missing", arguments=("root",))
         return found
     return _existing(expanded(root))
+
+
+def _check_split(shards: Sequence[str], root: str, split: str) -> None:
+    """Refuses a shard of another split by the words of its name: ``photos-val-000.tar`` to train on."""
+    wanted = split_of(split)
+    for name in (Path(shard).name for shard in shards if wanted):
+        named = {split_of(word) for word in re.split(r"[-_.]", name)} - {None, ""}
+        if named and wanted not in named:
+            raise UserError(
+                f"need shards of {split} alone, {root} holds {name} too; give those that are meant as a pattern, such "
+                f"as {root}/photos-{split}-*.tar",
+                arguments=("root",),
+            )
 
 
 def expanded(pattern: str) -> list[str]:
