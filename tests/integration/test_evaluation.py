@@ -135,7 +135,9 @@ def test_evaluation_refuses_data_of_other_classes(trained, root, tmp_path, capfd
         shutil.rmtree(path)
     words = [f"checkpoint={checkpoint(trained)}", f"data.root={other}", f"output_dir={tmp_path / 'scored'}"]
     assert run_command(evaluate.main, *words) == 1
-    assert "need data of the checkpoint's 5 classes" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "need data of the checkpoint's 5 classes" in told
+    assert "put the classes.txt of its run there" in told
 
 
 def test_evaluation_refuses_classes_in_another_order(trained, root, tmp_path, capfd):

@@ -169,7 +169,7 @@ def check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) ->
     Raises:
         UserError: For other classes, or another order of them.
     """
-    advice = "give another root or checkpoint"
+    advice = "give another root or checkpoint, or, for photos of one's own, put the classes.txt of its run there"
     if len(trained) != len(found):
         raise UserError(
             f"need data of the checkpoint's {len(trained)} classes, {root} has {len(found)}; {advice}",
