@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,16 @@ def test_a_photo_without_pixels_is_refused(segmenter, photo, said):
     for act in (segmenter.predict, segmenter.cam):
         with pytest.raises(UserError, match=said):
             act(photo)
+
+
+def test_an_image_that_pillow_cannot_decode_is_refused(segmenter):
+    file = BytesIO()
+    Image.fromarray(photo_of(40, 50)).save(file, format="PNG")
+    closed = Image.new("RGB", (8, 8))
+    closed.close()
+    for image in (Image.open(BytesIO(file.getvalue()[:1000])), closed):
+        with pytest.raises(UserError, match="need an image that can be decoded, got one that cannot"):
+            segmenter.predict(image)
 
 
 @pytest.mark.parametrize(

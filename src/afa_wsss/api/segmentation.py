@@ -11,13 +11,14 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from afa_wsss.data.files.masks import write_mask
-from afa_wsss.data.files.photos import as_rgb, read_photo
+from afa_wsss.data.files.photos import PILLOW_ERRORS, as_rgb, read_photo
 from afa_wsss.data.files.value_range import FindRange, own_range
 from afa_wsss.errors import UserError
 from afa_wsss.report.overlay import overlay
 
 Photo = str | os.PathLike[str] | Image.Image | UInt8[np.ndarray, "H W 3"]
-"""A path, a PIL image, or RGB values."""
+"""A path, a PIL image, or RGB values. Of a path the photo is read upright, of a PIL image as it is: turn one that EXIF
+rotates by ``PIL.ImageOps.exif_transpose``."""
 
 
 class Segmentation(NamedTuple):
@@ -76,12 +77,23 @@ def as_pixels(photo: object, range_of: FindRange = own_range) -> UInt8[np.ndarra
     if isinstance(photo, str | os.PathLike):
         return read_photo(photo, range_of)
     if isinstance(photo, Image.Image) and 0 not in photo.size:
-        return np.asarray(as_rgb(photo, range_of))
+        return _pixels_of(photo, range_of)
     if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.shape[2:] == (3,) and photo.size:
         return photo
     raise UserError(
         f"need a path, a PIL image, or uint8 values (H, W, 3), got {_described(photo)}", arguments=("photo",)
     )
+
+
+def _pixels_of(image: Image.Image, range_of: FindRange) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB values of an image, which Pillow may not have decoded yet."""
+    try:
+        return np.asarray(as_rgb(image, range_of))
+    except UserError:
+        raise
+    except PILLOW_ERRORS as error:
+        message = f"need an image that can be decoded, got one that cannot ({error})"
+        raise UserError(message, arguments=("photo",)) from error
 
 
 def _described(photo: object) -> str:
