@@ -101,6 +101,13 @@ def test_an_image_that_pillow_cannot_decode_is_refused(segmenter):
             segmenter.predict(image)
 
 
+@pytest.mark.parametrize("max_side", [0, -1])
+def test_a_photo_is_not_shrunk_to_nothing(segmenter, monkeypatch, max_side):
+    monkeypatch.setattr(segmenter, "max_side", max_side)
+    with pytest.raises(UserError, match=f"need max_side of at least 1, got {max_side}"):
+        segmenter.predict(photo_of(40, 50))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
