@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -129,6 +130,32 @@ def test_collected_labels_are_those_of_the_instances(coco: Path) -> None:
     assert dataset.label_cache.by_name
     np.testing.assert_array_equal(dataset.image_labels, read)
     assert not COCODataset(coco, "val2014", min_area=50).label_cache.by_name, "made with another rule"
+
+
+def test_labels_of_instances_that_were_replaced_by_an_older_file_are_read_again(coco: Path) -> None:
+    _draw(coco)
+    source = coco / "annotations" / "instances_val2014.json"
+    content, written = source.read_text(), source.stat()
+    os.utime(source, (2e9, 2e9))
+    assert COCODataset(coco, "val2014").label_cache.by_name, "only copied"
+    other = content.replace('"category_id": 1,', '"category_id": 2,')
+    assert other != content
+    source.write_text(other)
+    os.utime(source, (written.st_atime - 60, written.st_mtime - 60))  # as a corrected file that is moved there
+    dataset = COCODataset(coco, "val2014")
+    assert COCO_CLASSES.index("bicycle") in np.flatnonzero(dataset.image_labels.any(axis=0))
+    assert COCO_CLASSES.index("person") not in np.flatnonzero(dataset.image_labels.any(axis=0))
+
+
+def test_labels_collected_before_their_instances_were_noted_are_judged_by_time(coco: Path) -> None:
+    _draw(coco)
+    source, path = coco / "annotations" / "instances_val2014.json", COCODataset(coco, "val2014").label_cache.path
+    content = json.loads(path.read_text())
+    del content["source"]
+    path.write_text(json.dumps(content))
+    assert COCODataset(coco, "val2014").label_cache.by_name
+    os.utime(source, (2e9, 2e9))
+    assert not COCODataset(coco, "val2014").label_cache.by_name
 
 
 def test_masks_are_never_written_outside_their_folder(coco: Path) -> None:

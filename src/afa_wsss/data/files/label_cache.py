@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,10 @@ from afa_wsss.data.base import FilePath, Labels
 
 
 class LabelCache:
-    """Labels by photo name. Valid for the options it was made with, and while its sources are not newer."""
+    """Labels by photo name. Valid for the options it was made with, and while its source stays as it was.
+
+    A source that is a file is known by ``mark_of``. A folder must not be newer, nor a file that was not marked.
+    """
 
     def __init__(self, path: Path, made_with: Mapping[str, Any], *, newer_than: Path) -> None:
         """Reads nothing yet.
@@ -23,7 +27,7 @@ class LabelCache:
         Args:
             path: The JSON file.
             made_with: Options that decide the labels, as plain data; None for an option that may have any value.
-            newer_than: The file or folder that the labels come from.
+            newer_than: The file or folder that the labels come from; without it, nothing tells that it has changed.
         """
         self.path, self.made_with, self.newer_than = path, dict(made_with), newer_than
 
@@ -31,14 +35,14 @@ class LabelCache:
     def _content(self) -> tuple[dict[str, Any], dict[str, list[int]]]:
         """Options and labels in the file; both empty where there is no valid file."""
         try:
-            if _modified(self.newer_than) > _modified(self.path):
-                return {}, {}
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            options, labels = dict(content["made_with"]), dict(content["labels"])
+            options, labels, mark = dict(content["made_with"]), dict(content["labels"]), content.get("source")
         except (OSError, ValueError, KeyError, TypeError):
             return {}, {}
+        by_time = mark is None or not self.newer_than.is_file()
+        fresh = _modified(self.newer_than) <= _modified(self.path) if by_time else has_mark(self.newer_than, mark)
         valid = all(options.get(key) == value for key, value in self.made_with.items() if value is not None)
-        return (options, labels) if valid else ({}, {})
+        return (options, labels) if fresh and valid else ({}, {})
 
     @property
     def by_name(self) -> dict[str, list[int]]:
@@ -71,8 +75,30 @@ class LabelCache:
             labels: Class indices of each photo by name.
         """
         content = {"made_with": self.made_with, "labels": {name: list(columns) for name, columns in labels.items()}}
+        if self.newer_than.is_file():
+            content["source"] = mark_of(self.newer_than)
         write_atomically(self.path, json.dumps(content, ensure_ascii=False))
         self.__dict__.pop("_content", None)
+
+
+def mark_of(source: Path) -> dict[str, Any]:
+    """Size, time and SHA-256 of a file, as plain data, by which ``has_mark`` knows it again."""
+    return {"sha256": _sha256(source), "place": _place(source)}
+
+
+def has_mark(source: Path, mark: Mapping[str, Any]) -> bool:
+    """Whether a file is the one of ``mark_of``, whatever its time; it is read only where size or time differ."""
+    return mark.get("place") == _place(source) or mark.get("sha256") == _sha256(source)
+
+
+def _place(source: Path) -> list[int]:
+    found = source.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _sha256(source: Path) -> str:
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _modified(path: FilePath) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 
 from afa_wsss.data.base import Mask, Palette
-from afa_wsss.data.files.label_cache import write_atomically
+from afa_wsss.data.files.label_cache import has_mark, mark_of, write_atomically
 from afa_wsss.data.files.lists import stays_inside
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.files.parallel import Progress, process_map
@@ -57,7 +56,7 @@ def drawn_from(folder: Path, source: Path) -> bool:
         return True
     if "sha256" not in known:  # written before it was noted
         return source.stat().st_mtime <= (folder / RULE).stat().st_mtime
-    return known.get("place") == _place(source) or known["sha256"] == _sha256(source)
+    return has_mark(source, known)
 
 
 def apply_rule(folder: Path, rule: ObjectRule, source: Path) -> int:
@@ -78,8 +77,8 @@ def apply_rule(folder: Path, rule: ObjectRule, source: Path) -> int:
         for mask in folder.rglob("*.png"):
             mask.unlink()
             deleted += 1
-    if known != rule or _drawn_with(folder).get("place") != _place(source):
-        drawn_with = rule._asdict() | {"sha256": _sha256(source), "place": _place(source)}
+    drawn_with = rule._asdict() | mark_of(source)
+    if _drawn_with(folder) != drawn_with:
         write_atomically(folder / RULE, json.dumps(drawn_with))
     return deleted
 
@@ -90,17 +89,6 @@ def _drawn_with(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / RULE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def _place(source: Path) -> list[int]:
-    """Size and time of a file: while these are the same, it need not be read."""
-    found = source.stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _sha256(source: Path) -> str:
-    with source.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def missing_masks(folder: Path, files: Iterable[str]) -> set[str]:
