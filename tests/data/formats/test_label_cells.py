@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def test_entries_of_lists_are_never_split(tmp_path: Path) -> None:
     rows = [json.dumps({"file": f"{name}.jpg", "labels": named}) for name, named in labels.items()]
     write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {"labels.jsonl": "\n".join(rows)})
     assert read_labeled(tmp_path)[0] == labels
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_cell_may_hold_an_outline_or_a_photo_as_text(tmp_path: Path, quote: str) -> None:
+    csv.field_size_limit(131072)  # as a process begins
+    long = quote + "1 2 " * 100_000 + quote
+    write_labeled(tmp_path, ("a.jpg", "b.jpg"), {"labels.csv": f"file,labels,outline\na.jpg,cat,{long}\nb.jpg,dog,\n"})
+    labels, facts, _ = read_labeled(tmp_path)
+    assert labels == {"a": ["cat"], "b": ["dog"]}
+    assert facts["columns"] == "file: photo; labels: tags; not read: outline"

@@ -17,8 +17,8 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 PROBED = 200
 """Rows that decide on the separator."""
 
-LONGEST_CELL = 10_000_000
-"""Characters; a cell may hold the outline of an object."""
+LONGEST_CELL = 2**31 - 1
+"""Characters, the most that ``csv`` takes; a cell may hold the outline of an object, or a photo as text."""
 
 
 class Row(NamedTuple):
@@ -55,6 +55,7 @@ def read_cells(path: Path, names_photo: Callable[[str], bool]) -> Cells:
     Raises:
         UserError: For a quote that is never closed, a line break in a cell, and an encoding that is not read.
     """
+    csv.field_size_limit(LONGEST_CELL)
     text = read_labels_text(path)
     first, _, rest = text.partition("\n")
     if first.strip().strip('"').lower().startswith("sep=") and len(first.strip().strip('"')) == len("sep=") + 1:
@@ -80,7 +81,6 @@ def find_separator(text: str, names_photo: Callable[[str], bool]) -> str:
 
 
 def _rows(path: Path, text: str, separator: str, *, first: int) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     done = 0
     while True:
