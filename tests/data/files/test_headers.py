@@ -14,18 +14,18 @@ from afa_wsss.data.files.photos import read_photo
 from afa_wsss.errors import UserError
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "MPO"])
 def test_a_header_is_read_without_decoding_and_a_truncated_photo_is_found(
-    tmp_path: Path, suffix: str, picture: Image.Image, monkeypatch
+    tmp_path: Path, kind: str, picture: Image.Image, monkeypatch
 ) -> None:
-    path = tmp_path / f"photo.{suffix}"
-    picture.save(path, exif=exif_with(6))
+    path, more = tmp_path / "photo.jpg", {"save_all": True, "append_images": [picture]} if kind == "MPO" else {}
+    picture.save(path, kind, exif=exif_with(6), **more)
     with monkeypatch.context() as patched:
         patched.setattr(headers, "read_photo", None)
         header = read_header(path)
     assert header.orientation != 1
     assert header.size == read_photo(path).shape[1::-1]
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with pytest.raises(UserError, match="need a photo that can be decoded"):
         read_header(path)
 

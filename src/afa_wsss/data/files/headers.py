@@ -28,8 +28,8 @@ ROTATING_SEGMENTS = (b"Exif", b"http://ns.adobe.com/xap/")
 ROTATING_CHUNKS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 """PNG chunks that may hold an orientation: EXIF, and text that may contain EXIF."""
 
-LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-"""Last bytes of a complete file."""
+LAST_BYTES = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""Last bytes of a complete file; an MPO is several JPEGs in a row, as phones write for HDR and depth."""
 
 
 class PhotoHeader(NamedTuple):
