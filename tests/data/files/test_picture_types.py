@@ -53,6 +53,7 @@ def test_pictures_are_known_by_their_content_whatever_their_suffix(tmp_path: Pat
         ("clip.avi", b"RIFF\0\0\0\0AVI LIST", "video"),
         ("raw.cr2", b"II*\0\x10\0\0\0CR\2\0", "camera RAW"),
         ("raw.nef", b"MM\0*\0\0\0\x08", "camera RAW"),
+        *((f"raw.{suffix}", b"II*\0\x08\0\0\0", "camera RAW") for suffix in ("gpr", "RWL", "3fr", "iiq")),
         ("raw.cr3", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "camera RAW"),
         ("photos.zip", b"PK\3\4\0\0\0\0", "archive"),
         ("array.npy", b"\x93NUMPY\1\0", "NumPy array"),

@@ -55,7 +55,10 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 PHOTO_KINDS = ("JPEG", "PNG", "GIF", "TIFF", "WebP", "JPEG 2000", "PSD", "picture")
 """Kinds that Pillow always reads; ``picture`` stands for its rarer formats."""
 
-RAW_SUFFIXES = (".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw")
+RAW_SUFFIXES = (
+    *(".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".gpr", ".rwl", ".3fr", ".fff", ".iiq", ".mef", ".mos", ".erf", ".kdc", ".dcr"),
+)
 """Camera RAW. Many are TIFFs whose first page is a thumbnail: reading that in silence would be wrong."""
 
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
