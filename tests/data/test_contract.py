@@ -108,6 +108,7 @@ def of_labels(change):
         (tuple, "need an afa_wsss.data.Sample from Changing.sample, got tuple"),
         (lambda sample: None, "got NoneType"),
         (Sample._asdict, "got dict"),
+        (lambda sample: sample._replace(name=1), r"need text as the name of a sample from Changing\.sample, got 1"),
         (
             of_image(lambda image: image / 255),
             r"need RGB of 0 to 255, uint8 .* image of 'b' .*, got float64 of shape \(31, 49, 3\)",

@@ -86,6 +86,8 @@ def checked(sample: Sample | Any, dataset: SegmentationDataset) -> Sample:
     call, classes = f"{type(dataset).__name__}.sample", len(dataset.class_names)
     if not isinstance(sample, Sample):
         _refuse(f"an afa_wsss.data.Sample from {call}", type(sample).__name__)
+    if not isinstance(sample.name, str):
+        _refuse(f"text as the name of a sample from {call}", repr(sample.name))
     of, image = f"of {sample.name!r} from {call}", sample.image
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         _refuse(f"RGB of 0 to 255, uint8 of shape (H, W, 3), for the image {of}", described(image))
