@@ -75,3 +75,9 @@ def test_what_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=complaint) as refusal:
         FolderDataset(tmp_path, "all")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_file_of_labels_that_is_asked_for_and_is_of_no_known_form_is_refused(tmp_path: Path) -> None:
+    write_labeled(tmp_path, THREE, {"labels.txt": "a.jpg cat\n"})
+    with pytest.raises(UserError, match=r"got .*labels\.txt: its suffix is none of \.json, .*; save it as CSV"):
+        FolderDataset(tmp_path, "all", labels="labels.txt")

@@ -98,7 +98,8 @@ def _asked_for(search: Search, labels: str) -> Reading:
     if isinstance(reading, UserError):
         raise reading
     if not isinstance(reading, Reading):
-        raise UserError(f"need a file of labels, got {path}: {reading}", arguments=("labels",))
+        why = reading or f"its suffix is none of {', '.join(CANDIDATES)}; save it as CSV"
+        raise UserError(f"need a file of labels, got {path}: {why}", arguments=("labels",))
     return reading
 
 
