@@ -36,6 +36,17 @@ def test_a_list_of_other_photos_is_reported(tmp_path: Path) -> None:
     assert "2 of 3 lines name none, or several, as obj/x.jpg: the list is not used" in problem.message
 
 
+@pytest.mark.parametrize("more", [" 0", "\t1", " masks/1.png"])
+def test_a_list_may_have_a_class_or_a_mask_behind_each_photo(tmp_path: Path, more: str) -> None:
+    held_out, problems = _held_out(tmp_path, val=f"1.jpg{more}\n2.jpg{more}\n9.jpg{more}\n")
+    assert held_out == ["1", "2"]
+    (problem,) = problems
+    assert "9.jpg" in problem.message
+    _, problems = _held_out(tmp_path, val=f"obj/x.jpg{more}\nobj/y.jpg{more}\n")
+    (problem,) = problems
+    assert "the list is not used" in problem.message
+
+
 def test_a_text_that_is_no_list_is_no_problem(tmp_path: Path) -> None:
     _, problems = _held_out(tmp_path, test="tested on Monday\nby Ann\n")
     assert problems == []

@@ -32,6 +32,8 @@ class SplitLists(NamedTuple):
 def read_split_lists(contents: Contents) -> SplitLists:
     """Reads every ``*.txt`` that is named like a split and half of whose lines at least are photos of the folder.
 
+    Where a line as a whole is no photo, its first word is: lists may have a class or a mask behind the photo.
+
     Args:
         contents: What lies in the folder.
     """
@@ -44,13 +46,13 @@ def read_split_lists(contents: Contents) -> SplitLists:
     for file in files:
         path = contents.root / file
         lines = [as_posix(line) for line in read_lines(path)]
-        photos = {line: photo for line in lines if (photo := _find(line, index, folders))}
+        photos = {line: photo for line in lines if (photo := _photo_of(line, index, folders))}
         missing = [line for line in lines if line not in photos]
         if photos and len(missing) <= len(lines) / 2:
             found.files.append(file)
             found.problems.extend(_missing(path, missing))
             by_split[split_of(path.stem) or ""].update(dict.fromkeys(photos.values(), file))
-        elif sum(map(has_suffix, lines)) > len(lines) / 2:
+        elif sum(has_suffix(line) or has_suffix(line.split()[0]) for line in lines) > len(lines) / 2:
             found.problems.append(_not_used(path, missing, len(lines)))
     found.splits.update({photo: split for split, photos in by_split.items() for photo in photos})
     found.problems.extend(_in_both(by_split["train"], by_split["val"]))
@@ -76,6 +78,11 @@ def _in_both(train: Mapping[str, str], val: Mapping[str, str]) -> Iterator[Probl
     return (
         Problem("in two lists", photo, message.format(photo, train[photo], val[photo]), "warning") for photo in both
     )
+
+
+def _photo_of(line: str, index: PhotoIndex, folders: Sequence[str]) -> str | None:
+    """The photo that a line, or its first word, names."""
+    return _find(line, index, folders) or _find(line.split()[0], index, folders)
 
 
 def _find(line: str, index: PhotoIndex, folders: Sequence[str]) -> str | None:
