@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.data.formats.labeled import labels_of
 from tests.data.samples import write_photo
 
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
+from afa_wsss.errors import UserError
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -31,6 +33,20 @@ def test_class_folders_in_splits(tmp_path: Path) -> None:
     write_photo(tmp_path / "val" / "dog" / "3.jpg")
     assert labels_of(FolderDataset(tmp_path, "train")) == {"train/cat/1": {"cat"}, "train/dog/2": {"dog"}}
     assert labels_of(FolderDataset(tmp_path, "val")) == {"val/dog/3": {"dog"}}
+
+
+@pytest.mark.parametrize(
+    ("photos", "masks"),
+    [("images", "labels"), ("JPEGImages", "SegmentationClass"), ("train/images", "train/annotations"), ("img", "gt")],
+)
+def test_a_folder_of_photos_beside_one_of_masks_is_no_class(tmp_path: Path, photos: str, masks: str) -> None:
+    for place in (f"{photos}/1.jpg", f"{photos}/2.jpg", f"{masks}/1.png", f"{masks}/2.png"):
+        write_photo(tmp_path / place, ord(place[-5]))
+    message = "which are no classes by their names, but photos and their masks; add labels.csv .* a folder masks"
+    with pytest.raises(UserError, match=message):
+        FolderDataset(tmp_path, "all")
+    (tmp_path / masks).rename(tmp_path / Path(masks).parent / "texts")
+    assert len(FolderDataset(tmp_path, "all").class_names) == 2
 
 
 def test_a_class_may_be_named_like_a_split_and_photos_may_be_nested(tmp_path: Path) -> None:

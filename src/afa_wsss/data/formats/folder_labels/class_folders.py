@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ from afa_wsss.data.formats.folder_labels.reading import (
     unique,
 )
 from afa_wsss.data.formats.folder_labels.splits import split_of
+from afa_wsss.data.formats.folder_masks import AFFIX
+
+MASKS_BY_NAME = re.compile(AFFIX, re.I)
+"""How a folder of masks may be called: ``labels``, ``gt``, ``SegmentationClass``; those in ``masks`` are left out."""
 
 
 class _Place(NamedTuple):
@@ -62,6 +67,14 @@ def read_class_folders(contents: Contents) -> Reading:
         )
         problems.append(Problem("photo without class folder", loose[0], message, "warning"))
     return Reading("class folders", contents.root, photos, facts, problems)
+
+
+def masks_beside_photos(reading: Reading) -> list[str]:
+    """What class folders are that are, by their names, a folder of photos and one of their masks; empty for others."""
+    names = list(dict.fromkeys(label for photo in reading.photos for label in photo.labels))
+    photos = [name for name in names if name.lower() in PHOTO_FOLDERS]
+    masks = [name for name in names if MASKS_BY_NAME.match(name)]
+    return [*photos, *masks] if photos and masks else []
 
 
 def _unwrapped(places: Sequence[_Place]) -> tuple[str, list[_Place]]:

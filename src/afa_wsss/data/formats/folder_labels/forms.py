@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.beside import subset_of
-from afa_wsss.data.formats.folder_labels.class_folders import read_class_folders
+from afa_wsss.data.formats.folder_labels.class_folders import masks_beside_photos, read_class_folders
 from afa_wsss.data.formats.folder_labels.coco import looks_like_coco, read_coco
 from afa_wsss.data.formats.folder_labels.columns import SIDE_TABLE, UNCLEAR
 from afa_wsss.data.formats.folder_labels.contents import Contents
@@ -78,8 +78,9 @@ def read_labels(contents: Contents, *, labels: str | None = None, known: Sequenc
     unclear = _unclear(not_read)
     if unclear:
         raise next(iter(unclear.values()))
-    if not reading.photos:
-        raise nothing_understood(contents, not_read)
+    no_classes = masks_beside_photos(reading)
+    if no_classes or not reading.photos:
+        raise nothing_understood(contents, not_read, no_classes)
     return [_with_note(reading, not_read)]
 
 

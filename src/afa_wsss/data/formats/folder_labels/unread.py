@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -30,8 +31,14 @@ NotRead = dict[str, str | UserError]
 """Why files that might hold labels were not read, by file."""
 
 
-def nothing_understood(contents: Contents, not_read: NotRead) -> UserError:
-    """Why nothing was understood: what is there, and what to do."""
+def nothing_understood(contents: Contents, not_read: NotRead, no_classes: Sequence[str] = ()) -> UserError:
+    """Why nothing was understood: what is there, and what to do.
+
+    Args:
+        contents: What lies in the data set's folder.
+        not_read: Why files that might hold labels were not read.
+        no_classes: Folders of photos and of their masks.
+    """
     root, seen = contents.root, []
     broken = next((why for why in not_read.values() if isinstance(why, UserError)), None)
     if broken is not None:
@@ -41,6 +48,9 @@ def nothing_understood(contents: Contents, not_read: NotRead) -> UserError:
         seen.append(f"{counted(len(contents.photos), 'photo')}, {direct} of them not in a folder")
     seen += [f"{file} ({why})" for file, why in list(not_read.items())[:3]]
     advice = f"add {FORMS}"
+    if no_classes:
+        seen.append(f"{listed(no_classes)}, which are no classes by their names, but photos and their masks")
+        advice += "; masks belong into a folder masks"
     beside = _class_folders_beside(root) if direct == len(contents.photos) > 0 else []
     if len(beside) > 1:
         advice += f"; or give the folder above, if {listed(beside, 3)} are its classes"
