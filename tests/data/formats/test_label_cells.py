@@ -39,6 +39,27 @@ def test_dicts_that_name_no_classes_are_an_error_with_the_row(tmp_path: Path, ce
         FolderDataset(tmp_path, "all")
 
 
+@pytest.mark.parametrize("cell", ["[1, 0, 0]", "[1. 0. 0.]", "1 0 0", "1,0,0"])
+@pytest.mark.parametrize("classes", ["", "cat\ndog\nyak\n"])
+def test_0_and_1_for_each_class_in_one_cell_name_no_class(tmp_path: Path, cell: str, classes: str) -> None:
+    files = {"labels.csv": f'file,labels\na.jpg,"{cell}"\nb.jpg,"{cell}"\nc.jpg,\n'}
+    write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {**files, "classes.txt": classes})
+    with pytest.raises(UserError, match=r"need names of classes in .*labels\.csv, its labels are 0 and 1 for each"):
+        FolderDataset(tmp_path, "all")
+
+
+def test_0_and_1_for_each_class_in_json_name_no_class(tmp_path: Path) -> None:
+    lines = '{"file": "a.jpg", "labels": [1, 0]}\n{"file": "b.jpg", "labels": [0, 1]}\n'
+    write_labeled(tmp_path, ("a.jpg", "b.jpg"), {"labels.jsonl": lines})
+    with pytest.raises(UserError, match=r"0 and 1 for each of 2 classes, such as 1 0; write the names"):
+        FolderDataset(tmp_path, "all")
+
+
+def test_numbers_of_classes_are_names_although_some_are_0_and_1(tmp_path: Path) -> None:
+    write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {"labels.csv": "file,labels\na.jpg,0 1\nb.jpg,0\nc.jpg,1\n"})
+    assert FolderDataset(tmp_path, "all", report=lambda _: None).class_names == ("0", "1")
+
+
 def test_label_studios_tables_have_dicts_where_there_are_several_choices(tmp_path: Path) -> None:
     table = (
         "image,id,label\n/data/upload/1/a.jpg,11,cat\n"

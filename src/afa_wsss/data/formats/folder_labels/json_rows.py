@@ -20,7 +20,7 @@ from afa_wsss.data.formats.folder_labels.reading import (
     unique,
 )
 from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
-from afa_wsss.data.formats.folder_labels.tags import read_as_no_class, split_tags
+from afa_wsss.data.formats.folder_labels.tags import check_names, read_as_no_class, split_tags
 from afa_wsss.data.formats.folder_labels.words import FILE_WORDS, IS_VALIDATION_WORDS, LABEL_WORDS, SPLIT_WORDS
 
 LINES = (".jsonl", ".ndjson")
@@ -77,6 +77,7 @@ def _read_rows(
         except (KeyError, TypeError, AttributeError) as error:
             problems.append(_malformed(path, place, repr(error)))
     cells = [cell for _, _, cell, _, _ in found]
+    check_names(path, cells)
     tags, ways = split_tags(cells, known)
     photos, beside = [], folders_of(path, root)
     for (place, file, _, word, by_name), labels in zip(found, tags, strict=True):

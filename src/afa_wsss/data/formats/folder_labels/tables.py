@@ -14,7 +14,7 @@ from afa_wsss.data.formats.folder_labels.label_cells import label_cell
 from afa_wsss.data.formats.folder_labels.photo_index import PhotoIndex
 from afa_wsss.data.formats.folder_labels.reading import NO_CLASS, Reading, TaggedPhoto, as_posix, listed, unique
 from afa_wsss.data.formats.folder_labels.splits import held_out_split, split_of
-from afa_wsss.data.formats.folder_labels.tags import Tags, read_as_no_class, split_tags
+from afa_wsss.data.formats.folder_labels.tags import Tags, check_names, read_as_no_class, split_tags
 from afa_wsss.data.formats.folder_labels.words import YES
 
 SUFFIXES = (".csv", ".tsv", ".tab")
@@ -92,6 +92,7 @@ def _tags(
     if not columns.tags:
         return [()] * len(rows), [], []
     cells, problems = _label_cells(path, rows, columns.tags)
+    check_names(path, cells)
     split, ways = split_tags(cells, known)
     step = len(columns.tags)
     joined = [

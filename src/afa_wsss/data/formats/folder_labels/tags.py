@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from afa_wsss.data.formats.folder_labels.label_cells import literal
 from afa_wsss.data.formats.folder_labels.reading import EMPTY_WORDS, NO_CLASS, class_name, unique
+from afa_wsss.errors import UserError
 
 Tags = tuple[str, ...]
 JOINERS = {";": "semicolon", "|": "vertical bar", ",": "comma"}
 """What joins tags; the first that a table uses is the one that it joins them by."""
+
+BINARY = frozenset({"0", "1", "0.", "1.", "0.0", "1.0"})
+"""Numbers that say for each class whether it is there."""
 
 _LIST = re.compile(r"^\s*[\[({](.*)[\])}]\s*$", re.DOTALL)
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
@@ -53,6 +58,21 @@ def split_tags(cells: Sequence[str | Sequence[object]], known: Collection[str] =
     ways = [JOINERS[joiner]] if joiner else []
     ways += ["list"] if any(tags is not None for tags in lists) else []
     return _split_joined(found, [tags is None for tags in lists], names, ways)
+
+
+def check_names(path: Path, cells: Sequence[str | Sequence[object]]) -> None:
+    """Checks that cells do not all hold 0 or 1 for each class, as in ``[1, 0, 0]`` or ``1 0 0``, which names no class.
+
+    Raises:
+        UserError: Where they do.
+    """
+    texts = [text for cell in cells if (text := cell if isinstance(cell, str) else " ".join(map(str, cell)))]
+    parts = [re.split(r"[\s,;|]+", text.strip(" []()")) for text in texts]
+    if parts and len(parts[0]) > 1 and all(len(one) == len(parts[0]) and BINARY.issuperset(one) for one in parts):
+        raise UserError(
+            f"need names of classes in {path}, its labels are 0 and 1 for each of {len(parts[0])} classes, such as "
+            f"{texts[0]}; write the names, or a table with one column of 0 and 1 for each class"
+        )
 
 
 def read_as_no_class(cells: Sequence[str | Sequence[object]], known: Collection[str] = ()) -> list[tuple[str, str]]:
