@@ -47,3 +47,12 @@ def test_a_table_that_may_hold_classes_is_a_warning_beside_labels_and_an_error_b
     write_labeled(tmp_path / "folders", ("x/a.jpg", "y/b.jpg"), {"val.csv": table})
     with pytest.raises(UserError, match="got Bild, Klasse; name it labels"):
         FolderDataset(tmp_path / "folders", "all")
+
+
+def test_labels_in_json_count_although_one_name_is_that_of_no_photo(tmp_path: Path) -> None:
+    content = '{"a.jpg": ["cat"], "b.jpg": ["dog"], "c": ["dog"]}'
+    write_labeled(tmp_path, ("x/a.jpg", "y/b.jpg"), {"x/labels.json": content.replace("b.jpg", "../y/b.jpg")})
+    labels, _, _ = read_labeled(tmp_path)
+    assert labels == {"x/a": ["cat"], "y/b": ["dog"], "x/c": ["dog"]}
+    with pytest.raises(UserError, match=r"1 of 3 missing: .*/x/c; add them or take them off the list"):
+        FolderDataset(tmp_path, "all").check_files()

@@ -174,7 +174,7 @@ def _of_json(search: Search, path: Path, content: object) -> Reading | str:
         reading = read_json_list(path, root, content, search.photos, search.known)
         if reading.form != NOT_LABELS and any(search.photos.is_named(photo.file) for photo in reading.photos):
             return reading
-    if isinstance(content, dict) and content and all(map(search.photos.is_named, content)):
+    if isinstance(content, dict) and 2 * sum(map(search.photos.is_named, content)) > len(content):
         rows = [{"file": file, "labels": labels} for file, labels in content.items()]
         return read_json_list(path, root, rows, search.photos, search.known)
     return other_kind(content)
