@@ -54,3 +54,10 @@ def test_a_name_without_suffix_or_in_another_case_that_fits_two_photos_is_an_err
         FolderDataset(tmp_path, "all")
     write_labeled(tmp_path, (), {"labels.csv": f"file,label\n{photos[0]},cat\nb,dog\n"})
     assert [Path(file).name for file in FolderDataset(tmp_path, "all").reading.paths] == [Path(photos[0]).name, "b.jpg"]
+
+
+@pytest.mark.parametrize("place", ["/data/upload/1/0a1b2c3d-b.jpg", "../b.jpg"])
+def test_a_photo_of_another_place_whose_name_none_has_is_missing(tmp_path: Path, place: str) -> None:
+    write_labeled(tmp_path, ("a.jpg",), {"labels.csv": f"file,label\na.jpg,cat\n{place},dog\n"})
+    with pytest.raises(UserError, match="and no photo there is called like that; add the photo or take it off"):
+        FolderDataset(tmp_path, "all")

@@ -79,7 +79,10 @@ def read_folder(
     places = place_photos(readings, contents.photos)
     problems = [problem for reading in readings for problem in reading.problems] + places.problems
     outside = [entry for entry in places.placed if not entry.found and not stays_inside(entry.photo.file)]
-    message = "need names of photos inside their folder, {} holds {!r}; take it off the list"
+    message = (
+        "need names of photos inside their folder, {} holds {!r}, and no photo there is called like that; add the "
+        "photo or take it off the list"
+    )
     problems += [
         Problem(
             "name leaves folder",
