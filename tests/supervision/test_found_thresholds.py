@@ -264,6 +264,15 @@ def test_the_papers_scores_stay_where_no_score_splits_a_color():
     assert found.values("cam") == pytest.approx(PAPER)
 
 
+def test_the_papers_scores_stay_where_they_split_nothing_and_no_other_surely_splits_more():
+    """One photo whose object fills no pixel at 0.45: nothing is sure yet, and all of it would be unknown."""
+    found, below = FoundThresholds(), torch.tensor([CANDIDATES]) < 0.4
+    found.update(Look(0.2 * below, 0.1 * below), None)
+    assert found.values("cam") == pytest.approx(PAPER)
+    found.update(Look(0.2 * below, 0.1 * below), None)
+    assert found.values("cam").background < 0.4
+
+
 def test_masks_of_the_background_alone_choose_nothing():
     found, counts = FoundThresholds(), torch.zeros(2, len(CANDIDATES), 3, 3, dtype=torch.long)
     counts[..., 0, 0] = 100

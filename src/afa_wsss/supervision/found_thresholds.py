@@ -174,9 +174,10 @@ class FoundThresholds(nn.Module):
             self._compare_walk(compared, compared_at(walked, given_walk))
 
     def _thresholds(self) -> Float[Tensor, "3"]:
-        """The paper's where no score splits any color."""
-        found = thresholds_at(self.cam.means, self._background())
-        return torch.where(self.cam.means.amax() > 0, found, found.new_tensor(PAPER))
+        """The paper's where labels at the chosen score split no color: every other score would be nearly as good."""
+        means, chosen = self.cam.means, self._background()
+        found = thresholds_at(means, chosen)
+        return torch.where(means[chosen] > 0, found, found.new_tensor(PAPER))
 
     def _background(self) -> int:
         """The candidate whose lead over the paper's score is the largest, less a standard error."""
