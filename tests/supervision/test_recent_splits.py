@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.two_processes import in_two_processes
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
 from afa_wsss.supervision.recent_splits import DECAY, LOOKED_AT, RecentSplits
@@ -39,6 +41,29 @@ def test_photos_of_one_look_have_the_usual_standard_error() -> None:
     lead = recent.lead(torch.tensor([[1.0, -1.0]]))
     differences = splits[:, 0] - splits[:, 1]
     assert float(lead.error) == pytest.approx(float(differences.std() / 30**0.5), rel=1e-3)
+
+
+class TF32(TorchDispatchMode):
+    """Products of matrices as on a GPU after ``torch.set_float32_matmul_precision("high")``: 10 bits of each value."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            args = [((value.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) for value in args]
+        return func(*args, **(kwargs or {}))
+
+
+def test_small_differences_have_their_errors_with_products_in_tf32_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exact, rounded = RecentSplits(8), RecentSplits(8)
+    rows = torch.eye(8)[1:] - torch.eye(8)[0]
+    for _ in range(20):
+        splits = 0.4 * torch.rand(16, 1, generator=generator) + 0.003 * torch.randn(16, 8, generator=generator)
+        exact.add(splits)
+        with TF32():
+            rounded.add(splits)
+    with TF32():
+        lead = rounded.lead(rows)
+    torch.testing.assert_close(lead.error, exact.lead(rows).error, rtol=0.05, atol=0)
 
 
 def test_nothing_is_sure_of_one_photo_or_none() -> None:

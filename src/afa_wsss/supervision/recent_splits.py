@@ -74,9 +74,10 @@ class RecentSplits(nn.Module):
         Args:
             differences: Of the splits of a photo, as sums of them: 1 for the ones, -1 for the others.
         """
-        mean = differences @ self.means
-        products = self.moments[1:, 1:]
-        square = torch.einsum("kn,nm,km->k", differences, products, differences) / self.weight.clamp(min=1)
+        # No products of matrices: in TF32, which a GPU may be told to use, they round by more than splits differ.
+        mean = (differences * self.means).sum(dim=1)
+        products = differences[:, :, None] * self.moments[1:, 1:] * differences[:, None]
+        square = products.sum(dim=(1, 2)) / self.weight.clamp(min=1)
         variance = (square - mean.square()).clamp(min=0)
         few = self.weight <= 1
         return Lead(mean, torch.where(few, torch.inf, variance / (self.weight - 1).clamp(min=1e-6)).sqrt())
