@@ -76,10 +76,15 @@ class OtherRefinement(Refinement):
         return NoRefinement().prepare(photos, boxes, full_frames=full_frames)
 
 
+class OwnPAR(PAR):
+    """Makes a refiner of its own."""
+
+
 def test_only_what_is_known_to_be_linear_is_interpolated():
     made = maps()
     assert is_linear(made, PAR())
     assert not is_linear(made, OtherRefinement())
+    assert not is_linear(made, OwnPAR())
     assert not is_linear(made._replace(affinity=object()), PAR())
     assert score_nodes(SCORES[:3]) == SCORES[:3]
 

@@ -65,8 +65,8 @@ def stage_labels(maps: Maps, refiner: Refiner, study: Study) -> Iterator[tuple[s
 
 
 def is_linear(maps: Maps, refinement: Refinement) -> bool:
-    """Whether walk and refinement are known to be linear in the scores; one of one's own may be anything."""
-    return isinstance(refinement, PAR | NoRefinement) and isinstance(maps.affinity, Tensor | TokenAffinity)
+    """Whether walk and refinement are known to be linear in the scores; one of one's own may be anything, a PAR too."""
+    return type(refinement) in (PAR, NoRefinement) and isinstance(maps.affinity, Tensor | TokenAffinity)
 
 
 def score_nodes(scores: Sequence[float]) -> tuple[float, ...]:
