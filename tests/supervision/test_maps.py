@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from tests.imagined_gpu import imagined_gpu
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from afa_wsss.errors import UserError
+from afa_wsss.inference import Views
 from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize
 from afa_wsss.ops.pseudo_label import present_classes
@@ -68,6 +70,15 @@ def watched(batch):
     with torch.no_grad(), Watched() as found:
         labeled(network, batch)
     return found
+
+
+@torch.no_grad()
+def test_the_grid_is_that_of_images_enlarged_to_what_the_network_takes():
+    network, batch = a_network(), a_batch(1, side=64)
+    images = normalize(batch.images)
+    for each in (network, Views(network, images)):
+        made = make_maps(each, batch, images, each(images), scales=(0.25,))
+        assert made.affinity.queries.shape[1] == math.prod(made.grid) == 4
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import multi_scale_maps
-from afa_wsss.inference.views import size_at
+from afa_wsss.inference.views import size_at, smallest_side
 from afa_wsss.ops.pseudo_label import PresentClasses, present_classes
 from afa_wsss.supervision.label_maker import Network
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, AffinityPairs, Batch
@@ -82,5 +82,5 @@ def make_maps(network: Network, batch: Batch, images: Tensor, output: AFAOutput,
     present = present_classes(batch.image_labels, batch.most_classes)
     known = output if network.forward_activates() else None
     cam, affinity = multi_scale_maps(network, images, scales=scales, classes=present.classes, known=known)
-    grid = network.grid(*size_at(images.shape[-2:], max(scales)))
+    grid = network.grid(*size_at(images.shape[-2:], max(scales), least=smallest_side(network)))
     return Maps(present, cam, affinity, grid)
