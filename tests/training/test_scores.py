@@ -9,6 +9,7 @@ import torch
 from tests.two_processes import in_two_processes
 from torch import Tensor
 
+from afa_wsss.errors import UserError
 from afa_wsss.report.stages import BRANCH
 from afa_wsss.training.scores import ValidationScores
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
@@ -48,6 +49,18 @@ def test_unknown_pixels_of_a_stage_are_wrong_and_named(batch):
     found = scored(batch, {"both": Labels(labels)})
     assert found["val/both_miou"] == pytest.approx(50)
     assert found["val/labels/both/unknown"] == pytest.approx(50)
+
+
+@pytest.mark.parametrize("later", [{}, {"walk": "of some photos"}, {"cam": "", "walk": "of some photos"}])
+def test_stages_of_some_photos_alone_are_refused(batch, later):
+    """Else the stages of the last batch would be scored, and those that it lacks would vanish without a word."""
+    scores, branch, stage = ValidationScores(("cat", "dog")), {BRANCH: Labels(batch.masks)}, Labels(batch.masks)
+    scores.update({"cam": stage}, branch, torch.ones(1, 2), batch)
+    got = ", ".join([*later, BRANCH])
+    with pytest.raises(UserError, match=f"need the same stages of all photos .*, got {got} after cam, {BRANCH}"):
+        scores.update(dict.fromkeys(later, stage), branch, torch.ones(1, 2), batch)
+    scores.reset()
+    scores.update(dict.fromkeys(later, stage), branch, torch.ones(1, 2), batch)
 
 
 def scores_of(seeds: list[int], masked: list[bool]) -> dict[str, Tensor]:

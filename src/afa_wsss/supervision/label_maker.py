@@ -74,8 +74,9 @@ class LabelMaker(ABC):
     ) -> dict[str, Labels]:
         """Pixel labels after each prediction stage, by name, in the order of the method; scored in validation.
 
-        Any names but those of the branch's stages: ``segmentation``, ``par`` and ``crf``. Pixels of 255 are unknown and
-        wrong in the scores: show a stage at one background score to compare it with others.
+        The same stages of all photos, of those without a class too. Any names but those of the branch's stages:
+        ``segmentation``, ``par`` and ``crf``. Pixels of 255 are unknown and wrong in the scores: show a stage at one
+        background score to compare it with others.
 
         The last one is what ``afa-pseudo-label`` writes. Arguments are those of ``targets``; the network is in
         evaluation mode, or ``afa_wsss.inference.Views`` stand for it, which remember its passes over ``images``. They

@@ -53,13 +53,17 @@ class ValidationScores(nn.Module):
         """Adds a batch; without masks nothing is compared with a target but the image labels.
 
         Raises:
-            UserError: For a stage of the label maker with a name of the segmentation branch's.
+            UserError: For a stage of the label maker with a name of the segmentation branch's, and for stages other
+                than those of the batches before.
         """
         taken = stages.keys() & {BRANCH, *REFINED_BRANCH}
         if taken:
             raise UserError(f"need names of stages other than those of the segmentation branch, got {', '.join(taken)}")
-        self.image_labels.update(class_logits, batch.image_labels)
         shown = {**stages, **branch}
+        if self.image_labels.update_called and tuple(shown) != self.stages:
+            before, now = (", ".join(names) for names in (self.stages, shown))
+            raise UserError(f"need the same stages of all photos from the label maker, got {now} after {before}")
+        self.image_labels.update(class_logits, batch.image_labels)
         self.stages = tuple(shown)
         for name, found in shown.items():
             self._shares_of(name, like=found.labels).update(found.labels, batch.boxes)
