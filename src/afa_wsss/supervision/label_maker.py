@@ -43,7 +43,8 @@ class LabelMaker(ABC):
             without one is an error before training starts. False for weak supervision.
         reads_seg_logits: Whether ``targets`` reads ``output.seg_logits``: see ``LossTerm``.
         memory: What it learns from the batches of training, as buffers of a module: moved, saved and resumed with the
-            network. None where every batch stands for itself.
+            network. None where every batch stands for itself. With several processes every batch begins with the
+            buffers of the first one: ``ops.processes.sum_over_processes`` adds up what all of them saw.
     """
 
     makes: ClassVar[tuple[str, ...]] = ("pseudo_label",)
