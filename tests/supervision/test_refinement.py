@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -77,4 +78,14 @@ def test_what_was_not_finite_before_is_not_the_refiners() -> None:
 @pytest.mark.parametrize("made", [None, torch.ones(1)])
 def test_a_refinement_prepares_a_refiner(made) -> None:
     with pytest.raises(UserError, match=f"need a Refiner from Mine.prepare, got {type(made).__name__}"):
+        Mine(made).refiner(PHOTO, BOX, full_frames=True)
+
+
+@pytest.mark.parametrize("size", [None, 8, (8,)])
+def test_a_refiner_says_at_which_size_it_wants_scores(size) -> None:
+    made = Changed(lambda scores: scores)
+    made.size = size
+    if size is None:
+        del made.size
+    with pytest.raises(UserError, match=re.escape(f"need a height and a width as size of Changed, got {size}")):
         Mine(made).refiner(PHOTO, BOX, full_frames=True)

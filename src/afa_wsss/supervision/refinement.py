@@ -85,14 +85,17 @@ class Refinement(ABC):
         """``prepare``, whose result is checked.
 
         Raises:
-            UserError: For anything but a ``Refiner``.
+            UserError: For anything but a ``Refiner`` with a height and a width as its size.
         """
         found = self.prepare(photos, boxes, full_frames=full_frames)
-        if isinstance(found, Refiner):
-            height, width = photos.shape[-2:]
-            object.__setattr__(found, "photo_size", (height, width))  # also of one that is frozen
-            return found
-        raise UserError(f"need a Refiner from {type(self).__name__}.prepare, got {type(found).__name__}")
+        if not isinstance(found, Refiner):
+            raise UserError(f"need a Refiner from {type(self).__name__}.prepare, got {type(found).__name__}")
+        size = getattr(found, "size", None)
+        if not (isinstance(size, Sequence) and len(size) == 2):
+            raise UserError(f"need a height and a width as size of {type(found).__name__}, got {size}")
+        height, width = photos.shape[-2:]
+        object.__setattr__(found, "photo_size", (height, width))  # also of one that is frozen
+        return found
 
 
 @dataclass
