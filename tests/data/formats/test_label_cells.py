@@ -48,6 +48,14 @@ def test_0_and_1_for_each_class_in_one_cell_name_no_class(tmp_path: Path, cell: 
         FolderDataset(tmp_path, "all")
 
 
+def test_words_that_change_places_are_classes_joined_by_blanks(tmp_path: Path) -> None:
+    table = "file,labels\na.jpg,cat dog\nb.jpg,dog cat\nc.jpg,red bus\n"
+    write_labeled(tmp_path, ("a.jpg", "b.jpg", "c.jpg"), {"labels.csv": table})
+    labels, facts, _ = read_labeled(tmp_path)
+    assert labels == {"a": ["cat", "dog"], "b": ["cat", "dog"], "c": ["red bus"]}
+    assert facts["several tags in a cell"] == "joined by blank"
+
+
 def test_0_and_1_for_each_class_in_json_name_no_class(tmp_path: Path) -> None:
     lines = '{"file": "a.jpg", "labels": [1, 0]}\n{"file": "b.jpg", "labels": [0, 1]}\n'
     write_labeled(tmp_path, ("a.jpg", "b.jpg"), {"labels.jsonl": lines})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -96,10 +97,12 @@ def _split(cell: str, joiner: str | None, names: Collection[str], empty: Collect
 def _split_joined(
     cells: list[Tags], are_text: Sequence[bool], names: Collection[str], ways: list[str]
 ) -> tuple[list[Tags], list[str]]:
-    """Splits tags of text whose parts are all classes elsewhere."""
-    alone = set(names) | {tag for tags in cells for tag in tags}
+    """Splits tags of text whose parts are all classes elsewhere; words that change places are classes, too."""
     parts: dict[str, list[str]] = {}
     in_text = {tag for tags, is_text in zip(cells, are_text, strict=True) if is_text for tag in tags}
+    orders = Counter(tuple(sorted(tag.split())) for tag in in_text - set(names))
+    moved = {word for words, count in orders.items() if count > 1 for word in words}
+    alone = set(names) | moved | {tag for tags in cells for tag in tags}
     for tag in sorted(in_text - set(names)):
         for pattern, way in ((r"\s*[,;|]\s*", "other marks"), (r"\s+", "blank")):
             words = [word for word in re.split(pattern, tag) if word]
