@@ -132,8 +132,9 @@ def test_before_the_first_step_there_is_nothing_to_save(root, tmp_path, stop):
 
 
 def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
-    """Two batches a step: the half step that Ctrl-C throws away is done again."""
+    """Two batches a step: the half step that Ctrl-C throws away is done again, and has changed no batch norm before."""
     halves = ["trainer.accumulate_grad_batches=2", "trainer.max_steps=3"]
+    assert run_command(training.main, *words(root, tmp_path / "whole", *halves)) == 0
     seen = stop(3, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "first", *halves)) == 130
     assert read(tmp_path / "first")["global_step"] == 1
@@ -143,6 +144,7 @@ def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
     assert read(tmp_path / "second")["global_step"] == 3
     assert again[:2] == seen[2:]
     assert len(again) == 4
+    assert_equal_weights(read(tmp_path / "second"), read(tmp_path / "whole"))
 
 
 def test_the_same_folder_may_go_on(root, tmp_path, stop, monkeypatch):

@@ -115,7 +115,7 @@ def test_training_is_not_disturbed(root, tmp_path):
 
 @pytest.mark.parametrize("stopped", [1, 4])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(root, run, tmp_path, monkeypatch, stopped):
-    """Stopped between the look of a step and the step, and resumed: it looks no second time."""
+    """Stopped between the look of a step and the step, which are both taken back, and resumed."""
     step = AFAModule.training_step
 
     def training_step(self, batch, batch_index):
@@ -127,7 +127,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(root, run, tmp_pat
     whole = [*MASKS, "model.dropout=0"]
     with pytest.raises(MemoryError):
         run_command(training.main, *words(root, tmp_path / "first", *whole))
-    assert memory_of(tmp_path / "first")["label_memory.looks"][0] == stopped
+    assert memory_of(tmp_path / "first")["label_memory.looks"][0] == stopped - 1
     monkeypatch.undo()
     again = words(root, tmp_path / "second", *whole, f"resume={last(tmp_path / 'first')}")
     assert run_command(training.main, *again) == 0

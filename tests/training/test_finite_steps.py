@@ -85,6 +85,18 @@ def test_photos_that_are_not_finite_leave_batch_norm_alone():
     assert equal(steps.state(), before)
 
 
+def test_a_step_that_is_abandoned_leaves_batch_norm_alone():
+    steps = Steps("adamw")
+    steps.take(torch.randn(5, 3))
+    before = steps.state()
+    steps.steps.abandon()
+    assert equal(steps.state(), before), "between two steps there is nothing to take back"
+    steps.steps.keep_buffers()
+    steps.module(torch.randn(5, 3))
+    steps.steps.abandon()
+    assert equal(steps.state(), before)
+
+
 def test_nothing_is_trained_after_too_many_in_a_row():
     """The host learns of them one step later."""
     steps = Steps("fused adamw", allowed=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerState, TrainerStatus
 
 from afa_wsss.data.base import Sample
 from afa_wsss.data.loading.sets import EvalSet
@@ -13,6 +14,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.supervision import AFALabels
 from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.training.callbacks.held_out_looks import (
+    LOOKED_KEY,
     HeldOutLooks,
     held_out_looks,
     masked_items,
@@ -127,11 +129,21 @@ def test_a_split_that_knows_it_has_no_masks_is_not_read():
 def test_a_checkpoint_has_the_last_step_that_was_looked_at():
     callback, other = (HeldOutLooks(EvalSet(Photos(2)), batch_size=1) for _ in range(2))
     callback.looked_step, checkpoint = 7, {}
-    callback.on_save_checkpoint(Trainer.__new__(Trainer), LightningModule(), checkpoint)
+    trainer = Trainer.__new__(Trainer)
+    trainer.state = TrainerState()
+    callback.on_save_checkpoint(trainer, LightningModule(), checkpoint)
     other.on_load_checkpoint(Trainer.__new__(Trainer), LightningModule(), checkpoint)
     assert other.looked_step == 7
     assert callback.state_dict() == {}, "Lightning would ask for the callback in a run that leaves auto_from at photos"
     assert torch.is_grad_enabled()
+
+
+def test_a_run_that_is_stopped_looks_again():
+    """``NonFinite`` takes back what a look has found, with the step that it was before."""
+    callback, checkpoint, trainer = HeldOutLooks(EvalSet(Photos(2)), batch_size=1), {}, Trainer.__new__(Trainer)
+    callback.looked_step, trainer.state = 7, TrainerState(status=TrainerStatus.INTERRUPTED)
+    callback.on_save_checkpoint(trainer, LightningModule(), checkpoint)
+    assert checkpoint == {LOOKED_KEY: -1}
 
 
 def test_a_checkpoint_of_a_run_without_looks_can_be_gone_on_with():

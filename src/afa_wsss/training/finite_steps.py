@@ -138,6 +138,17 @@ class FiniteSteps:
             buffer.copy_(torch.where(left_out, before, buffer))
         for memory in self.memories:
             memory.read_again()
+        self.buffers = []
+
+    @torch.no_grad()
+    def abandon(self) -> None:
+        """Where a step ends before its optimizer's: the buffers are those of before; between two steps nothing is done.
+
+        A resumed run repeats such a step, and its forward pass would change them a second time.
+        """
+        for buffer, before in zip(self.module.buffers(), self.buffers, strict=False):
+            buffer.copy_(before)
+        self.buffers = []
 
 
 def _any_not_finite(values: Sequence[Tensor], like: Tensor) -> Float[Tensor, ""]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from afa_wsss.data.loading.frames import frames
@@ -34,8 +35,8 @@ class HeldOutLooks(Callback):
 
     Attributes:
         items: The photos of all processes, with masks of the photos' size.
-        looked_step: Step of the last look: a step that is repeated, because gradients are accumulated or because the
-            run was stopped within it, has had its look.
+        looked_step: Step of the last look: one of several batches has a single look, and so has one that is repeated
+            because the run was killed within it. Where an error ends the run, ``NonFinite`` takes the look back.
     """
 
     def __init__(self, photos: EvalSet, *, batch_size: int) -> None:
@@ -79,7 +80,8 @@ class HeldOutLooks(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Stores the step under a key of its own: Lightning asks for every callback that has a ``state_dict`` back."""
-        checkpoint[LOOKED_KEY] = self.looked_step
+        taken_back = trainer.state.status == TrainerStatus.INTERRUPTED
+        checkpoint[LOOKED_KEY] = -1 if taken_back else self.looked_step
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]

@@ -187,6 +187,13 @@ class NonFinite(Callback):
                 counted = f"{report.streak} in a row, trainer.skip_nonfinite={self.allowed} are allowed"
                 notes.warning("warning: step %d is left out (%s): %s", step, counted, cause)
 
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Takes back what the batches of a step that is not finished have changed, before ``Checkpoints`` saves."""
+        if self.steps is not None and self.decided is None:
+            self.steps.abandon()
+
     def _unhook(self) -> None:
         while self.hooks:
             self.hooks.pop().remove()
