@@ -164,6 +164,22 @@ def test_the_best_so_far_comes_along(root, tmp_path, uninterrupted, monkeypatch)
     assert best[0].read_bytes() == best[1].read_bytes()
 
 
+def test_a_best_that_was_found_after_training_is_not_written_over_by_a_worse_one(root, tmp_path, monkeypatch):
+    """Four steps are validated after step 3 and at the end; five more at step 6, and at the end."""
+    found, log_dict = iter([10.0, 60.0, 30.0, 20.0]), AFAModule.log_dict
+
+    def log_scores(self, scores, **how):
+        log_dict(self, {**scores, "val/miou": next(found)} if "val/miou" in scores else scores, **how)
+
+    monkeypatch.setattr(AFAModule, "log_dict", log_scores)
+    for steps, more in ((4, []), (7, ["resume=auto"])):
+        assert run_command(training.main, *words(root, tmp_path / "run", f"trainer.max_steps={steps}", *more)) == 0
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 4
+    assert best["callbacks"]["Checkpoints"]["best_score"] == 60
+    assert read(tmp_path / "run")["callbacks"]["Checkpoints"]["best_score"] == 60
+
+
 MISTAKES = {
     "nowhere": (["resume=/nope.ckpt"], "resume: need a checkpoint, found none at /nope.ckpt"),
     "too few steps": (["trainer.max_steps=5"], f"need trainer.max_steps of at least the {STEPS} steps of "),

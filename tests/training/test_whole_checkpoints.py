@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from afa_wsss.api.checkpoints import store_thresholds
+from afa_wsss.api.checkpoints import store_validation
 from afa_wsss.errors import UserError
 from afa_wsss.training.callbacks.plain_config import CONFIG_KEY
 from afa_wsss.training.run_files import newest_run
@@ -85,7 +85,7 @@ def test_a_disk_that_refuses_at_the_end_leaves_what_is_there(tmp_path, monkeypat
         files.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert [content(tmp_path / name) for name in names(tmp_path)] == [1, 0]
     with pytest.raises(UserError, match="Disk quota exceeded"):
-        store_thresholds(written(tmp_path / "whole.ckpt"), {"a": 0.5}, step=1)
+        store_validation(written(tmp_path / "whole.ckpt"), {"a": 0.5}, best_score=None, step=1)
 
 
 def written(path):

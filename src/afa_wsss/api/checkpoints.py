@@ -201,15 +201,22 @@ def read_checkpoint(path: str) -> Checkpoint:
     )
 
 
-def store_thresholds(path: Path, thresholds: Mapping[str, float], *, step: int) -> None:
-    """Puts the thresholds of a validation into the checkpoint that it scored.
+def store_validation(path: Path, thresholds: Mapping[str, float], *, best_score: float | None, step: int) -> None:
+    """Puts what the validation after training found into a checkpoint that it scored.
 
     One of another step stays as it is, and so does one that was cut off.
+
+    Args:
+        path: The checkpoint.
+        thresholds: Of the classes.
+        best_score: That of ``best.ckpt``, with which a run that goes on from here compares its own.
+        step: Training steps of the weights that were validated.
     """
     if not is_whole(path):
         return
     state = read_training_state(str(path))
     if int(state["global_step"]) == step:
+        state.get("callbacks", {}).get("Checkpoints", {})["best_score"] = best_score
         write_checkpoint({**state, THRESHOLDS_KEY: dict(thresholds)}, path)
 
 

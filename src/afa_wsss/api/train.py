@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_wsss.api import resume
-from afa_wsss.api.checkpoints import store_thresholds
+from afa_wsss.api.checkpoints import store_validation
 from afa_wsss.api.config_file import write_config
 from afa_wsss.api.earlier_run import set_aside
 from afa_wsss.api.early_end import early_end, with_not_finite
@@ -132,8 +132,9 @@ def _final_scores(prepared: Prepared) -> dict[str, float]:
     module.last_validation = True
     if data.val_set is not None and times:
         if trainer.is_global_zero:
-            for path in (prepared.checkpoints.last, prepared.checkpoints.best):
-                store_thresholds(path, module.gate.found, step=trainer.global_step)
+            kept = prepared.checkpoints
+            for path in (kept.last, kept.best):
+                store_validation(path, module.gate.found, best_score=kept.best_score, step=trainer.global_step)
         scores |= {key: float(value) for key, value in trainer.callback_metrics.items()}
     return scores
 
