@@ -96,6 +96,20 @@ def test_a_precision_that_rounds_weights_is_refused_with_the_one_to_use(settings
         settings(precision=given)
 
 
+@pytest.mark.parametrize("clipped", [None, 0.0, 1.0])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_gradients_are_clipped_at_every_precision(precision, clipped):
+    """Lightning refuses a fused optimizer, which there is on a GPU, where autocast is on; it has no other objection."""
+    settings = TrainerSettings(precision=precision, gradient_clip_val=clipped, accelerator="cpu")
+    plugin = evaluation_trainer(DeviceSettings(accelerator="cpu", precision=precision), callbacks=[]).precision_plugin
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.full((2,), 3.0)
+    optimizer = torch.optim.AdamW([weight], fused=settings.takes_fused_optimizer)
+    plugin.clip_gradients(optimizer, clipped or 0.0)
+    assert weight.grad.norm() < 1.01 if clipped else weight.grad.norm() > 4
+    assert settings.takes_fused_optimizer == (precision != "16-mixed" and not (clipped and precision == "bf16-mixed"))
+
+
 @pytest.mark.parametrize("given", ["16", "16-mixed"])
 def test_float16_is_float16_on_a_cpu_too(given):
     plugin = evaluation_trainer(DeviceSettings(accelerator="cpu", precision=given), callbacks=[]).precision_plugin

@@ -191,7 +191,7 @@ def make_module(
 
     def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
         own: list[Parameter] = list(others)
-        return afa_optimizer(network, settings.optimizer, others=own, fused=not settings.trainer.scales_gradients)
+        return afa_optimizer(network, settings.optimizer, others=own, fused=settings.trainer.takes_fused_optimizer)
 
     return AFAModule(
         network,

@@ -93,7 +93,7 @@ def afa_optimizer(
         settings: Learning rates and decay.
         others: Parameters of the losses, a fifth group; there is none without them.
         fused: Whether parameters on a GPU may be updated by one kernel, which can leave a step out without the host
-            knowing. Lightning clips no gradients of such an optimizer together with a gradient scaler.
+            knowing; see ``TrainerSettings.takes_fused_optimizer``.
 
     Raises:
         UserError: For ``layer_decay`` and ``freeze_layers`` where the encoder lacks the layers, and for ``eight_bit``

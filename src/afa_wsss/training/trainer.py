@@ -25,10 +25,13 @@ from afa_wsss.training.sync_batchnorm import AnyDeviceSyncBatchNorm
 from afa_wsss.training.weight_average import LABELS, VALIDATION
 from afa_wsss.training.whole_checkpoints import WholeCheckpoints
 
+FULL: Final = "32-true"
+"""float32 everywhere."""
+
 HALF: Final = "16-mixed"
 """float16 where autocast sees fit; gradients are scaled so that they do not vanish."""
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": HALF}
+PRECISIONS = {"32": FULL, "bf16": "bf16-mixed", "16": HALF}
 """The precisions to choose from, by Lightning's short names."""
 
 
@@ -44,7 +47,7 @@ class DeviceSettings:
 
     accelerator: str = "auto"
     devices: Any = 1
-    precision: str = "32-true"
+    precision: str = FULL
 
     def __post_init__(self) -> None:
         """Checks the precision, and writes it out.
@@ -54,7 +57,7 @@ class DeviceSettings:
         """
         precision = PRECISIONS.get(str(self.precision), str(self.precision))
         if precision not in PRECISIONS.values():
-            instead = {"16-true": HALF, "transformer-engine-float16": HALF, "64-true": "32-true"}
+            instead = {"16-true": HALF, "transformer-engine-float16": HALF, "64-true": FULL}
             raise UserError(
                 f"need precision to be one of {', '.join(PRECISIONS.values())}, which keep weights, labels and losses "
                 f"in float32; got {precision}; use {instead.get(precision, 'bf16-mixed')}",
@@ -136,9 +139,12 @@ class TrainerSettings(DeviceSettings):
             )
 
     @property
-    def scales_gradients(self) -> bool:
-        """Whether Lightning scales the loss so that gradients do not vanish in float16."""
-        return self.precision == HALF
+    def takes_fused_optimizer(self) -> bool:
+        """Whether the optimizer may be a fused one of torch.
+
+        Lightning unscales no gradients of one in float16, and clips none wherever autocast is on.
+        """
+        return self.precision == FULL or not (self.precision == HALF or self.gradient_clip_val)
 
     def arguments(self) -> dict[str, Any]:
         """Those of ``lightning.Trainer``, which counts validation in batches."""
