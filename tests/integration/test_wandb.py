@@ -6,12 +6,16 @@ import csv
 import json
 
 import pytest
+import wandb
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 from tests.commands import run_command, small_run, write_small_set
 from tests.offline_wandb import offline_runs
 
+import afa_wsss
 from afa_wsss.cli import train as training
+from afa_wsss.errors import UserError
+from afa_wsss.training.module import AFAModule
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +113,23 @@ def test_best_checkpoint_and_report_are_artifacts(sweep, runs):
     assert files == {"model": ["best.ckpt"], "report": ["report.html"]}
     assert json.loads(found["model"].metadata)["val/miou"] == pytest.approx(runs[0].summary["val/miou"]["max"])
     assert runs[0].summary["objective"] == pytest.approx(scores["val/miou"])
+
+
+def test_calls_from_python_have_a_run_each(tmp_path, monkeypatch):
+    """Also after one that failed."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    root = write_small_set(tmp_path / "partshapes")
+    words = [*small_run(root), "trainer.max_steps=1", "callbacks=none", "logger=wandb", "data.val_split=null"]
+
+    def refuses(*_):
+        raise UserError("need another step")
+
+    for name in ("first", "second"):
+        afa_wsss.train(*words, f"output_dir={tmp_path / name}")
+        assert wandb.run is None
+    monkeypatch.setattr(AFAModule, "training_step", refuses)
+    with pytest.raises(UserError, match="need another step"):
+        afa_wsss.train(*words, f"output_dir={tmp_path / 'failed'}")
+    assert wandb.run is None
+    found = [run.run.run_id for name in ("first", "second", "failed") for run in offline_runs(tmp_path / name)]
+    assert len(set(found)) == 3

@@ -33,7 +33,7 @@ class Run:
         stages: Names of the prediction stages, in the order of the method.
         written: What was written, by what it is; empty in all processes but the first.
         warnings: What is wrong with the last weights, a line for each, with the settings to change.
-        loggers: Loggers of Lightning, still open.
+        loggers: Loggers of Lightning, still open; ``afa_wsss.train`` and the command have ended the run of wandb.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import wandb
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -35,6 +36,9 @@ _COMPOSING = threading.Lock()
 def train(*words: str) -> training.Run:
     """Trains, scores and writes the run's folder, as ``afa-train`` does.
 
+    The run of wandb that ``logger=wandb`` begins is ended, so that the next call has one of its own; one that was open
+    before, by ``wandb.init``, takes what is logged and stays open.
+
     Args:
         words: The words of the command line, as ``"experiment=demo", "trainer.max_steps=20"``.
 
@@ -47,9 +51,18 @@ def train(*words: str) -> training.Run:
 
     def job(composed: Composed[train_command.TrainWords]) -> training.Run:
         linked = {name: value for name, value in composed.linked.items() if name != "config"}
-        return training.train(
-            composed.settings, composed.config, linked=linked, announce=train_command.say_notes, warn=say_warning
-        )
+        begins_wandb = wandb.run is None
+        try:
+            run = training.train(
+                composed.settings, composed.config, linked=linked, announce=train_command.say_notes, warn=say_warning
+            )
+        except BaseException:
+            if begins_wandb:
+                train_command.leave_wandb()
+            raise
+        if begins_wandb:
+            train_command.close_loggers(run)
+        return run
 
     return _run(train_command.COMMAND, words, job)
 
