@@ -20,7 +20,8 @@ def test_splits_are_compared(tmp_path: Path) -> None:
         ("in train and val", "a", "warning"),
         ("in train and val", "d", "warning"),
     ]
-    assert [problem.message.split(" to train with, ")[1] for problem in found[1:]] == [
+    assert [problem.message.split(" to train with, ")[1] for problem in found] == [
+        "'cat' has none: all 2 are held out; add some or leave the class out",
         "a is in both; take it off one list",
         f"d is in both, as {tmp_path / 'a.jpg'}; take it off one list",
     ]

@@ -102,6 +102,16 @@ def test_photos_with_masks_are_held_out_where_there_are_no_splits(table: Path) -
     np.testing.assert_array_equal(held_out.palette, palette)
 
 
+def test_masks_do_not_hold_out_every_photo_with_a_class() -> None:
+    """Where negatives alone have no mask, one photo in ten is held out, and at least one with a mask."""
+    for count in (2, 5, 100):
+        photos = [TaggedPhoto(f"{index}.jpg", ("dog",) if index < count else ()) for index in range(3 * count)]
+        has_mask = [bool(photo.labels) for photo in photos]
+        held_out = hold_out(photos, [photo.file for photo in photos], has_mask).flags
+        assert 0 < sum(held_out[:count]) <= count // 2
+        assert sum(held_out[count:]) <= count // 2
+
+
 def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same_ones() -> None:
     photos = [TaggedPhoto(f"{index}.jpg", ("dog",)) for index in range(1000)]
     paths = [photo.file for photo in photos]

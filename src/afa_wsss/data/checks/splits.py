@@ -40,8 +40,12 @@ def compare_splits(splits: Mapping[str, SegmentationDataset], *, contents: bool 
     train, val = splits.get("train"), splits.get("val")
     if train is not None:
         absent = [name for name, photos in count_labels(train).items() if not photos]
-        message = "need photos of every class to train with, {!r} has none; add some or leave the class out"
-        problems += [Problem("class without photos", name, message.format(name), "warning") for name in absent]
+        held_out = count_labels(val) if val is not None else {}
+        message = "need photos of every class to train with, {!r} has none{}; add some or leave the class out"
+        problems += [
+            Problem("class without photos", name, message.format(name, _all_held_out(held_out.get(name, 0))), "warning")
+            for name in absent
+        ]
     if val is not None and len(val) and val.image_labels is not None and not val.image_labels.any():
         message = "need the classes of photos to score them, none of {} to validate with has any; label them"
         problems.append(Problem("no class", val.names[0], message.format(len(val)), "warning"))
@@ -52,6 +56,11 @@ def compare_splits(splits: Mapping[str, SegmentationDataset], *, contents: bool 
             for name, place in _shared_photos(train, val, contents=contents)
         ]
     return problems
+
+
+def _all_held_out(photos: int) -> str:
+    """Where the photos of a class are that has none to train with."""
+    return f": all {photos} are held out" if photos else ""
 
 
 def _shared_photos(

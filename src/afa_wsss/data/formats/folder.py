@@ -61,7 +61,7 @@ class FolderDataset(PhotoFiles):
         Args:
             root: The folder.
             split: ``train``, ``val`` or ``all``. Where neither labels nor folders name a validation split, photos with
-                a mask are held out; where none or all have a mask, one photo in ten is.
+                a mask are held out; where none has a mask, or every photo with a class, one photo in ten is.
             with_masks: Whether samples hold their masks, where there are any.
             labels: The file of labels, relative to the folder; None to find it.
             report: Called with what is wrong with names and labels; raises by default.

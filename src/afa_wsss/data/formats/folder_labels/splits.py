@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import compress
+from operator import and_
 from typing import NamedTuple
 
 from afa_wsss.data.checks.problems import Problem
@@ -58,8 +60,10 @@ def folder_split(path: str) -> str:
 def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequence[bool]) -> HeldOut:
     """Which photos are for validation; the same files always give the same answer.
 
-    What the labels say stands first, then folders named ``val`` or ``test``, then masks, then one photo in ten. Where
-    labels name photos to train on and none for validation, those that they do not name are held out.
+    What the labels say stands first, then folders named ``val`` or ``test``, then masks, then one photo in ten, at
+    least one of them with a mask where there are any. Masks do not decide where every photo with a class has one: only
+    negatives would be left to train on. Where labels name photos to train on and none for validation, those that they
+    do not name are held out.
 
     Args:
         photos: Each photo once.
@@ -77,12 +81,16 @@ def hold_out(photos: Sequence[TaggedPhoto], paths: Sequence[str], has_mask: Sequ
         ways = [f"{by_labels} by the labels' split"] if by_labels else []
         ways += [f"{sum(flags) - by_labels} by their folder"] if sum(flags) > by_labels else []
         return HeldOut(flags, ", ".join(ways))
-    if any(has_mask) and not all(has_mask):
+    if any(has_mask) and any(photo.labels and not mask for photo, mask in zip(photos, has_mask, strict=True)):
         return HeldOut(list(has_mask), "those with a mask")
     hashes = [zlib.crc32(path.encode("utf-8", "surrogateescape")) for path in paths]
     flags = [value % HELD_OUT == 0 for value in hashes]
-    if len(photos) > 1 and (not any(flags) or all(flags)):
-        flags = [value == max(hashes) for value in hashes]
+    if len(photos) > 1 and all(flags):
+        flags = [False] * len(photos)
+    scored = has_mask if any(has_mask) else [True] * len(photos)
+    if len(photos) > 1 and not any(map(and_, flags, scored)):
+        last = max(compress(hashes, scored))
+        flags = [flag or value == last for flag, value in zip(flags, hashes, strict=True)]
     return HeldOut(flags, f"one in {HELD_OUT}, always the same ones: labels and folders name no val")
 
 
