@@ -79,6 +79,30 @@ def test_label_studios_tables_have_dicts_where_there_are_several_choices(tmp_pat
     assert [problem for problem in problems if problem.level == "error"] == []
 
 
+LABEL_STUDIO = {
+    "p.csv": (
+        "annotation_id,annotator,choice,created_at,id,image,lead_time,updated_at\n"
+        "1,me,cat,2026-01-01T00:00:00Z,11,/data/upload/1/a.jpg,3.2,2026-01-01T00:00:00Z\n"
+        '2,me,"{""choices"":[""cat"",""dog""]}",2026-01-01T00:00:00Z,12,/data/upload/1/b.jpg,1.5,2026-01-01T00:00:00Z\n'
+    ),
+    "p.json": json.dumps(
+        [
+            {"image": "/data/upload/1/a.jpg", "id": 11, "choice": "cat", "annotator": 1, "lead_time": 3.2},
+            {"image": "/data/upload/1/b.jpg", "id": 12, "choice": {"choices": ["cat", "dog"]}, "annotator": 1},
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("file", LABEL_STUDIO)
+def test_label_studios_exports_of_choices_are_read(tmp_path: Path, file: str) -> None:
+    """CSV and JSON-MIN of its template for image classes, whose column is ``choice``."""
+    write_labeled(tmp_path, ("a.jpg", "b.jpg"), {file: LABEL_STUDIO[file]})
+    labels, _, problems = read_labeled(tmp_path)
+    assert labels == {"a": ["cat"], "b": ["cat", "dog"]}
+    assert [problem for problem in problems if problem.level == "error"] == []
+
+
 def test_entries_of_lists_are_never_split(tmp_path: Path) -> None:
     labels: dict[str, list[str]] = {"a": ["fire truck"], "b": ["fire"], "c": ["truck"]}
     rows = [json.dumps({"file": f"{name}.jpg", "labels": named}) for name, named in labels.items()]

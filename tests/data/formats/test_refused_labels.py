@@ -61,7 +61,7 @@ REFUSED: dict[str, tuple[dict[str, Content], str]] = {
     "a spreadsheet": ({"labels.xlsx": b"PK\3\4"}, r"labels\.xlsx \(a spreadsheet: save it as CSV\)"),
     "Label Studio's own": (
         {"p.json": '[{"data": {"image": "a.jpg"}, "annotations": []}]'},
-        r"Label Studio's own JSON: export it as COCO",
+        r"Label Studio's own JSON: export it as COCO, choices as CSV",
     ),
     "YOLO": ({"data.yaml": "names: [cat]"}, r"data\.yaml \(such as YOLO's"),
     "numbers for names": ({"labels.jsonl": '{"file": "a.jpg", "labels": 3}'}, r"line 1 is different .*need names"),

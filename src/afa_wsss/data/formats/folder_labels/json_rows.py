@@ -217,7 +217,7 @@ def other_kind(content: object) -> str:
         and isinstance(content[0], dict)
         and {"data", "annotations"} <= set(content[0])
     ):
-        return "Label Studio's own JSON: export it as COCO"
+        return "Label Studio's own JSON: export it as COCO, choices as CSV"
     if isinstance(content, dict):
         missing = [key for key in ("annotations", "categories") if not isinstance(content.get(key), list)]
         if isinstance(content.get("images"), list):

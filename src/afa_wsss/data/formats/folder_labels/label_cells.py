@@ -10,10 +10,7 @@ from typing import Any
 
 from afa_wsss.data.formats.folder_labels.words import LABEL_WORDS
 
-NAMES = LABEL_WORDS | {
-    "choices",
-    *(f"{kind}labels" for kind in ("rectangle", "polygon", "brush", "ellipse", "keypoint")),
-}
+NAMES = LABEL_WORDS | {f"{kind}labels" for kind in ("rectangle", "polygon", "brush", "ellipse", "keypoint")}
 """Members that hold names of classes; the last ones are Label Studio's."""
 
 SHOWN = 100

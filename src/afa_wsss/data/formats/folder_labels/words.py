@@ -20,7 +20,7 @@ ID_WORDS = _words("id image_id imageid img_id photo_id name")
 LABEL_WORDS = _words("""
     label labels class classes tag tags category categories class_name class_names classname label_name label_names
     labelname category_name category_names species target targets keyword keywords ground_truth image_label
-    image_labels object objects annotation annotations attribute_tags
+    image_labels object objects annotation annotations attribute_tags choice choices
 """)
 SPLIT_WORDS = _words("split subset set usage partition phase dataset_split data_split split_name")
 IS_VALIDATION_WORDS = _words("is_valid is_val is_validation is_test is_holdout")
