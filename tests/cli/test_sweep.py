@@ -78,6 +78,11 @@ def test_a_sweep_without_failures_ends_with_0(sweep, capfd):
     assert "sweep: 2 of 2 jobs done\n" in capfd.readouterr().out
 
 
+def test_the_command_that_compares_the_jobs_can_be_pasted(sweep, capfd):
+    assert sweep("seed=4,5", "hydra.sweep.dir='my sweep'")[0] == 0
+    assert "compare them: afa-sweep-report 'my sweep'\n" in capfd.readouterr().out
+
+
 def test_later_batches_run_after_a_failed_one(sweep):
     assert sweep("seed=1,4,5", "hydra.sweeper.max_batch_size=1")[1][-1].status == "done"
 

@@ -212,6 +212,15 @@ def test_a_finished_run_without_the_score_is_named(sweep):
     }  # fmt: skip
 
 
+def test_runs_without_masks_are_sorted_by_their_classes(tmp_path, capsys):
+    for number, f1 in enumerate((10.0, 90.0)):
+        write_job(tmp_path / str(number), SweepJob(number, (f"seed={number}",), 1.0, "done", 2.0))
+        (tmp_path / str(number) / "metrics.json").write_text(json.dumps({"val/class_f1": f1, "val/walk_miou": None}))
+    assert run_command(sweep_report.main, str(tmp_path)) == 0
+    assert "val/class_f1, 2 runs" in capsys.readouterr().out
+    assert [one.name for one in summary_of(tmp_path).runs] == ["1", "0"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

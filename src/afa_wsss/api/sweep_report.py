@@ -15,12 +15,13 @@ class SweepReportSettings:
 
     Attributes:
         folder: Of the sweep, or any with runs below it.
-        metric: Score that the runs are sorted by, as in ``metrics.json``; higher is better.
+        metric: Score that the runs are sorted by, as in ``metrics.json``; higher is better. None for ``val/miou``, or
+            ``val/class_f1`` where no run has it, as without masks.
         output: File of the report; None for ``sweep.html`` in ``folder``.
     """
 
     folder: str
-    metric: str = "val/miou"
+    metric: str | None = None
     output: str | None = None
 
 

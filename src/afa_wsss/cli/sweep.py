@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -182,5 +183,5 @@ def say_sweep() -> int:
     varied = varied_words(jobs)
     for job in failed:
         say(f"  job {job.number} ({' '.join(varied[job.number])}): {job.reason}", style="yellow")
-    say(f"compare them: afa-sweep-report {folder}")
+    say(f"compare them: afa-sweep-report {shlex.quote(str(folder))}")
     return len(failed)

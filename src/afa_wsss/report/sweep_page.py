@@ -33,6 +33,9 @@ MOST_IN_MAPS = 4
 
 MOST_AXES = 8
 
+SORTED_BY = (stage_key(BRANCH), CLASS_F1)
+"""Scores that runs are sorted by unless one is named: the first that any run has."""
+
 
 class SweepSummary(NamedTuple):
     """A sweep in a few lines.
@@ -54,13 +57,19 @@ class SweepSummary(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def summary_of(folder: Path, metric: str) -> SweepSummary:
+def summary_of(folder: Path, metric: str | None = None) -> SweepSummary:
     """Reads and sorts the runs below a folder.
+
+    Args:
+        folder: Of the sweep, or any with runs below it.
+        metric: The score to sort by; None for mIoU, or F1 of the classes where no run has masks.
 
     Raises:
         UserError: For a folder without runs, and a score that no run has.
     """
     runs = read_sweep(folder)
+    there = {name for run in runs for name in run.scores}
+    metric = metric or next((name for name in SORTED_BY if name in there), SORTED_BY[0])
     scored = sorted((run for run in runs if metric in run.scores), key=lambda run: -run.scores[metric])
     if not scored:
         known = sorted({name for run in runs for name in run.scores if name.endswith(("miou", "f1"))})
