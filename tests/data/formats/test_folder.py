@@ -112,6 +112,14 @@ def test_masks_do_not_hold_out_every_photo_with_a_class() -> None:
         assert sum(held_out[count:]) <= count // 2
 
 
+def test_classes_that_no_photo_to_validate_with_has_are_named_by_that_split_alone(tmp_path: Path) -> None:
+    for name in "abc":
+        write_photo(tmp_path / f"{name}.jpg")
+    (tmp_path / "labels.csv").write_text("file,labels,split\na.jpg,dog,train\nb.jpg,cat,train\nc.jpg,cat,val\n")
+    kinds = {split: [problem.kind for problem in FolderDataset(tmp_path, split).warnings] for split in ("val", "all")}
+    assert kinds == {"val": ["class not held out"], "all": []}
+
+
 def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same_ones() -> None:
     photos = [TaggedPhoto(f"{index}.jpg", ("dog",)) for index in range(1000)]
     paths = [photo.file for photo in photos]

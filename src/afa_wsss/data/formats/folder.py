@@ -16,6 +16,7 @@ from afa_wsss.data.files.mask_forms import MaskForm
 from afa_wsss.data.files.mask_turns import Pair
 from afa_wsss.data.formats.folder_labels.contents import MASKS, Contents, read_contents
 from afa_wsss.data.formats.folder_labels.folder_reading import FolderReading, read_folder
+from afa_wsss.data.formats.folder_labels.label_warnings import NOT_HELD_OUT
 from afa_wsss.data.formats.folder_masks import FoundMasks, find_mask_form, mask_palette
 from afa_wsss.data.formats.mask_choice import form_warnings
 from afa_wsss.data.formats.nested_masks import find_all_masks
@@ -134,10 +135,11 @@ class FolderDataset(PhotoFiles):
 
     @property
     def warnings(self) -> list[Problem]:
-        """What is doubtful in labels, folders and names of masks."""
+        """What is doubtful in labels, folders and names of masks; in validation photos for the split ``val`` alone."""
         unclear = form_warnings(self.mask_form) if self._masks.by_name else []
         problems = [*self.reading.problems, *self._masks.problems, *unclear]
-        return [problem for problem in problems if problem.level == "warning"]
+        left_out = NOT_HELD_OUT if self.split != "val" else None
+        return [problem for problem in problems if problem.level == "warning" and problem.kind != left_out]
 
     def __getstate__(self) -> dict[str, object]:
         """For loader workers: what the split needs, without all that was read to find it."""

@@ -13,6 +13,9 @@ from afa_wsss.data.base import Labels
 from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.formats.folder_labels.reading import listed
 
+NOT_HELD_OUT = "class not held out"
+"""Kind of the warning that no photo for validation scores a class."""
+
 
 def name_warnings(classes: Sequence[str], source: Path) -> list[Problem]:
     """Warnings about classes whose names differ only in case, or look like several joined."""
@@ -53,7 +56,7 @@ def class_warnings(classes: Sequence[str], labels: Labels, held_out: Sequence[bo
             f"need held-out photos of every class to score it, {listed(absent)} {'have' if len(absent) > 1 else 'has'} "
             "none; mark some val"
         )
-        found.append(Problem("class not held out", absent[0], message, "warning"))
+        found.append(Problem(NOT_HELD_OUT, absent[0], message, "warning"))
     return found
 
 
