@@ -163,6 +163,15 @@ def test_what_is_wrong_with_both_splits_is_reported_once(tmp_path: Path) -> None
     assert kinds.count("name leaves folder") == 1
 
 
+def test_rows_that_leave_no_class_are_all_listed(tmp_path: Path) -> None:
+    write_broken_folder(tmp_path / "photos")
+    (tmp_path / "photos" / "labels.csv").write_text("file,labels\n/data/a.jpg,dog\n/data/b.jpg,cat\n")
+    problems = check_folder(FolderSettings(str(tmp_path / "photos"), output_dir=str(tmp_path / "out"))).findings.all()
+    assert [problem.name for problem in problems if problem.kind == "name leaves folder"] == ["/data/a", "/data/b"]
+    with pytest.raises(UserError, match=r"holds '/data/a', .* \(1 more of this kind; afa-data check lists all\)"):
+        FolderDataset(tmp_path / "photos", "train")
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [

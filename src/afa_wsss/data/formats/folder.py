@@ -83,7 +83,7 @@ class FolderDataset(PhotoFiles):
             )
         self._masks = FoundMasks(None, {}, (), {}, ())
         contents = read_contents(self.root)
-        self.reading = read_folder(contents, partial(self._find_masks, contents), labels=labels)
+        self.reading = read_folder(contents, partial(self._find_masks, contents), labels=labels, report=report)
         self.source, self.class_names = self.reading.source, self.reading.class_list.names
         for _, alike in _by_kind([*self.reading.problems, *self._masks.problems]):
             report(alike)

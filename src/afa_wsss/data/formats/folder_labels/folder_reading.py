@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from afa_wsss.data.base import Labels
-from afa_wsss.data.checks.problems import Problem, raise_first
+from afa_wsss.data.checks.problems import Problem, Report, raise_first
 from afa_wsss.data.files.lists import read_lines, stays_inside
 from afa_wsss.data.files.mask_colors import ClassList, is_background, parse_class_list
 from afa_wsss.data.files.photos import without_suffix
@@ -60,6 +60,7 @@ def read_folder(
     has_mask: Callable[[Sequence[str], Sequence[str]], Sequence[bool]],
     *,
     labels: str | None = None,
+    report: Report = raise_first,
 ) -> FolderReading:
     """Reads the labels and finds the photos.
 
@@ -67,6 +68,7 @@ def read_folder(
         contents: What lies in the folder.
         has_mask: Whether photos have a mask, by their names and files.
         labels: The file of labels; None to look for it.
+        report: Called with what is wrong where no class is left, before this raises; raises by default.
 
     Raises:
         UserError: Where the labels are not understood, or name no class.
@@ -97,7 +99,7 @@ def read_folder(
     placed = [_of_list(entry, lists.splits) for entry in placed]
     names, paths = _names(placed), [entry.path for entry in placed]
     used = {label for entry in placed for label in entry.photo.labels}
-    class_list = _class_list(readings, used, _parse(lines, listed_path, used), source, problems)
+    class_list = _class_list(readings, used, _parse(lines, listed_path, used), source, problems, report)
     classes = class_list.names
     matrix = _matrix(placed, classes)
     photos = [entry.photo for entry in placed]
@@ -154,7 +156,12 @@ def _parse(lines: Sequence[str], path: Path, used: Collection[str] = ()) -> Clas
 
 
 def _class_list(
-    readings: Sequence[Reading], used: Collection[str], declared: ClassList, source: Path, problems: list[Problem]
+    readings: Sequence[Reading],
+    used: Collection[str],
+    declared: ClassList,
+    source: Path,
+    problems: list[Problem],
+    report: Report,
 ) -> ClassList:
     """From ``classes.txt``, from the labels' own order, else all that the labels name; 1 to 254 different ones."""
     used = {name for name in used if not is_background(name)}
@@ -169,7 +176,7 @@ def _class_list(
             Problem("class unknown", name, message.format(source.parent / "classes.txt", source, name, nearest))
         )
     if not classes:
-        raise_first(problems)  # a class may be missing for what is wrong with its rows
+        report(problems)  # a class may be missing for what is wrong with its rows
     listing = "classes.txt" if declared.names else source
     if not 1 <= len(classes) < IGNORE_INDEX:
         raise UserError(f"need 1 to {IGNORE_INDEX - 1} classes, {listing} names {len(classes)}; fix the labels")
