@@ -61,3 +61,14 @@ def test_a_photo_of_another_place_whose_name_none_has_is_missing(tmp_path: Path,
     write_labeled(tmp_path, ("a.jpg",), {"labels.csv": f"file,label\na.jpg,cat\n{place},dog\n"})
     with pytest.raises(UserError, match="and no photo there is called like that; add the photo or take it off"):
         FolderDataset(tmp_path, "all")
+
+
+def test_photos_that_were_uploaded_to_label_studio_are_found_by_their_own_names(tmp_path: Path) -> None:
+    photos = ("a.jpg", "1 b.jpg", "0a1b2c3d-c.jpg", "c.jpg")
+    places = ("/data/upload/1/0a1b2c3d-a.jpg", "/data/upload/12/99999999-1%20b.jpg", "/data/upload/1/0a1b2c3d-c.jpg")
+    rows = "".join(f"{place},cat\n" for place in places)
+    write_labeled(tmp_path, photos, {"labels.csv": f"image,choice\n{rows}c.jpg,dog\n"})
+    assert [Path(path).name for path in FolderDataset(tmp_path, "all").reading.paths] == list(photos)
+    (tmp_path / "labels.csv").write_text("image,choice\na.jpg,cat\n/data/20230101-c.jpg,dog\n")
+    with pytest.raises(UserError, match="no photo there is called like that"):
+        FolderDataset(tmp_path, "all")

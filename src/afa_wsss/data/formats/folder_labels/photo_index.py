@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from posixpath import join, normpath
@@ -16,6 +17,9 @@ Key = TypeVar("Key")
 
 PROBED = 1000
 """Cells of a column that decide whether it names the photos."""
+
+_UPLOADED = re.compile(r"(?:^|/)upload/\d+/[0-9a-f]{8}-(?=[^/]+$)")
+"""What Label Studio writes before the name of a photo that was uploaded."""
 
 
 class PhotoIndex:
@@ -41,8 +45,10 @@ class PhotoIndex:
         return next(filter(None, found), [])
 
     def named(self, file: str) -> list[str]:
-        """All photos with the file's own name, in whatever folder."""
-        return self._by_name.get(file.rpartition("/")[2].casefold(), [])
+        """All photos with the file's own name, in whatever folder; else with the name that it was uploaded with."""
+        uploaded = _UPLOADED.search(file)
+        names = (file.rpartition("/")[2], file[uploaded.end() :] if uploaded else "")
+        return next(filter(None, (self._by_name.get(name.casefold()) for name in names)), [])
 
     def holds(self, cell: str) -> bool:
         """Whether a cell names a photo that is there."""
