@@ -1,4 +1,4 @@
-"""What all tests share: shapes checked at run time, the sample photos, the golden data, one seed."""
+"""What all tests share: shapes checked at run time, the sample photos, a small set, the golden data, one seed."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def voc_mini() -> Path:
     if not VOC_MINI.is_dir():
         pytest.skip("the sample photos of ../shared/voc_mini are not here")
     return VOC_MINI
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set of PartShapes, drawn once for the tests of a file."""
+    from tests.commands import write_small_set  # loads all commands
+
+    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 import afa_wsss
 from afa_wsss.cli import evaluate, predict, pseudo_label
@@ -33,11 +33,6 @@ AFA_ALONE = ("supervision.first_step=", "supervision.walk_first_step=", "supervi
 
 def blocks(section: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture

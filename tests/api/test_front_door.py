@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.commands import small_run, write_small_set
+from tests.commands import small_run
 from tests.reference_network import reference_weights
 
 import afa_wsss
@@ -18,11 +18,6 @@ from afa_wsss.api.device import find_device
 from afa_wsss.data.files.photos import read_photo
 from afa_wsss.errors import UserError
 from afa_wsss.inference import InferenceSettings
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ from afa_wsss.training.callbacks.origin import ORIGIN_KEY
 from afa_wsss.training.datamodule import AFADataModule
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
-
-
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A repository of one's own as the working folder, with one change since its commit."""

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import shell
 from afa_wsss.cli import train as training
@@ -16,11 +16,6 @@ from afa_wsss.losses import SegmentationLoss
 from afa_wsss.training.module import AFAModule
 
 STEPS = 6
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def words(root, folder, *more):

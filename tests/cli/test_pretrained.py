@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
-from tests.commands import composed, run_command, settings_of_run, small_run, write_small_set
+from tests.commands import composed, run_command, settings_of_run, small_run
 from tests.hugging_face import hugging_face, save_published
 from tests.layouts import FILES, random_weights
 from tests.reference_network import reference_network, reference_weights
@@ -30,11 +30,6 @@ from afa_wsss.models.encoders.create import create_encoder
 from afa_wsss.models.encoders.mix_transformer import MIX_TRANSFORMERS
 from afa_wsss.models.encoders.vision_transformer import is_timm_model
 from afa_wsss.training.callbacks import Checkpoints
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,6 @@ STEPS = 6
 """Four steps are an epoch; validation is at step 3 and 6."""
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
-
-
 @pytest.fixture(autouse=True)
 def _ctrl_c_works_on():
     """Lightning makes a process deaf to Ctrl-C once it has heard it."""

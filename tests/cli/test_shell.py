@@ -10,7 +10,7 @@ from io import BytesIO, TextIOWrapper
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss import __version__
 from afa_wsss.cli import evaluate, messages, predict, shell
@@ -20,11 +20,6 @@ from afa_wsss.cli.output import say
 from afa_wsss.cli.words import as_word
 from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture

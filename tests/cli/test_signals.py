@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import train as training
 from afa_wsss.training.module import AFAModule
@@ -27,11 +27,6 @@ SLURM = {
     "SLURM_LOCALID": "0",
     "SLURM_NODELIST": "localhost",
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import train as training
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A small set of PartShapes."""
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.api.segmenter import load
 from afa_wsss.cli import evaluate
@@ -19,11 +19,6 @@ from afa_wsss.training.module import AFAModule
 WALK = [f"supervision.walk_{name}=null" for name in ("low", "high", "background")]
 AUTO = [f"supervision.{name}=auto" for name in ("low", "high", "background")]
 MASKS = [*AUTO, *WALK, "supervision.auto_from=masks"]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def words(root, folder, *more):

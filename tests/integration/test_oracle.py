@@ -7,16 +7,11 @@ import shutil
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import evaluate, pseudo_label, train
 
 AFA_ALONE = ("supervision.walk_first_step=", "supervision.refinement.steps=")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def oracle_run(root, folder):

@@ -11,18 +11,13 @@ import shutil
 import pytest
 import torch
 import yaml
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.api.other_settings import differences
 from afa_wsss.cli import train as training
 from afa_wsss.data.partshapes.write import write_partshapes
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def words(root, folder, *more):

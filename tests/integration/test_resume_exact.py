@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import train as training
 from afa_wsss.training.callbacks import Checkpoints
@@ -21,11 +21,6 @@ def words(root, folder, *more):
     """Dropout and DropPath are on, labels are counted over two steps."""
     chosen = ["callbacks=none", "logger=csv", "trainer.log_every_n_steps=2", "trainer.checkpoint_interval=1"]
     return [*small_run(root), *chosen, "model.dropout=0.3", f"trainer.max_steps={STEPS}", f"output_dir={folder}", *more]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

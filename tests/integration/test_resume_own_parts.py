@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 from torch import nn
 
 import afa_wsss
@@ -58,11 +58,6 @@ class Remembering(AFALabels):
 
     def stages(self, network, batch, images, output):
         return {"nothing": Labels(torch.zeros_like(images[:, 0], dtype=torch.uint8))}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def words(root, folder, *more):

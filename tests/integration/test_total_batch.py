@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import train as training
 from afa_wsss.training.module import AFAModule
@@ -17,11 +17,6 @@ from afa_wsss.training.module import AFAModule
 COMMAND = Path(sys.executable).parent / "afa-train"
 STEPS = 5
 """Two steps of four crops are an epoch of the eight photos; validation is at steps 3 and 5."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture

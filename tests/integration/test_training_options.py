@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from tests.commands import run_command, small_run, write_small_set
+from tests.commands import run_command, small_run
 
 from afa_wsss.cli import train
 from afa_wsss.training.callbacks import Checkpoints
@@ -31,11 +31,6 @@ WORDS = {
 
 TOGETHER = [("average for both", "layer decay", "frozen layers", "checkpointing", "fp16", "accumulation", "clipping")]
 """All that can be."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def state(folder):

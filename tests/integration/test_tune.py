@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.commands import run_command, small_run, trained_run, write_small_set
+from tests.commands import run_command, small_run, trained_run
 
 from afa_wsss.cli import train as training
 from afa_wsss.cli import tune
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

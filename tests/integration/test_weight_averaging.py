@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.commands import composed, quiet_libraries, run_command, small_run, write_small_set
+from tests.commands import composed, quiet_libraries, run_command, small_run
 
 from afa_wsss import load
 from afa_wsss.api.train import train as train_run
@@ -23,11 +23,6 @@ from afa_wsss.training.weight_average import WeightAverage
 
 AUTO = [f"supervision.{name}=auto" for name in ("low", "high", "background")]
 WALK = [f"supervision.walk_{name}=null" for name in ("low", "high", "background")]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def words(root, folder, *more):

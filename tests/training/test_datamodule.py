@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.commands import quiet_libraries, write_small_set
+from tests.commands import quiet_libraries
 from tests.data.shards.shards import write_shards
 
 from afa_wsss.data import ShardedDataset
@@ -22,11 +22,6 @@ from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.training import datamodule
 from afa_wsss.training.datamodule import AFADataModule
 from afa_wsss.training.trainer import TrainerSettings
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 def make(root, *, with_masks=True, train_masks=False, **settings):

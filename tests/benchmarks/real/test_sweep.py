@@ -11,7 +11,7 @@ from benchmarks.real.held_out import open_photos
 from benchmarks.real.sweep import Study, sweep
 from benchmarks.real.sweep_tables import around, batched, nearest
 from tests.benchmarks.real.folders import write_photos
-from tests.commands import trained_run, write_small_set
+from tests.commands import trained_run
 
 from afa_wsss.data.loading.held_out import chosen, held_out
 from afa_wsss.data.loading.sets import EvalSet
@@ -20,11 +20,6 @@ from afa_wsss.supervision import AFALabels
 
 STAGES = {"cam": "cam", "cam_par": "cam_par", "walk": "walk", "walk+par": "pseudo_label"}
 """Stages of the sweep, and their names in validation."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,12 @@ import torch
 from benchmarks.real.__main__ import main
 from benchmarks.real.held_out import open_photos
 from benchmarks.real.thresholds import Found, loss_of, random_crops, table
-from tests.commands import trained_run, write_small_set
+from tests.commands import trained_run
 
 from afa_wsss.api.checkpoints import read_checkpoint
 from afa_wsss.data.loading.sets import EvalSet
 from afa_wsss.supervision.found_thresholds import KINDS, FoundThresholds, Look
 from afa_wsss.supervision.score_curves import CANDIDATES
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_small_set(tmp_path_factory.mktemp("partshapes"))
 
 
 @pytest.fixture(scope="module")
