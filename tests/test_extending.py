@@ -115,7 +115,7 @@ def test_a_loss_trains_is_saved_and_resumed(page, tmp_path):
     [
         ("loss.confidence.temprature=4", "got loss.confidence.temprature; did you mean temperature?"),
         ("loss.confidence.temperature=hot", "loss.confidence.temperature: Value 'hot' of type 'str'"),
-        ("loss.confidence.weight=-1", "loss.confidence.weight: need a weight and a first_step of at least 0"),
+        ("loss.confidence.weight=-1", "loss.confidence.weight: need weight of at least 0, got -1"),
     ],
 )
 def test_settings_of_a_loss_of_ones_own_are_checked(page, capfd, word, message):

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import check_above_0
 from afa_wsss.ops.affinity import TokenAffinity
 from afa_wsss.ops.image import resize
 from afa_wsss.ops.pseudo_label import background_scores
@@ -103,11 +103,7 @@ class ClassDistributionLabels(AFALabels):
             UserError: For a sharpness that is not above 0, and for what AFA's labels refuse.
         """
         super().__post_init__()
-        if self.distribution_sharpness <= 0:
-            raise UserError(
-                f"need distribution_sharpness above 0, got {self.distribution_sharpness}",
-                arguments=("distribution_sharpness",),
-            )
+        check_above_0({"distribution_sharpness": self.distribution_sharpness})
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """AFA's maps with ``ClassPairs`` in place of the affinity."""

@@ -63,7 +63,7 @@ MISTAKES = {
     "unknown class": ("loss.affinity._target_=foo.Bar", "loss.affinity._target_: need a class that can be imported"),
     "class of another kind": ("supervision._target_=afa_wsss.models.AFA", "supervision"),
     "thresholds": ("supervision.low=0.7", "supervision.low, supervision.high: need 0 <= low < high <= 1, got low=0.7"),
-    "weight": ("loss.affinity.weight=-1", "loss.affinity.weight: need a weight and a first_step of at least 0"),
+    "weight": ("loss.affinity.weight=-1", "loss.affinity.weight: need weight of at least 0, got -1"),
     "backbone": ("model.backbone=mit_b9", "model.backbone: need a backbone of mit_nano, mit_b0"),
     "weights": ("model.pretrained=/nope.pth", "model.pretrained: need a file of weights, found none at /nope.pth"),
     "root": ("data.root=/nope", "got /nope, which does not exist"),

@@ -51,7 +51,7 @@ def test_terms_count_from_their_first_step() -> None:
 )
 @pytest.mark.parametrize("term", [*TERMS, ScaledLoss])
 def test_impossible_settings_name_their_arguments(term, settings, arguments) -> None:
-    with pytest.raises(UserError, match="need a weight and a first_step of at least 0, got weight=") as error:
+    with pytest.raises(UserError, match=f"need {' and '.join(arguments)} of at least 0, got ") as error:
         term(**settings)
     assert error.value.arguments == arguments
 

@@ -21,7 +21,7 @@ from afa_wsss.models.settings import pretrained_name
         ({"backbone": "mit_b9"}, "need a backbone of mit_nano, mit_b0", "backbone"),
         ({"backbone": "xcit_nano_12_p16_224"}, "need a model of timm with feature maps, or a plain vision", "backbone"),
         ({"pooling": "median"}, "need pooling to be one of max, average", "pooling"),
-        ({"sharpness": 0.0}, "need a sharpness above 0, got 0.0", "sharpness"),
+        ({"sharpness": 0.0}, "need sharpness above 0, got 0.0", "sharpness"),
         ({"decoder_width": 0}, "need a decoder_width of at least 1, got 0", "decoder_width"),
         ({"dropout": 1.0}, "need dropout of at least 0 and below 1, got 1.0", "dropout"),
         ({"drop_path_rate": -0.1}, "need drop_path_rate of at least 0 and below 1, got -0.1", "drop_path_rate"),

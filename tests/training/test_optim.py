@@ -96,8 +96,8 @@ def test_the_end_of_the_schedule_is_that_of_training_unless_set():
 @pytest.mark.parametrize(
     ("settings", "message", "argument"),
     [
-        ({"lr": 0.0}, "need a learning rate above 0, got lr=0.0", "lr"),
-        ({"lr": math.nan}, "need a learning rate above 0, got lr=nan", "lr"),
+        ({"lr": 0.0}, "need lr above 0, got 0.0", "lr"),
+        ({"lr": math.nan}, "need lr above 0, got nan", "lr"),
         ({"head_lr_factor": -1.0}, "need head_lr_factor of at least 0, got -1.0", "head_lr_factor"),
         ({"norm_lr_factor": math.nan}, "need norm_lr_factor of at least 0, got nan", "norm_lr_factor"),
         ({"logits_lr_factor": math.inf}, "need logits_lr_factor of at least 0, got inf", "logits_lr_factor"),

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from afa_wsss.api.assemble import convert
 from afa_wsss.api.signatures import made_by_dataclass
 from afa_wsss.data.loading.settings import DataSettings
-from afa_wsss.errors import UserError, argument
+from afa_wsss.errors import UserError, argument, check_at_least_0
 from afa_wsss.inference import InferenceSettings
 from afa_wsss.losses import LossTerm
 from afa_wsss.models import Encoder, ModelSettings
@@ -136,8 +136,7 @@ class EvaluateSettings:
         Raises:
             UserError: For a number of pictures below 0.
         """
-        if self.pictures < 0:
-            raise UserError(f"need pictures of at least 0, got {self.pictures}", arguments=("pictures",))
+        check_at_least_0({"pictures": self.pictures})
 
 
 @dataclass(frozen=True)

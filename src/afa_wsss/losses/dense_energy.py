@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_above_0
 from afa_wsss.losses.term import LossTerm
 from afa_wsss.ops.dense_energy import dense_energy, energy_gate
 from afa_wsss.ops.image import resize
@@ -90,11 +89,7 @@ class DenseEnergyLoss(LossTerm):
         super().__init__(weight=weight, first_step=first_step)
         if not 0 < scale <= 1:
             raise UserError(f"need 0 < scale <= 1, got {scale}", arguments=("scale",))
-        wrong = [name for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)) if not 0 < sigma < math.inf]
-        if wrong:
-            raise UserError(
-                f"need sigma_rgb and sigma_xy above 0, got sigma_rgb={sigma_rgb}, sigma_xy={sigma_xy}", arguments=wrong
-            )
+        check_above_0({"sigma_rgb": sigma_rgb, "sigma_xy": sigma_xy})
         self.scale, self.sigma_rgb, self.sigma_xy = scale, sigma_rgb, sigma_xy
         self.gated_gradient = gated_gradient
 

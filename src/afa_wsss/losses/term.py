@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import check_at_least_0
 from afa_wsss.types import AFAOutput, Targets
 
 
@@ -51,13 +50,7 @@ class LossTerm(nn.Module, ABC):
             UserError: For a weight or step that is negative or not finite.
         """
         super().__init__()
-        given = {"weight": weight, "first_step": first_step}
-        wrong = [name for name, value in given.items() if not 0 <= value < math.inf]
-        if wrong:
-            raise UserError(
-                f"need a weight and a first_step of at least 0, got weight={weight}, first_step={first_step}",
-                arguments=wrong,
-            )
+        check_at_least_0({"weight": weight, "first_step": first_step})
         self.weight = weight
         self.first_step = first_step
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_above_0
 
 POOLINGS = ("max", "average", "log_sum_exp")
 """How class logits of the photo are pooled from its tokens; see ``AFA.classify``."""
@@ -60,8 +59,7 @@ class ModelSettings:
             raise UserError(
                 f"need pooling to be one of {', '.join(POOLINGS)}; got {self.pooling!r}", arguments=("pooling",)
             )
-        if not 0 < self.sharpness < math.inf:
-            raise UserError(f"need a sharpness above 0, got {self.sharpness}", arguments=("sharpness",))
+        check_above_0({"sharpness": self.sharpness})
         if self.decoder_width < 1:
             raise UserError(
                 f"need a decoder_width of at least 1, got {self.decoder_width}", arguments=("decoder_width",)

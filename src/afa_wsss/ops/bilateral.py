@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import check_above_0
 from afa_wsss.ops.permutohedral import Lattice, lattice_filter, permutohedral_lattice
 
 
@@ -19,7 +19,7 @@ def position_features(images: Shaped[Tensor, "b 3 H W"], *, sigma_xy: float) -> 
     Raises:
         UserError: For a width that is not above 0.
     """
-    _check_width(sigma_xy=sigma_xy)
+    check_above_0({"sigma_xy": sigma_xy})
     b, _, height, width = images.shape
     dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     rows, columns = (torch.arange(side, device=images.device, dtype=dtype) / sigma_xy for side in (height, width))
@@ -35,16 +35,10 @@ def bilateral_features(
     Raises:
         UserError: For a width that is not above 0.
     """
-    _check_width(sigma_rgb=sigma_rgb)
+    check_above_0({"sigma_rgb": sigma_rgb})
     places = position_features(images, sigma_xy=sigma_xy)
     colors = images.flatten(2).transpose(1, 2).to(places.dtype) / sigma_rgb
     return torch.cat([places, colors], dim=2)
-
-
-def _check_width(**widths: float) -> None:
-    for name, width in widths.items():
-        if width <= 0:
-            raise UserError(f"need {name} above 0, got {width}", arguments=(name,))
 
 
 def bilateral_lattice(images: Shaped[Tensor, "b 3 H W"], *, sigma_rgb: float, sigma_xy: float) -> Lattice:

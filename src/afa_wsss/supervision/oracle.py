@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from afa_wsss.errors import UserError
+from afa_wsss.errors import UserError, check_at_least_0
 from afa_wsss.ops.affinity import token_labels
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.supervision.label_maker import LabelMaker, Network
@@ -42,8 +42,7 @@ class OracleLabels(LabelMaker):
         """
         if self.radius is not None and self.radius < 1:
             raise UserError(f"need radius of at least 1, or none, got {self.radius}", arguments=("radius",))
-        if self.first_step < 0:
-            raise UserError(f"need first_step of at least 0, got {self.first_step}", arguments=("first_step",))
+        check_at_least_0({"first_step": self.first_step})
 
     def marks(self) -> dict[str, int]:
         """Where the masks begin."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from afa_wsss.errors import UserError, check_at_least_0
+from afa_wsss.errors import UserError, check_above_0, check_at_least_0
 from afa_wsss.models import AFA
 
 
@@ -54,9 +53,8 @@ class OptimizerSettings:
                 for settings of layers of a backbone that does not learn.
         """
         object.__setattr__(self, "betas", tuple(self.betas))
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"need a learning rate above 0, got lr={self.lr}", arguments=("lr",))
-        names = ("head_lr_factor", "norm_lr_factor", "logits_lr_factor", "weight_decay")
+        check_above_0({"lr": self.lr})
+        names = ("head_lr_factor", "norm_lr_factor", "logits_lr_factor", "weight_decay", "freeze_layers")
         check_at_least_0({name: getattr(self, name) for name in names})
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"need two betas of at least 0 and below 1, got {list(self.betas)}", arguments=("betas",))
@@ -64,8 +62,6 @@ class OptimizerSettings:
             raise UserError(
                 f"need a layer_decay above 0 and of at most 1, got {self.layer_decay}", arguments=("layer_decay",)
             )
-        if self.freeze_layers < 0:
-            raise UserError(f"need freeze_layers of at least 0, got {self.freeze_layers}", arguments=("freeze_layers",))
         if self.freeze_backbone and self.freeze_layers:
             raise UserError(
                 f"need either freeze_backbone=true, which freezes all layers, or freeze_layers={self.freeze_layers}, "

@@ -118,7 +118,7 @@ def test_errors() -> None:
     labels = targets_of(TokenLabels(torch.zeros(2, 3, 4, dtype=torch.uint8), None))
     with pytest.raises(UserError, match="need radius of at least 1, or none for all pairs, got 0"):
         TokenContrastLoss(radius=0)
-    with pytest.raises(UserError, match="need a weight and a first_step"):
+    with pytest.raises(UserError, match="need weight of at least 0"):
         TokenContrastLoss(weight=-1.0)
     with pytest.raises(UserError, match="need the features"):
         TokenContrastLoss()(output_of(None), labels)
