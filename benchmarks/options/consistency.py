@@ -16,7 +16,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
-from afa_wsss.models.afa import evaluating
+from afa_wsss.models.encoders.training_parts import evaluating
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.supervision import AFALabels, Network
 from afa_wsss.types import IGNORE_INDEX, AFAOutput, Batch, Targets

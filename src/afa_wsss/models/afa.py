@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from afa_wsss.errors import UserError
 from afa_wsss.models.activation_passes import encode_in_parts, encoder_passes, joined_attention
 from afa_wsss.models.encoders.encoder import Attention, Encoder, Grid
+from afa_wsss.models.encoders.training_parts import evaluating
 from afa_wsss.models.heads.affinity_head import AffinityHead
 from afa_wsss.models.heads.segformer_head import SegFormerHead
 from afa_wsss.models.settings import ModelSettings
@@ -68,7 +67,7 @@ class AFA(nn.Module):
             class_logits=self.classify(features[-1]),
             seg_logits=self.segmentation_head(features) if decoded else None,
             affinity=self.affinity_head.vectors(attention),
-            cam=class_activation_map(features[-1].detach(), self.classifier.weight.detach()),
+            cam=class_activation_map(features[-1], self.classifier.weight),
             features=features[-1],
         )
 
@@ -162,15 +161,3 @@ class AFA(nn.Module):
     def grid(self, height: int, width: int) -> Grid:
         """Token grid of an image of ``height`` x ``width`` pixels."""
         return self.encoder.grid(height, width)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the context; afterwards each part is in the mode it had before."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

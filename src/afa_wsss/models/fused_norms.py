@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from afa_wsss.models.afa import AFA, evaluating
+from afa_wsss.models.afa import AFA
 from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.models.encoders.training_parts import evaluating
 from afa_wsss.types import is_own
 
 TRIED_SIDE = 64

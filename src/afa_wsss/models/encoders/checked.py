@@ -14,6 +14,7 @@ from torch import Tensor
 
 from afa_wsss.errors import UserError, described
 from afa_wsss.models.encoders.encoder import Attention, Encoder
+from afa_wsss.models.encoders.training_parts import evaluating
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +53,14 @@ def check_encoder(encoder: Encoder) -> None:
 
 def _encoded(encoder: Encoder, images: Tensor, name: str) -> Any:
     """What the encoder makes of an image in evaluation mode; None, and a line, where it raises an error."""
-    modes = [(module, module.training) for module in encoder.modules()]  # which may differ: some train no batch norm
-    encoder.eval()
     try:
-        return encoder.encode(images, attention=True)
+        with evaluating(encoder):
+            return encoder.encode(images, attention=True)
     except (RuntimeError, ValueError, TypeError, AssertionError, UserError) as error:
         # Perhaps an image of this size alone: training raises what is wrong with those of its own.
         note = "%s is not checked: it raised %s for an image of %d x %d pixels"
         log.warning(note, name, type(error).__name__, *images.shape[-2:])
         return None
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _check_attributes(encoder: Encoder, name: str) -> None:

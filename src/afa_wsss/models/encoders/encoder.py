@@ -213,7 +213,6 @@ class Encoder(nn.Module, ABC):
 
         It is asked after the layouts of ``models.weights.layouts`` and the encoder's own names.
         """
-        del weights
         return None
 
     @property

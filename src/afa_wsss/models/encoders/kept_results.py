@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from afa_wsss.models.encoders.encoder import Encoder
+from afa_wsss.models.encoders.training_parts import evaluating
 
 SIDE = 64
 """Side of the picture that is tried, where the encoder takes ones so small."""
@@ -28,13 +29,7 @@ def kept_bytes(encoder: Encoder) -> int:
 
     side = max(SIDE, encoder.smallest_side)
     device = next(encoder.parameters()).device
-    training = [part for part in encoder.modules() if part.training]
-    encoder.eval()
-    try:
-        with saved_tensors_hooks(count, lambda saved: saved):
-            output = encoder(torch.zeros(1, 3, side, side, device=device), attention=True)
-    finally:
-        for part in training:
-            part.training = True
+    with evaluating(encoder), saved_tensors_hooks(count, lambda saved: saved):
+        output = encoder(torch.zeros(1, 3, side, side, device=device), attention=True)
     del output  # until here, so that no memory of the pass was used twice
     return sum(kept.values())

@@ -1,8 +1,9 @@
-"""Which parts of a backbone act in training mode, and which have nothing to train."""
+"""Which parts of a backbone act in training mode, which have nothing to train, and evaluation mode for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -30,6 +31,18 @@ def acts_in_training(part: nn.Module) -> bool:
         return bool(getattr(part, "aug_active", False))  # only some of them can jitter
     batch_norms = (_NormBase, InplaceAbn, evo_norm.EvoNorm2dB0, evo_norm.EvoNorm2dB1, evo_norm.EvoNorm2dB2)
     return isinstance(part, batch_norms)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the context; afterwards each part is in the mode it had before."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def parts_without_training(module: nn.Module) -> Iterator[nn.Module]:

@@ -22,6 +22,7 @@ from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.encoder import READ_BLOCKS, Attention, EncoderOutput, Grid, to_map
 from afa_wsss.models.encoders.timm_body import UNFIT, or_newer
 from afa_wsss.models.encoders.timm_encoder import TimmEncoder
+from afa_wsss.models.encoders.training_parts import evaluating
 from afa_wsss.models.settings import ModelSettings
 from afa_wsss.models.weights.layouts import StateDict, Translated
 
@@ -208,15 +209,13 @@ def _reads_as_declared(encoder: VisionTransformerEncoder) -> bool:
     Patch embeddings made of several convolutions have another grid, and differential attention has two matrices per
     head.
     """
-    training = encoder.training
     height, width = 2 * encoder.patch[0], 3 * encoder.patch[1]
     try:
-        features, attention = encoder.eval()(torch.zeros(1, 3, height, width, device=encoder.scale.device))
+        with evaluating(encoder):
+            features, attention = encoder(torch.zeros(1, 3, height, width, device=encoder.scale.device))
         logits = None if attention is None else attention.logits()
     except (RuntimeError, TypeError):
         return False
-    finally:
-        encoder.train(training)
     grid = encoder.grid(height, width)
     tokens = grid.height * grid.width
     shapes = [tuple(maps.shape) for maps in features] == [(1, channels, *grid) for channels in encoder.widths]

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.sets import EvalSet, Item, collate
 from afa_wsss.errors import UserError
-from afa_wsss.models.afa import evaluating
+from afa_wsss.models.encoders.training_parts import evaluating
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.training.callbacks.compilation import Compilation
