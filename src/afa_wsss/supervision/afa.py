@@ -207,11 +207,10 @@ class AFALabels(LabelMaker):
         """Looks at the labels that each candidate for ``auto`` would give, of the kinds that this step uses."""
         if self.memory is None or not self.wants_look(step=step):
             return
-        walks = self._walks(step)
-        cam = look_at_candidates(maps, batch, refinement=self.refinement, walk=None)
-        after_walk = self.walk_on(maps.grid) if walks else None
-        walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=after_walk) if walks else None
-        self.memory.update(cam, walk, given=self._given(), given_walk=self._given(of_walk=True))
+        cam, after_walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=None), None
+        if self._walks(step):
+            after_walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=self.walk_on(maps.grid))
+        self.memory.update(cam, after_walk, given=self._given(), given_walk=self._given(of_walk=True))
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from afa_wsss.errors import UserError
 from afa_wsss.evaluation.label_counts import confusions
 from afa_wsss.ops.color_split import color_split
-from afa_wsss.ops.image import resize
-from afa_wsss.ops.pseudo_label import argmax_labels, background_scores, box_mask
+from afa_wsss.ops.pseudo_label import argmax_labels, box_mask
 from afa_wsss.supervision.found_thresholds import Look
 from afa_wsss.supervision.maps import Maps
 from afa_wsss.supervision.recent_splits import LOOKED_AT
-from afa_wsss.supervision.refinement import Refinement, Refiner
+from afa_wsss.supervision.refinement import Refinement
 from afa_wsss.supervision.score_curves import CANDIDATES
-from afa_wsss.supervision.scores import Walk, cam_scores, walked
+from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
 from afa_wsss.types import IGNORE_INDEX, Batch
 
 _AT_ONCE = 7
@@ -92,19 +91,9 @@ def candidate_labels(
     refiner = refinement.refiner(images, boxes, full_frames=batch.full_frames)
     for start in range(0, len(CANDIDATES), _AT_ONCE):
         thresholds = CANDIDATES[start : start + _AT_ONCE]
-        scores = (
-            cam_scores(maps.cam[photos], present, thresholds, refiner=refiner)
-            if walk is None
-            else _walk_scores(maps, thresholds, walk, refiner, photos)
-        )
+        if walk is None:
+            scores = cam_scores(maps.cam[photos], present, thresholds, refiner=refiner)
+        else:
+            moved = walk_scores(maps.cam, maps.affinity, maps.present.labels, thresholds, walk=walk, chosen=chosen)
+            scores = refiner.refine_each(moved, in_boxes=True)
         yield torch.stack([argmax_labels(each) for each in scores], dim=1)
-
-
-def _walk_scores(
-    maps: Maps, thresholds: tuple[float, ...], walk: Walk, refiner: Refiner, photos: slice | Tensor
-) -> tuple[Float[Tensor, "n c H W"], ...]:
-    """Refined scores after the walk; all photos walk, since the affinity is that of the whole batch."""
-    tokens = resize(maps.cam, walk.grid)
-    scores = [background_scores(tokens, maps.present.labels, threshold) for threshold in thresholds]
-    moved = walked(torch.cat(scores, dim=1), maps.affinity, walk)[photos]
-    return refiner.refine_each(resize(moved, maps.cam.shape[-2:]).chunk(len(thresholds), dim=1), in_boxes=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from afa_wsss.ops.affinity import TokenAffinity, locality_mask
@@ -68,14 +68,24 @@ def walk_scores(
     thresholds: Sequence[float],
     *,
     walk: Walk,
-) -> tuple[Float[Tensor, "b c H W"], ...]:
+    chosen: Int[Tensor, " n"] | None = None,
+) -> tuple[Float[Tensor, "_ c H W"], ...]:
     """Scores at each background score after the random walk on the token grid, at full size (AFA, section 3.3).
 
-    See ``walked`` for the affinities that there are.
+    Args:
+        cam: In [0, 1], at the photos' size.
+        affinity: Affinity of the tokens of ``walk.grid``; see ``walked`` for its forms.
+        image_labels: Multi-hot.
+        thresholds: Background scores; one walk serves all.
+        walk: Grid, window, power and steps of the random walk.
+        chosen: Indices of the photos whose scores are wanted; None for all. All photos walk, since the affinity is that
+            of the whole batch.
     """
     tokens = resize(cam, walk.grid)
     scores = torch.cat([background_scores(tokens, image_labels, threshold) for threshold in thresholds], dim=1)
-    return resize(walked(scores, affinity, walk), cam.shape[-2:]).chunk(len(thresholds), dim=1)
+    moved = walked(scores, affinity, walk)
+    moved = moved if chosen is None else moved[chosen]
+    return resize(moved, cam.shape[-2:]).chunk(len(thresholds), dim=1)
 
 
 def walked(scores: Float[Tensor, "b c h w"], affinity: AffinityPairs | Tensor, walk: Walk) -> Float[Tensor, "b c h w"]:
