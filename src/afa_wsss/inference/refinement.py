@@ -6,6 +6,7 @@ The paper applies the dense CRF. PAR, which the paper keeps for its labels, cost
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -16,7 +17,7 @@ from afa_wsss.inference.settings import InferenceSettings
 from afa_wsss.ops.dense_crf import dense_crf
 from afa_wsss.ops.full_size import labels_at
 from afa_wsss.ops.image import half_size, resize
-from afa_wsss.ops.par import PARSettings, apply_kernel, neighbor_kernel
+from afa_wsss.ops.par import PARSettings, refine
 from afa_wsss.ops.pseudo_label import argmax_labels
 
 
@@ -46,10 +47,8 @@ def refined_scores(
 def _par(photos: Tensor, probabilities: Tensor, par: PARSettings) -> Tensor:
     """PAR at half of the photos' size."""
     size = half_size(*photos.shape[-2:])
-    small = resize(photos.float() / 255, size)
-    kernel = neighbor_kernel(small, dilations=par.dilations, w1=par.w1, w2=par.w2, w3=par.w3)
-    # The weights of the kernel sum to 1 + w3.
-    return apply_kernel(kernel, resize(probabilities, size), steps=par.steps) / (1 + par.w3) ** par.steps
+    refined = refine(resize(photos.float() / 255, size), resize(probabilities, size), **asdict(par))
+    return refined / (1 + par.w3) ** par.steps  # the weights of PAR's kernel sum to 1 + w3
 
 
 @torch.no_grad()
