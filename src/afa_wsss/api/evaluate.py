@@ -14,6 +14,7 @@ from afa_wsss.api.earlier_run import check_no_run
 from afa_wsss.api.run_info import backbone_name, run_info
 from afa_wsss.api.settings import EvaluateSettings, PseudoLabelSettings, RunSettings, ScoreSettings, changed
 from afa_wsss.data.checks.crops import data_warnings
+from afa_wsss.data.loading.settings import DataSettings
 from afa_wsss.errors import UserError, argument
 from afa_wsss.report.results import write_results
 from afa_wsss.report.run_warnings import run_warnings
@@ -153,14 +154,24 @@ def _open(settings: RunSettings, checkpoint: Checkpoint, *, with_masks: bool) ->
         UserError: Where there is none, or it has other classes than the checkpoint.
     """
     with argument("data"):
-        if settings.data.root is None:
-            raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
-        if settings.data.val_split is None:
-            raise UserError("need a split of photos, the checkpoint names none; give one", arguments=("val_split",))
+        root = held_out_root(settings.data)
         validation = replace(settings.data, train_split=None)
         data = AFADataModule(validation, seed=settings.seed, with_masks=with_masks)
-        check_classes(checkpoint.class_names, data.class_names, root=settings.data.root)
+        check_classes(checkpoint.class_names, data.class_names, root=root)
     return data
+
+
+def held_out_root(data: DataSettings) -> str:
+    """The folder of the data that a checkpoint is scored on.
+
+    Raises:
+        UserError: Where neither the checkpoint nor a change names the folder, or the split of photos.
+    """
+    if data.root is None:
+        raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
+    if data.val_split is None:
+        raise UserError("need a split of photos, the checkpoint names none; give one", arguments=("val_split",))
+    return data.root
 
 
 def check_classes(trained: Sequence[str], found: Sequence[str], *, root: str) -> None:

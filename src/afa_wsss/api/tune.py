@@ -12,7 +12,7 @@ import torch
 
 from afa_wsss.api.checkpoints import Checkpoint, read_checkpoint
 from afa_wsss.api.device import find_device
-from afa_wsss.api.evaluate import check_classes
+from afa_wsss.api.evaluate import check_classes, held_out_root
 from afa_wsss.api.settings import DATA_CHANGES, changed
 from afa_wsss.api.tuned import Found, found_of, write_tuned
 from afa_wsss.data.loading.held_out import HeldOut, chosen, held_out
@@ -123,15 +123,11 @@ def _open(settings: TuneSettings, checkpoint: Checkpoint) -> EvalSet:
     Raises:
         UserError: Where there are none, or they have other classes than the checkpoint.
     """
-    stored = checkpoint.settings()
-    data = changed(stored, data=settings.data, inference={}).data
+    data = changed(checkpoint.settings(), data=settings.data, inference={}).data
     with argument("data"):
-        if data.root is None and stored.data.root is None:
-            raise UserError("need the folder of the data, the checkpoint names none", arguments=("root",))
-        if data.val_split is None:
-            raise UserError("need a split of photos, the checkpoint names none; give one", arguments=("val_split",))
+        root = held_out_root(data)
         split = data.open_split("val", with_masks=True)
-        check_classes(checkpoint.class_names, split.class_names, root=str(data.root))
+        check_classes(checkpoint.class_names, split.class_names, root=root)
     return EvalSet(split, max_side=data.max_side)
 
 
