@@ -41,9 +41,9 @@ class Machine(NamedTuple):
     """A GPU and its node, by what their makers state.
 
     Attributes:
-        name: For people.
-        flops: Of dense matrix products in bfloat16, per second.
-        gpus: Of a node.
+        name: Name in the tables.
+        flops: Floating-point operations of dense matrix products in bfloat16, per second.
+        gpus: GPUs of a node.
         cores: CPU cores for each GPU.
         inside: Bytes per second that a GPU sends to others of its node.
         between: Bytes per second that a node sends to others.
@@ -64,10 +64,10 @@ class Photos(NamedTuple):
     """A data set.
 
     Attributes:
-        name: For people.
+        name: Name in the tables.
         count: Photos to train on.
-        classes: How many.
-        megabytes: Of a file.
+        classes: Number of classes.
+        megabytes: Size of a file.
         seconds: CPU time of a crop of 512, decoding included.
     """
 

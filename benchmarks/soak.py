@@ -123,9 +123,9 @@ def soak(
     Args:
         folder: For data and runs; what an earlier soak left there is removed.
         runs: How many are killed, dealt out over ``kinds``.
-        steps: Training steps of each.
+        steps: Training steps of each run.
         most_kills: Each is killed once at least, and at most so often.
-        seed: Of the times.
+        seed: Seed of the times at which runs are killed.
         kinds: Loader workers and training processes.
     """
     shutil.rmtree(folder, ignore_errors=True)

@@ -30,7 +30,7 @@ def likeness(own: Float[Tensor, "*b m c"], other: Float[Tensor, "*b n c"]) -> Fl
 
     Args:
         own: Probabilities that add up to 1, or all 0 for a token that does not exist.
-        other: The same.
+        other: Probabilities to compare them with, in the same form.
 
     Example:
         >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])

@@ -35,7 +35,7 @@ def sure_where_unknown(
     Labels and boxes are sampled by nearest neighbor.
 
     Args:
-        logits: Of a weak view, background first.
+        logits: Segmentation logits of a weak view, background first.
         labels: 255 where unknown.
         batch: Its image labels and boxes: a pixel counts inside the photo alone, and not where its likeliest class is
             absent from the photo.

@@ -32,7 +32,7 @@ def noisy_pixels(
     P(noisy | loss) > gamma, in photos with mean(noisy) - mean(clean) > eta.
 
     Args:
-        losses: Of the pixels' labels.
+        losses: Loss of each pixel's label.
         foreground: Pixels labeled as a class other than background.
         gamma: In [0, 1].
         eta: At least 0.

@@ -47,9 +47,9 @@ class Trial(NamedTuple):
 
     Attributes:
         option: Its name, a key of ``OPTIONS``.
-        seed: Of the run.
-        words: Of ``afa-train``.
-        folder: Of the run.
+        seed: Seed of the run.
+        words: Words of ``afa-train``.
+        folder: Folder of the run.
     """
 
     option: str
@@ -66,8 +66,8 @@ def trials(
     Args:
         data: A key of ``RECIPES``.
         options: Keys of ``OPTIONS``.
-        seeds: Of the runs.
-        folder: Of all runs; each gets one below.
+        seeds: Seeds of the runs.
+        folder: Folder of all runs; each gets one below.
         extra: Words for every run, after those of the recipe and before those of the option.
     """
     found = []

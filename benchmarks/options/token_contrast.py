@@ -19,7 +19,7 @@ def token_contrast(features: Float[Tensor, "b d h w"], labels: UInt8[Tensor, "b 
     A pair of a token with itself does not count. Tokens of two classes are asked for no more than a right angle.
 
     Args:
-        features: Of the tokens, n = h * w; cos is the cosine of two of them.
+        features: Features of the tokens, n = h * w; cos is the cosine of two of them.
         labels: 1 for pairs of one class, 0 for pairs of two classes, 255 ignored.
 
     Returns:

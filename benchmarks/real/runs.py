@@ -36,8 +36,8 @@ class Planned(NamedTuple):
     """One run.
 
     Attributes:
-        folder: Of the run.
-        words: Of the command.
+        folder: Folder of the run.
+        words: Words of ``afa-train``.
     """
 
     folder: Path

@@ -75,9 +75,9 @@ class FolderSettings:
     Attributes:
         root: The folder of photos and labels.
         labels: The file of labels, relative to ``root``; None to find it.
-        crop_size: As ``data.crop_size`` of the training that is planned.
-        max_side: As its ``data.max_side``.
-        value_range: As its ``data.value_range``.
+        crop_size: ``data.crop_size`` of the training that is planned.
+        max_side: ``data.max_side`` of that training.
+        value_range: ``data.value_range`` of that training.
         output_dir: Folder for ``problems.json``.
     """
 

@@ -23,7 +23,7 @@ def early_end(
     Args:
         trainer: With ``Signals`` and ``NonFinite``.
         stopped: Called where it ends early, after the state was saved.
-        folder: Of the run.
+        folder: Folder of the run.
         info: For the report of a run that has ended because a loss or gradient was not finite.
 
     Raises:

@@ -46,9 +46,9 @@ def step_crops(
         batch_size: Crops of one batch of a device.
         total_batch: Crops of a step, where it is set.
         accumulated: Batches of a device in a step.
-        accelerator: Of the Trainer.
-        devices: Of the Trainer: a number, their numbers as a list or with commas, or -1 or ``auto`` for all.
-        nodes: Machines.
+        accelerator: ``trainer.accelerator``.
+        devices: ``trainer.devices``: how many, their indices as a list or with commas, or -1 or ``auto`` for all.
+        nodes: Number of machines.
     """
     return max(1, total_batch or batch_size * accumulated * nodes * _device_count(devices, accelerator))
 

@@ -54,8 +54,8 @@ class PhotoRecord(NamedTuple):
     Attributes:
         photo: Path inside the input folder, ``/`` between folders.
         mask: Path of the mask inside the output folder; empty where the photo could not be labeled.
-        width: Of the photo and its mask in pixels; 0 where it could not be labeled.
-        height: As ``width``.
+        width: Width of the photo and its mask in pixels; 0 where it could not be labeled.
+        height: Height of both in pixels; 0 where it could not be labeled.
         classes: Classes in the mask; none for a photo of background alone.
         error: Why the photo could not be labeled; empty for one that was.
         file: What its file was before it was read; None where an earlier version labeled it.

@@ -53,7 +53,7 @@ class Prepared(NamedTuple):
     """A run that is about to start.
 
     Attributes:
-        settings: Of the run.
+        settings: Settings of the run.
         data: Both splits, opened and checked.
         module: The network with its label maker and losses.
         trainer: With all callbacks and loggers.

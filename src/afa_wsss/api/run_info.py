@@ -63,7 +63,7 @@ def info_of_training(
     """What the report shows of a whole run.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         module: With the parts of the run.
         config: The settings as plain data.
         done: Steps that it was trained, where a callback may have ended it early; None for those of the settings.

@@ -14,7 +14,7 @@ class SweepReportSettings:
     """What is compared.
 
     Attributes:
-        folder: Of the sweep, or any with runs below it.
+        folder: Folder of the sweep, or any with runs below it.
         metric: Score that the runs are sorted by, as in ``metrics.json``; higher is better. None for ``val/miou``, or
             ``val/class_f1`` where no run has it, as without masks.
         output: File of the report; None for ``sweep.html`` in ``folder``.

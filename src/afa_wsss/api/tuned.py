@@ -25,7 +25,7 @@ class Choice(NamedTuple):
     """A stage at one background score.
 
     Attributes:
-        name: Of the stage; a walk by its settings.
+        name: Name of the stage; a walk is named by its settings.
         background: Background score.
         miou: In percent.
         photos: How many photos it was compared on.

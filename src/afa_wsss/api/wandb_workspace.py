@@ -44,7 +44,7 @@ class WandbWorkspaceSettings:
     Attributes:
         entity: User or team.
         project: Its project, ``logger.wandb.project`` of the runs.
-        name: Of the view.
+        name: Name of the view.
     """
 
     entity: str

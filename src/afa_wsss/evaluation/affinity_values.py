@@ -58,7 +58,7 @@ class AffinityValues(Metric):
         """Adds a batch.
 
         Args:
-            affinity: Of all pairs, or the vectors that it is made of.
+            affinity: Affinity of all pairs, or the vectors that it is made of.
             grid: Height and width of the token grid.
             radius: Largest distance (Chebyshev) of the pairs that count, in tokens.
         """

@@ -29,7 +29,7 @@ class ClassEvidenceResult(NamedTuple):
     Attributes:
         inside: Area under the ROC curve of the mean score inside of the region, for telling photos with the class from
             those without: 50 is chance, 100 is perfect.
-        outside: The same of the mean score outside of the region.
+        outside: Area under the ROC curve of the mean score outside of the region.
         share: How much the mean score outside rises where the class is present, of how much the one inside rises: near
             0 where the object alone tells the class, near 100 where every token of the photo does.
     """

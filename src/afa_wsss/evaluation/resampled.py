@@ -18,9 +18,9 @@ class PhotoCounts(NamedTuple):
     """Pixels of each photo, of which a score of any set of photos is made. Pixels without a target are left out.
 
     Attributes:
-        hits: Of each class, labeled as it under each of s settings.
-        labeled: Labeled as the class, right or wrong.
-        targets: Of the class.
+        hits: Pixels of each class that are labeled as it, under each of s settings.
+        labeled: Pixels labeled as the class, right or wrong.
+        targets: Pixels of the class.
     """
 
     hits: Int[Tensor, "n s c"]
@@ -73,11 +73,11 @@ def expected(
     """Draws photos without replacement, chooses the setting with the best mIoU on them, and scores it on the others.
 
     Args:
-        counts: Of all photos.
+        counts: Counts of all photos.
         photos: How many are drawn each time.
         given: A setting to compare with.
         draws: How often.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         UserError: Where no photo would be left to score on, or none to choose by.

@@ -66,8 +66,8 @@ class ClassGate:
 
         Args:
             gate: See ``InferenceSettings``.
-            logits: Of the segmentation branch, background first.
-            class_logits: Of the class branch. A class is absent where their sigmoid is below its threshold.
+            logits: Segmentation logits, background first.
+            class_logits: Class logits. A class is absent where its sigmoid is below its threshold.
         """
         if gate is None:
             return logits

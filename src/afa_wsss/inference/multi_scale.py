@@ -28,7 +28,7 @@ def check_scales(scales: Sequence[float], name: str) -> tuple[float, ...]:
     """``scales`` as a tuple.
 
     Args:
-        scales: Of the image, 1 for its own size.
+        scales: Factors on the sides of the image; 1 for its own size.
         name: The argument that an error names.
 
     Raises:

@@ -142,7 +142,7 @@ def apply_kernel(
     """M <- kappa M, ``steps`` times.
 
     Args:
-        kernel: Of the same photos, see ``neighbor_kernel``.
+        kernel: Kernel of the same photos, see ``neighbor_kernel``.
         scores: Any number of channels, at the photos' size.
         steps: How often the kernel is applied.
 
@@ -172,7 +172,7 @@ def refine(
 
     Args:
         images: In [0, 1].
-        scores: Of any size; first resized to the photo's, bilinearly with aligned corners.
+        scores: Class scores at any size; first resized to the photo's, bilinearly with aligned corners.
         dilations: Distances of the 8 neighbors in each ring, in pixels.
         steps: How often the kernel is applied; 10 on VOC, 15 on COCO.
         w1: Width of the color kernel, in standard deviations over the neighbors.

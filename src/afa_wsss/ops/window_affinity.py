@@ -133,8 +133,8 @@ def near_pairs(tiles: Tiles, images: int, device: torch.device) -> list[TilePair
 
     Args:
         tiles: See ``tiles_of``.
-        images: Images of the batch.
-        device: Of the masks.
+        images: Number of images in the batch.
+        device: Device of the masks.
     """
     row, beside = images * tiles.columns, int(tiles.columns > 1)
     found = [Neighbors(tiles.rows * row, 0, 0, 0, 1 + beside)]
@@ -225,7 +225,7 @@ def window_walk(
 
     Args:
         scores: Class scores on the token grid.
-        affinity: Of the tokens of the same grid.
+        affinity: Affinity of the tokens of the same grid.
         radius: Tokens farther apart (Chebyshev) exchange nothing.
         alpha: Power of the affinity.
         steps: Steps of the walk.

@@ -31,8 +31,8 @@ def look_at_candidates(maps: Maps, batch: Batch, *, refinement: Refinement, walk
     Waits for the device once, to leave out photos without a class.
 
     Args:
-        maps: Of the whole batch.
-        batch: Its photos and boxes.
+        maps: Maps and affinity of the whole batch.
+        batch: Photos and boxes.
         refinement: What labels of training are refined with.
         walk: For labels after the walk; None for labels from the CAM.
     """
@@ -58,9 +58,9 @@ def compare_candidates(
     """Pixels by class at each of ``CANDIDATES``: rows are the masks' classes, columns those of labels after refinement.
 
     Args:
-        maps: Of the batch.
+        maps: Maps and affinity of the batch.
         batch: Photos with masks of their size; 255 and what lies outside the boxes is not counted.
-        classes: Of masks and labels, the background among them.
+        classes: Number of classes of masks and labels, background included.
         refinement: What labels are refined with.
         walk: For labels after the walk; None for labels from the CAM.
 

@@ -38,8 +38,8 @@ class Look(NamedTuple):
     """What the labels at each of ``CANDIDATES`` are like in photos that have a class.
 
     Attributes:
-        splits: As ``ops.color_split`` gives them.
-        shares: Of the pixels that are foreground.
+        splits: Result of ``ops.color_split`` for each photo and candidate.
+        shares: Share of the pixels that are foreground, in [0, 1].
         left_out: How many photos without a class were passed over.
     """
 
@@ -285,7 +285,7 @@ def resolved(given: Sequence[Threshold], memory: FoundThresholds | None, kind: s
     """Background scores with what was found in place of ``auto``.
 
     Args:
-        given: As they were set, in the order of ``Thresholds``.
+        given: Background scores as they were set, in the order of ``Thresholds``.
         memory: What was found; None where nothing is ``auto``.
         kind: Which of ``KINDS`` counts.
     """

@@ -92,7 +92,7 @@ def check_stages(
         stages: What ``LabelMaker.stages`` returned.
         label_maker: The label maker.
         batch: The batch that they were made of.
-        values: As in ``check_made``.
+        values: Whether to read the classes of the pixels and the scores too, which waits for the device.
 
     Raises:
         UserError: For anything but ``Labels`` by name, and labels or scores of another shape, type or range.

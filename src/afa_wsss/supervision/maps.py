@@ -28,7 +28,7 @@ class Maps(NamedTuple):
     Attributes:
         present: Which class each slot is.
         cam: (b, s, H, W) normalized maps of the slots.
-        affinity: Of the largest scale, on ``grid``; n x n values only where they are asked for.
+        affinity: Affinity at the largest scale, on ``grid``; n x n values only where they are asked for.
         grid: Height and width of the token grid of ``affinity``.
     """
 

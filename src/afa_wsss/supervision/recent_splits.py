@@ -24,8 +24,8 @@ class Lead(NamedTuple):
     """How much better some labels are than others in the same photos.
 
     Attributes:
-        mean: Of the differences of the photos.
-        error: Standard error of it; infinite for one photo.
+        mean: Mean difference over the photos.
+        error: Standard error of the mean; infinite for one photo.
     """
 
     mean: Tensor
@@ -69,10 +69,10 @@ class RecentSplits(nn.Module):
         return self.moments[0, 1:] / self.weight.clamp(min=1)
 
     def lead(self, differences: Float[Tensor, "k n"]) -> Lead:
-        """How much better labels are than others, of every row.
+        """Mean and standard error of the weighted sum of a photo's splits that each row describes.
 
         Args:
-            differences: Of the splits of a photo, as sums of them: 1 for the ones, -1 for the others.
+            differences: Weights of the splits: 1 for the labels in question, -1 for those to compare them with.
         """
         # No products of matrices: in TF32, which a GPU may be told to use, they round by more than splits differ.
         mean = (differences * self.means).sum(dim=1)

@@ -29,7 +29,7 @@ def thresholds_at(quality: Float[Tensor, " t"], index: int) -> Float[Tensor, "3"
 
     Args:
         quality: Mean split, or mIoU, at each of ``CANDIDATES``.
-        index: Of the candidate that becomes ``background``.
+        index: Index of the candidate that becomes ``background``.
     """
     scores = quality.new_tensor(CANDIDATES)
     limit = quality[index] * NEARLY
@@ -56,7 +56,7 @@ def same_share(
 
     Args:
         before: Share of the pixels that are foreground at each of ``CANDIDATES`` before the walk; falling.
-        after: The same after it.
+        after: Share of the pixels that are foreground at each of ``CANDIDATES`` after the walk.
         thresholds: Background scores before the walk.
     """
     scores = before.new_tensor(CANDIDATES)

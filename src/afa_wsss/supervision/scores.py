@@ -55,7 +55,7 @@ def cam_scores(
         cam: In [0, 1], at the photos' size.
         image_labels: Multi-hot.
         thresholds: Background scores; one pass of the refiner serves all.
-        refiner: Of these photos.
+        refiner: Refiner of these photos, see ``Refinement.prepare``.
     """
     source = resize(cam, refiner.size)
     return refiner.refine_each([background_scores(source, image_labels, threshold) for threshold in thresholds])

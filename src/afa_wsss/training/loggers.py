@@ -109,9 +109,9 @@ def go_on_with(loggers: Sequence[Logger], *, done_steps: int, ids: Sequence[str]
     """Lets loggers go on with what a run of the same folder has written; call it before the first value is logged.
 
     Args:
-        loggers: Of the run that is resumed.
-        done_steps: Steps of its checkpoint.
-        ids: Of its wandb runs, see ``wandb_ids``.
+        loggers: Loggers of the run that is resumed.
+        done_steps: Training steps that its checkpoint has done.
+        ids: Ids of its wandb runs, see ``wandb_ids``.
     """
     for logger in loggers:
         if isinstance(logger, MetricsCSV):

@@ -12,9 +12,9 @@ class StepBatches(NamedTuple):
     """The batches of a training step.
 
     Attributes:
-        crops: Of one batch, in one process.
+        crops: Crops of one batch, in one process.
         accumulated: Batches of one process whose gradients are added up.
-        processes: On all devices and nodes.
+        processes: Processes on all devices and nodes.
     """
 
     crops: int

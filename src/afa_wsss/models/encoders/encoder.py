@@ -142,7 +142,7 @@ class Encoder(nn.Module, ABC):
         """Feature maps of images normalized with ImageNet's mean and standard deviation.
 
         Args:
-            images: Of any size from ``smallest_side`` on.
+            images: Images whose sides have at least ``smallest_side`` pixels.
             attention: Whether queries and keys are needed; they have to carry gradient.
         """
 

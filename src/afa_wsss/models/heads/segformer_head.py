@@ -61,8 +61,8 @@ class SegFormerHead(nn.Module):
 
         Args:
             features: Feature maps, finest first.
-            scale: Of each channel of the result; None for 1.
-            shift: What is added to it then; None for 0.
+            scale: Factor on each channel of the result; None for 1.
+            shift: Added to each channel after that; None for 0.
         """
         with torch.autocast(features[0].device.type, enabled=False):
             weights, bias = self._joined()

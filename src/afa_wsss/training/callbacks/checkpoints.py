@@ -205,8 +205,8 @@ class Checkpoints(Checkpoint):
         """Remembers where the run is; in the middle of a step, as its start: a resumed run repeats that.
 
         Args:
-            trainer: Its loops.
-            pl_module: Its module.
+            trainer: Trainer whose loops are remembered.
+            pl_module: Module whose random generators and label counts are remembered.
             validates: Whether a validation is about to begin.
         """
         if self.gathering or not isinstance(pl_module, AFAModule):
@@ -229,7 +229,7 @@ class Checkpoints(Checkpoint):
         """Collects what a checkpoint holds beside weights; loggers write what they have, which belongs to it.
 
         Args:
-            trainer: Its scores and loggers.
+            trainer: Trainer with the scores and loggers.
             together: Whether all processes are here; otherwise the generators of this one alone are stored.
         """
         for logger in trainer.loggers:

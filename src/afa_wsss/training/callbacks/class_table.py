@@ -55,7 +55,7 @@ def confusion_chart(confusion: Tensor, names: Sequence[str]) -> Any:
 
     Args:
         confusion: (c, c) pixels; rows are targets, columns predictions.
-        names: Of the c classes.
+        names: Names of the c classes, background first.
     """
     columns: list[str | int] = ["Actual", "Predicted", "nPredictions"]
     rows = [

@@ -37,7 +37,7 @@ class Before(NamedTuple):
 
     Attributes:
         step: Training steps done.
-        epoch: Of that time.
+        epoch: Epoch of the step.
         schedulers: States of the learning rates' schedules.
         streak: How many steps in a row were left out last, on the device.
         position: Loops and generators; None before the first step.
