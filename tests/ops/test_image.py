@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, truncated
+from afa_wsss.ops.image import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize, sample_centers, truncated
 
 
 def every_value():
@@ -38,3 +38,12 @@ def test_truncation_stays_in_range_and_in_float32(dtype):
     found = truncated(photo)
     assert found.dtype == torch.float32
     assert 0 <= found.min() <= found.max() <= 1
+
+
+@pytest.mark.parametrize(("full", "size"), [((8, 12), (4, 6)), ((9, 5), (3, 2)), ((4, 4), (4, 4)), ((5, 7), (8, 6))])
+def test_samples_are_those_at_the_centers_of_the_pixels(full, size):
+    maps = torch.randint(0, 255, full, dtype=torch.uint8)
+    rows, columns = (
+        [int((place + 0.5) * old / new) for place in range(new)] for old, new in zip(full, size, strict=True)
+    )
+    assert sample_centers(maps, size).tolist() == [[maps[row, column] for column in columns] for row in rows]

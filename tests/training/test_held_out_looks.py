@@ -18,7 +18,6 @@ from afa_wsss.training.callbacks.held_out_looks import (
     HeldOutLooks,
     held_out_looks,
     masked_items,
-    sampled_mask,
     spread,
 )
 
@@ -90,15 +89,6 @@ def test_masks_are_as_large_as_the_shrunk_photos():
     (item,) = masked_items(EvalSet(Photos(1, size=(80, 100)), max_side=50), LOOKED_AT)
     assert item.image.shape[:2] == item.mask.shape == (40, 50)
     assert item.full_size is None
-
-
-@pytest.mark.parametrize(("full", "size"), [((8, 12), (4, 6)), ((9, 5), (3, 2)), ((4, 4), (4, 4)), ((5, 7), (5, 6))])
-def test_a_mask_is_read_at_the_centers_of_the_photos_pixels(full, size):
-    mask = np.random.default_rng(0).integers(0, 255, full).astype(np.uint8)
-    rows, columns = (
-        [int((place + 0.5) * old / new) for place in range(new)] for old, new in zip(full, size, strict=True)
-    )
-    assert sampled_mask(mask, size).tolist() == [[mask[row, column] for column in columns] for row in rows]
 
 
 MASKS = AFALabels(low="auto", high="auto", background="auto", auto_from="masks")

@@ -52,6 +52,15 @@ def resize(
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def sample_centers(maps: Shaped[Tensor, "H W"], size: Sequence[int]) -> Shaped[Tensor, "h w"]:
+    """The values of ``maps`` at the centers of the pixels of an image of another ``size`` (height, width), unmixed."""
+    rows, columns = (
+        (2 * torch.arange(count, device=maps.device) + 1) * length // (2 * count)
+        for count, length in zip(size, maps.shape, strict=True)
+    )
+    return maps[rows][:, columns]
+
+
 def half_size(height: int, width: int) -> tuple[int, int]:
     """Half of both sides, rounded down, and at least one pixel."""
     return max(1, height // 2), max(1, width // 2)

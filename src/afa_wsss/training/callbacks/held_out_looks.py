@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -18,6 +17,7 @@ from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.sets import EvalSet, Item, collate
 from afa_wsss.errors import UserError
 from afa_wsss.models.encoders.training_parts import evaluating
+from afa_wsss.ops.image import sample_centers
 from afa_wsss.supervision import LabelMaker
 from afa_wsss.supervision.recent_splits import LOOKED_AT
 from afa_wsss.training.callbacks.compilation import Compilation
@@ -124,8 +124,8 @@ def masked_items(photos: EvalSet, most: int) -> list[Item]:
     for index in order:
         item = photos[index]
         if item.mask is not None:
-            mask = sampled_mask(item.mask, (item.image.shape[0], item.image.shape[1]))
-            found.append(item._replace(mask=mask, full_size=None))
+            mask = sample_centers(torch.tensor(item.mask), item.image.shape[:2])
+            found.append(item._replace(mask=mask.numpy(), full_size=None))
         if len(found) == most:
             break
     return found
@@ -136,15 +136,6 @@ def spread(count: int) -> Iterator[int]:
     bits = (count - 1).bit_length()
     places = (int(f"{place:0{bits}b}"[::-1], 2) for place in range(2**bits))
     return iter(dict.fromkeys(place * count // 2**bits for place in places))
-
-
-def sampled_mask(mask: UInt8[np.ndarray, "H W"], size: Sequence[int]) -> UInt8[np.ndarray, "h w"]:
-    """The classes at the centers of the pixels of a photo of another size."""
-    rows, columns = (
-        (2 * np.arange(count) + 1) * length // (2 * count) for count, length in zip(size, mask.shape, strict=True)
-    )
-    sampled: UInt8[np.ndarray, "h w"] = mask[rows][:, columns]
-    return sampled
 
 
 def _eagerly(trainer: lightning.Trainer) -> AbstractContextManager[Any]:

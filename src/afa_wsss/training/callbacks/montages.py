@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -20,6 +19,7 @@ from torch import Tensor
 from afa_wsss.data.files.whole import whole_file
 from afa_wsss.data.loading.frames import frames
 from afa_wsss.data.loading.shrink import shrunk
+from afa_wsss.ops.image import sample_centers
 from afa_wsss.report.inspection import Shown, montage_row
 from afa_wsss.report.montage import montage
 from afa_wsss.training.module import AFAModule, Inspection
@@ -116,12 +116,8 @@ def shown(batch: Batch, found: Inspection, index: int) -> Shown:
 
 
 def sampled(maps: Tensor, size: tuple[int, int]) -> NDArray[Any]:
-    """(h, w) values of (H, W) maps at the centers of the pixels of a picture of that size."""
-    rows, columns = (
-        ((torch.arange(count, device=maps.device) + 0.5) * length / count).long()
-        for count, length in zip(size, maps.shape, strict=True)
-    )
-    return maps[rows][:, columns].detach().cpu().numpy()
+    """``sample_centers`` of (H, W) maps on any device, as an array (h, w)."""
+    return sample_centers(maps, size).detach().cpu().numpy()
 
 
 def _affinity_of_peak(
