@@ -136,7 +136,6 @@ CASES = {
         lambda s: (maps(s, 3), maps(s._replace(height=s.height // 2))),
     ),
     "normalize": Case(image.normalize, lambda s: (maps(s, 3).mul(255).byte(),)),
-    "denormalize": Case(image.denormalize, lambda s: (torch.randn(s.images, 3, s.height, s.width),)),
     "truncated": Case(image.truncated, lambda s: (maps(s, 3),)),
     "resize": Case(lambda x: image.resize(x, (x.shape[2] // 2, x.shape[3] // 2)), lambda s: (maps(s),)),
     "labels_from_cam": Case(from_cam, lambda s: (maps(s, 3), maps(s), image_labels(s), boxes(s))),

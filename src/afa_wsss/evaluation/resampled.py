@@ -62,11 +62,6 @@ def miou_of(
     return torch.where(targets > 0, iou, torch.nan).nanmean(dim=-1).float()
 
 
-def total_miou(counts: PhotoCounts) -> Float[Tensor, " s"]:
-    """MIoU of all photos under each setting."""
-    return miou_of(counts.hits.sum(0), counts.labeled.sum(0), counts.targets.sum(0).expand_as(counts.hits[0]))
-
-
 def expected(
     counts: PhotoCounts, photos: int, *, given: int | None = None, draws: int = 500, seed: int = 0
 ) -> Expected:

@@ -28,12 +28,6 @@ def normalize(images: Shaped[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     return (images.float() - _channels(IMAGENET_MEAN, images)).div_(_channels(IMAGENET_STD, images))
 
 
-def denormalize(images: Float[Tensor, "b 3 H W"]) -> Shaped[Tensor, "b 3 H W"]:
-    """The inverse of ``normalize``, rounded to uint8 in 0-255."""
-    values = images.float() * _channels(IMAGENET_STD, images) + _channels(IMAGENET_MEAN, images)
-    return values.round().clamp(0, 255).to(torch.uint8)
-
-
 def truncated(images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
     """Photos in [0, 1] after the official code's round trip: normalized, scaled back to 0-255, truncated to integers.
 
