@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from afa_wsss.ops.processes import sum_over_processes, world_size
 from afa_wsss.ops.pseudo_label import box_mask
 from afa_wsss.report.stages import BRANCH, REFINED_BRANCH, stage_key
 from afa_wsss.types import IGNORE_INDEX, Batch, Labels
+
+Kind = TypeVar("Kind", bound=Metric)
 
 
 class ValidationScores(nn.Module):
@@ -85,27 +88,22 @@ class ValidationScores(nn.Module):
         """Names of the stages that are also scored at every background score."""
         return tuple(name for name in self.stages if self._key(name) in self.sweeps)
 
-    def _labels_of(self, name: str, *, like: Tensor) -> SegmentationScores:
+    def _metric_of(self, table: nn.ModuleDict, name: str, make: Callable[[], Kind], like: Tensor) -> Kind:
         """The metric of a stage, made where it is first seen: the label maker alone knows its stages."""
         key = self._key(name)
-        if key not in self.labels:
-            self.labels[key] = SegmentationScores(self.classes).to(like.device)
-        metric: SegmentationScores = self.labels[key]  # type: ignore[assignment]  # torch types no values
+        if key not in table:
+            table[key] = make().to(like.device)
+        metric: Kind = table[key]  # type: ignore[assignment]  # torch types no values
         return metric
+
+    def _labels_of(self, name: str, *, like: Tensor) -> SegmentationScores:
+        return self._metric_of(self.labels, name, lambda: SegmentationScores(self.classes), like)
 
     def _sweep_of(self, name: str, *, like: Tensor) -> BackgroundSweep:
-        key = self._key(name)
-        if key not in self.sweeps:
-            self.sweeps[key] = BackgroundSweep(self.classes).to(like.device)
-        metric: BackgroundSweep = self.sweeps[key]  # type: ignore[assignment]  # torch types no values
-        return metric
+        return self._metric_of(self.sweeps, name, lambda: BackgroundSweep(self.classes), like)
 
     def _shares_of(self, name: str, *, like: Tensor) -> LabelShares:
-        key = self._key(name)
-        if key not in self.shares:
-            self.shares[key] = LabelShares(len(self.class_names)).to(like.device)
-        metric: LabelShares = self.shares[key]  # type: ignore[assignment]  # torch types no values
-        return metric
+        return self._metric_of(self.shares, name, lambda: LabelShares(len(self.class_names)), like)
 
     def compute(self) -> dict[str, Tensor]:
         """``val/miou`` of the branch, ``val/<stage>_miou`` of the others, ``val/iou/<class>``, ``val/class_f1``, ...
