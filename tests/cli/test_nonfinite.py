@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from tests.commands import run_command, small_run
+from tests.run_folder import checkpoint, read
 
 from afa_wsss.cli import shell
 from afa_wsss.cli import train as training
@@ -21,14 +22,6 @@ STEPS = 6
 def words(root, folder, *more):
     steps = [f"trainer.max_steps={STEPS}", "callbacks=none", "logger=csv"]
     return [*small_run(root), *steps, f"output_dir={folder}", *more]
-
-
-def last(folder):
-    return folder / "checkpoints" / "last.ckpt"
-
-
-def read(folder):
-    return torch.load(last(folder), weights_only=True)
 
 
 def assert_equal(found, expected):
@@ -74,10 +67,10 @@ def test_the_run_ends_with_the_state_before_the_step(root, tmp_path, spoil, monk
     assert run_command(training.main, *words(root, tmp_path / "run")) == 1
     said = capfd.readouterr()
     assert f"at step {step}: segmentation loss is nan (photos train_" in said.err
-    assert f"go on after step {step - 1} with: resume={last(tmp_path / 'run')}" in said.out
+    assert f"go on after step {step - 1} with: resume={checkpoint(tmp_path / 'run')}" in said.out
     assert read(tmp_path / "run")["global_step"] == step - 1
     monkeypatch.undo()
-    assert run_command(training.main, *words(root, tmp_path / "again", f"resume={last(tmp_path / 'run')}")) == 0
+    assert run_command(training.main, *words(root, tmp_path / "again", f"resume={checkpoint(tmp_path / 'run')}")) == 0
     found, expected = read(tmp_path / "again"), read(tmp_path / "whole")
     for name in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
         assert_equal(found[name], expected[name])
@@ -131,7 +124,7 @@ def test_weights_that_are_not_finite_are_not_written_and_not_resumed_from(root, 
     assert run_command(training.main, *words(root, run, "trainer.max_steps=2")) == 0
     monkeypatch.setattr(AFAModule, "on_train_batch_end", spoil_weights)
     kept = {path: path.read_bytes() for path in (run / "checkpoints").glob("*.ckpt")}
-    assert run_command(training.main, *words(root, run, f"resume={last(run)}")) == 1
+    assert run_command(training.main, *words(root, run, f"resume={checkpoint(run)}")) == 1
     assert "need finite weights, got others in network.classifier.weight after step 3" in capfd.readouterr().err
     assert kept == {path: path.read_bytes() for path in (run / "checkpoints").glob("*.ckpt")}
     monkeypatch.undo()
@@ -198,7 +191,7 @@ def test_steps_in_a_row_are_counted_over_a_resume(root, tmp_path, spoil, capfd):
     allowed = "trainer.skip_nonfinite=1"
     assert run_command(training.main, *words(root, tmp_path / "run", allowed, "trainer.max_steps=4")) == 0
     assert read(tmp_path / "run")["callbacks"]["NonFinite"]["streak"] == 1
-    go_on = f"resume={last(tmp_path / 'run')}"
+    go_on = f"resume={checkpoint(tmp_path / 'run')}"
     for _ in range(2):  # the state is that before step 5, and stays so
         assert run_command(training.main, *words(root, tmp_path / "run", allowed, go_on)) == 1
         assert "in 2 steps in a row at step 5: segmentation loss is nan" in capfd.readouterr().err

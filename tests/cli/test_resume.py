@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.commands import composed, run_command, small_run, write_small_set
+from tests.run_folder import checkpoint, read
 
 from afa_wsss.api.train import train
 from afa_wsss.cli import train as training
@@ -54,14 +55,6 @@ def stop(monkeypatch):
     return stop_at
 
 
-def last(folder):
-    return folder / "checkpoints" / "last.ckpt"
-
-
-def read(folder):
-    return torch.load(last(folder), weights_only=True)
-
-
 def assert_equal_weights(found, expected):
     for name, value in expected["state_dict"].items():
         torch.testing.assert_close(found["state_dict"][name], value, msg=lambda text, name=name: f"{name}: {text}")
@@ -83,7 +76,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_goes_on_as_if_nothing_had_been(
     assert run_command(training.main, *words(root, first)) == 130
     assert read(first)["global_step"] == steps
     monkeypatch.undo()
-    assert run_command(training.main, *words(root, second, f"resume={last(first)}")) == 0
+    assert run_command(training.main, *words(root, second, f"resume={checkpoint(first)}")) == 0
     found, expected = read(second), read(uninterrupted)
     assert found["global_step"] == expected["global_step"] == STEPS
     assert found["epoch"] == expected["epoch"]
@@ -101,7 +94,7 @@ def test_a_killed_process_goes_on_from_the_last_write(root, tmp_path, stop, monk
         run_command(training.main, *words(root, first, "trainer.checkpoint_interval=2"))
     assert read(first)["global_step"] == min(steps, 4)
     monkeypatch.undo()
-    assert run_command(training.main, *words(root, second, f"resume={last(first)}")) == 0
+    assert run_command(training.main, *words(root, second, f"resume={checkpoint(first)}")) == 0
     assert_equal_weights(read(second), read(uninterrupted))
 
 
@@ -110,7 +103,7 @@ def test_an_error_saves_too_and_says_how_to_go_on(root, tmp_path, stop, capsys):
     with pytest.raises(RuntimeError, match="out of memory"):
         run_command(training.main, *words(root, tmp_path / "run"))
     assert read(tmp_path / "run")["global_step"] == 2
-    assert f"stopped; go on after step 2 with: resume={last(tmp_path / 'run')}" in capsys.readouterr().out
+    assert f"stopped; go on after step 2 with: resume={checkpoint(tmp_path / 'run')}" in capsys.readouterr().out
 
 
 def test_an_error_in_validation_saves_too(root, tmp_path, monkeypatch):
@@ -123,7 +116,7 @@ def test_an_error_in_validation_saves_too(root, tmp_path, monkeypatch):
 def test_before_the_first_step_there_is_nothing_to_save(root, tmp_path, stop):
     stop(0, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "run")) == 130
-    assert not last(tmp_path / "run").exists()
+    assert not checkpoint(tmp_path / "run").exists()
 
 
 def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
@@ -134,7 +127,7 @@ def test_gathered_gradients_count_with_their_step(root, tmp_path, stop):
     assert run_command(training.main, *words(root, tmp_path / "first", *halves)) == 130
     assert read(tmp_path / "first")["global_step"] == 1
     again = stop(10, KeyboardInterrupt())
-    go_on = [*halves, f"resume={last(tmp_path / 'first')}"]
+    go_on = [*halves, f"resume={checkpoint(tmp_path / 'first')}"]
     assert run_command(training.main, *words(root, tmp_path / "second", *go_on)) == 0
     assert read(tmp_path / "second")["global_step"] == 3
     assert again[:2] == seen[2:]
@@ -146,14 +139,14 @@ def test_the_same_folder_may_go_on(root, tmp_path, stop, monkeypatch):
     stop(4, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "run")) == 130
     monkeypatch.undo()
-    assert run_command(training.main, *words(root, tmp_path / "run", f"resume={last(tmp_path / 'run')}")) == 0
+    assert run_command(training.main, *words(root, tmp_path / "run", f"resume={checkpoint(tmp_path / 'run')}")) == 0
     assert read(tmp_path / "run")["global_step"] == STEPS
 
 
 def test_the_best_so_far_comes_along(root, tmp_path, uninterrupted, monkeypatch):
     """A run that never beats it has it all the same."""
     monkeypatch.setattr(Checkpoints, "on_validation_end", lambda *_: None)
-    go_on = ["trainer.max_steps=7", f"resume={last(uninterrupted)}"]
+    go_on = ["trainer.max_steps=7", f"resume={checkpoint(uninterrupted)}"]
     assert run_command(training.main, *words(root, tmp_path / "run", *go_on)) == 0
     best = [folder / "checkpoints" / "best.ckpt" for folder in (uninterrupted, tmp_path / "run")]
     assert best[0].read_bytes() == best[1].read_bytes()
@@ -188,7 +181,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("more", "message"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_mistakes_end_the_command_with_one_line(root, tmp_path, uninterrupted, capfd, more, message):
-    given = [f"resume={last(uninterrupted)}", *more]
+    given = [f"resume={checkpoint(uninterrupted)}", *more]
     given = given[1:] if any(word.startswith("resume=") for word in more) else given
     assert run_command(training.main, *words(root, tmp_path / "run", *given)) == 1
     assert message in capfd.readouterr().err
@@ -204,7 +197,7 @@ def test_what_fails_after_the_last_step_is_finished_by_resuming(root, tmp_path, 
 
     monkeypatch.setattr(AFAModule, "validation_step", validation_step)
     assert run_command(training.main, *words(root, tmp_path / "run")) == 1
-    resume = f"resume={last(tmp_path / 'run')}"
+    resume = f"resume={checkpoint(tmp_path / 'run')}"
     assert f"stopped after the last step; score it and write the report with: {resume}" in capsys.readouterr().out
     monkeypatch.undo()
     assert run_command(training.main, *words(root, tmp_path / "run", resume)) == 0
@@ -222,8 +215,8 @@ OTHER_SCORES = {
 def test_a_finished_run_is_scored_again_where_scores_may_be_others(root, tmp_path, uninterrupted, more):
     """The scores are those of a whole validation with these settings, with none left of the one before."""
     scores = []
-    for name, words_of_run in (("finished", [f"resume={last(uninterrupted)}"]), ("again", [])):
-        go_on = words_of_run or [f"resume={last(tmp_path / 'finished')}", "trainer.max_steps=6"]
+    for name, words_of_run in (("finished", [f"resume={checkpoint(uninterrupted)}"]), ("again", [])):
+        go_on = words_of_run or [f"resume={checkpoint(tmp_path / 'finished')}", "trainer.max_steps=6"]
         assert run_command(training.main, *words(root, tmp_path / name, *go_on, *more)) == 0
         scores.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     before = json.loads((uninterrupted / "metrics.json").read_text())
@@ -252,37 +245,36 @@ def test_what_an_earlier_run_left_is_set_aside(root, tmp_path, stop, monkeypatch
 def test_a_checkpoint_of_elsewhere_brings_its_own_best(root, tmp_path, uninterrupted):
     folder = tmp_path / "run"
     assert run_command(training.main, *words(root, folder, "seed=7", "trainer.max_steps=2")) == 0
-    assert run_command(training.main, *words(root, folder, f"resume={last(uninterrupted)}")) == 0
+    assert run_command(training.main, *words(root, folder, f"resume={checkpoint(uninterrupted)}")) == 0
     best = [place / "checkpoints" / "best.ckpt" for place in (folder, uninterrupted, folder / "earlier_1")]
     assert best[0].read_bytes() == best[1].read_bytes() != best[2].read_bytes()
 
 
 def test_the_same_words_again_lose_no_step(root, tmp_path, uninterrupted, stop, monkeypatch, capsys):
     """As a scheduler gives them after it has stopped the job."""
-    longer = ["trainer.max_steps=9", f"resume={last(uninterrupted)}"]
+    longer = ["trainer.max_steps=9", f"resume={checkpoint(uninterrupted)}"]
     stop(2, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 130
     assert read(tmp_path / "run")["global_step"] == STEPS + 2
     monkeypatch.undo()
     seen = stop(99, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 0
-    assert f"this run has gone on from that checkpoint before; going on from {last(tmp_path / 'run')}" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"this run has gone on from that checkpoint before; going on from {checkpoint(tmp_path / 'run')}" in said
     assert len(seen) == 1
     assert read(tmp_path / "run")["global_step"] == 9
 
 
 def test_the_same_words_again_name_what_is_cut_off(root, tmp_path, uninterrupted, stop, monkeypatch, capsys):
-    longer = ["trainer.max_steps=9", "trainer.checkpoint_interval=1", f"resume={last(uninterrupted)}"]
+    longer = ["trainer.max_steps=9", "trainer.checkpoint_interval=1", f"resume={checkpoint(uninterrupted)}"]
     stop(2, KeyboardInterrupt())
     assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 130
     monkeypatch.undo()
-    whole = last(tmp_path / "run").read_bytes()
-    last(tmp_path / "run").write_bytes(whole[: len(whole) // 2])
+    whole = checkpoint(tmp_path / "run").read_bytes()
+    checkpoint(tmp_path / "run").write_bytes(whole[: len(whole) // 2])
     assert run_command(training.main, *words(root, tmp_path / "run", *longer)) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{last(tmp_path / 'run')} cannot be read" in said
+    assert f"{checkpoint(tmp_path / 'run')} cannot be read" in said
     assert f"going on from {tmp_path / 'run' / 'checkpoints' / 'previous.ckpt'}" in said
 
 
@@ -293,12 +285,12 @@ def test_other_training_photos_are_told(tmp_path, capsys):
         with Image.open(photo) as image:
             dark = image.point(lambda value: value // 2)
         dark.save(photo)
-    go_on = ["trainer.max_steps=4", f"resume={last(tmp_path / 'run')}"]
+    go_on = ["trainer.max_steps=4", f"resume={checkpoint(tmp_path / 'run')}"]
     assert run_command(training.main, *words(root, tmp_path / "run", *go_on)) == 0
     assert "resumed with training photos 8 (" in capsys.readouterr().out
 
 
 def test_python_has_to_give_the_settings(root, uninterrupted, tmp_path):
-    run = composed(*words(root, tmp_path / "run", f"resume={last(uninterrupted)}"))
+    run = composed(*words(root, tmp_path / "run", f"resume={checkpoint(uninterrupted)}"))
     with pytest.raises(UserError, match="need the settings as plain data, to compare them with those of"):
         train(run.settings)

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 from tests.commands import run_command, small_run
+from tests.run_folder import checkpoint
 
 from afa_wsss.cli import train as training
 from afa_wsss.training.module import AFAModule
@@ -44,10 +45,6 @@ def words(root, folder, *more):
     return [*small_run(root), *steps, f"output_dir={folder}", *more]
 
 
-def last(folder):
-    return folder / "checkpoints" / "last.ckpt"
-
-
 @pytest.fixture
 def send(monkeypatch):
     """Sends this process a signal in the middle of a step, or of a validation."""
@@ -71,9 +68,9 @@ def send(monkeypatch):
 def test_the_step_is_done_and_saved(root, tmp_path, send, capfd, signum):
     seen = send(signum, 2)
     assert run_command(training.main, *words(root, tmp_path)) == 128 + signum
-    assert len(seen) == torch.load(last(tmp_path), weights_only=True)["global_step"] == 2
+    assert len(seen) == torch.load(checkpoint(tmp_path), weights_only=True)["global_step"] == 2
     said = capfd.readouterr()
-    assert f"stopped; go on after step 2 with: resume={last(tmp_path)}" in said.out
+    assert f"stopped; go on after step 2 with: resume={checkpoint(tmp_path)}" in said.out
     assert "Traceback" not in said.out + said.err
 
 
@@ -83,7 +80,7 @@ def test_a_validation_is_left_at_once(root, tmp_path, send, capfd, count, step):
     seen = send(signal.SIGTERM, count, "validation_step")
     assert run_command(training.main, *words(root, tmp_path, "data.eval_batch_size=2")) == 143
     assert len(seen) == count
-    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == step
+    assert torch.load(checkpoint(tmp_path), weights_only=True)["global_step"] == step
     assert "resume=" in capfd.readouterr().out
 
 
@@ -101,7 +98,7 @@ def test_slurm_starts_the_job_again(root, tmp_path, send, monkeypatch, capfd, an
     if answer is not None:
         command = tmp_path / "bin" / "scontrol"
         command.parent.mkdir()
-        command.write_text(f'#!/bin/sh\necho "$@" > {asked}\nls {last(tmp_path)} >> {asked}\nexit {answer}\n')
+        command.write_text(f'#!/bin/sh\necho "$@" > {asked}\nls {checkpoint(tmp_path)} >> {asked}\nexit {answer}\n')
         command.chmod(command.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
     for name, value in SLURM.items():
@@ -109,9 +106,10 @@ def test_slurm_starts_the_job_again(root, tmp_path, send, monkeypatch, capfd, an
     send(signal.SIGUSR1, 2)
     assert run_command(training.main, *words(root, tmp_path)) == 128 + signal.SIGUSR1
     said = capfd.readouterr().out
-    assert f"resume={last(tmp_path)}" in said
+    assert f"resume={checkpoint(tmp_path)}" in said
     if answer is not None:
-        assert asked.read_text() == f"requeue 42\n{last(tmp_path)}\n", "the state is saved before the job is ended"
+        saved = checkpoint(tmp_path)
+        assert asked.read_text() == f"requeue 42\n{saved}\n", "the state is saved before the job is ended"
     expected = {
         0: "SLURM starts job 42 again",
         1: "warning: scontrol requeue 42 failed with exit code 1",
@@ -177,7 +175,7 @@ def test_ctrl_c_in_a_terminal(started, tmp_path, times, saved):
     assert run.returncode == 130, said
     assert "Traceback" not in said
     assert "Ctrl-C again ends at once" in said
-    assert last(tmp_path).exists() == saved
+    assert checkpoint(tmp_path).exists() == saved
     assert ("go on after step 2 with" in said) == saved
 
 
@@ -204,5 +202,5 @@ def test_two_processes_stop_at_the_same_step(started, tmp_path, send, signum):
     assert run.returncode == 128 + signum, said
     assert "Traceback" not in said
     assert said.count("go on after step 2 with") == 1
-    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 2
+    assert torch.load(checkpoint(tmp_path), weights_only=True)["global_step"] == 2
     assert all_gone(run.pid)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.commands import run_command, small_run
+from tests.run_folder import checkpoint, read
 
 from afa_wsss.api.segmenter import load
 from afa_wsss.cli import evaluate
@@ -25,12 +26,8 @@ def words(root, folder, *more):
     return [*small_run(root), "trainer.max_steps=5", "callbacks=none", f"output_dir={folder}", *more]
 
 
-def last(folder):
-    return folder / "checkpoints" / "last.ckpt"
-
-
 def state_of(folder):
-    return torch.load(last(folder), weights_only=True)["state_dict"]
+    return read(folder)["state_dict"]
 
 
 def memory_of(folder):
@@ -69,14 +66,14 @@ def test_a_checkpoint_keeps_what_was_found(run, root, tmp_path):
     """It is used again without any mask."""
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
-    assert load(last(run), device="cpu").label_maker.cam_thresholds != PAPER
-    scored = [f"checkpoint={last(run)}", "trainer.accelerator=cpu", f"output_dir={tmp_path / 'scored'}"]
+    assert load(checkpoint(run), device="cpu").label_maker.cam_thresholds != PAPER
+    scored = [f"checkpoint={checkpoint(run)}", "trainer.accelerator=cpu", f"output_dir={tmp_path / 'scored'}"]
     assert run_command(evaluate.main, *scored) == 0
 
 
 def test_a_run_goes_on_without_masks_and_says_only_that(run, root, tmp_path, capsys):
     """Lightning warns of every callback whose state a checkpoint has and the run has not: an error in tests."""
-    more = [*AUTO, *WALK, "model.dropout=0", f"resume={last(run)}", "trainer.max_steps=6"]
+    more = [*AUTO, *WALK, "model.dropout=0", f"resume={checkpoint(run)}", "trainer.max_steps=6"]
     assert run_command(training.main, *words(root, tmp_path / "photos", *more)) == 0
     assert "resumed with supervision.auto_from masks -> photos" in capsys.readouterr().out
 
@@ -124,7 +121,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(root, run, tmp_pat
         run_command(training.main, *words(root, tmp_path / "first", *whole))
     assert memory_of(tmp_path / "first")["label_memory.looks"][0] == stopped - 1
     monkeypatch.undo()
-    again = words(root, tmp_path / "second", *whole, f"resume={last(tmp_path / 'first')}")
+    again = words(root, tmp_path / "second", *whole, f"resume={checkpoint(tmp_path / 'first')}")
     assert run_command(training.main, *again) == 0
     assert_equal(memory_of(tmp_path / "second"), memory_of(run))
     assert_equal(weights_of(tmp_path / "second"), weights_of(run))

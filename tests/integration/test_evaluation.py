@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from tests.commands import run_command, small_run
-from tests.integration.small_runs import STAGES, checkpoint, scores
+from tests.run_folder import STAGES, checkpoint, scores
 
 from afa_wsss.cli import evaluate, predict, pseudo_label
 from afa_wsss.cli import train as training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
@@ -12,15 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from tests.commands import run_command, small_run, write_small_set
+from tests.run_folder import scores
 
 from afa_wsss.cli import evaluate
 
 COMMAND = Path(sys.executable).parent / "afa-train"
-
-
-def scores(folder):
-    found = json.loads((folder / "metrics.json").read_text())
-    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 @pytest.mark.ddp
@@ -41,7 +36,7 @@ def test_a_sweep_over_two_processes_scores_as_one_process_does(tmp_path):
     torch.set_num_threads(1)  # as each of the two processes: a pixel's label may hang on the order of a sum
     assert run_command(evaluate.main, f"checkpoint={checkpoint}", f"output_dir={tmp_path / 'alone'}") == 0
     torch.set_num_threads(threads)
-    together, alone = (scores(path) for path in (sweep / "1", tmp_path / "alone"))
+    together, alone = (scores(path, missing=math.nan) for path in (sweep / "1", tmp_path / "alone"))
     assert alone == pytest.approx({name: together[name] for name in alone}, rel=1e-6, nan_ok=True)
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from tests.commands import run_command, small_run
+from tests.run_folder import read
 
 from afa_wsss.cli import train as training
 
@@ -21,12 +22,8 @@ def runs(root, tmp_path_factory):
     return folders
 
 
-def checkpoint(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 def test_two_runs_are_equal_to_the_bit(runs):
-    first, second = map(checkpoint, runs)
+    first, second = map(read, runs)
     for name, value in first["state_dict"].items():
         assert torch.equal(value, second["state_dict"][name]), name
     for one, other in zip(*(run["optimizer_states"][0]["state"].values() for run in (first, second)), strict=True):
@@ -39,7 +36,7 @@ def test_two_runs_are_equal_to_the_bit(runs):
 
 
 def test_folder_and_checkpoint_say_what_a_run_was_made_of(runs):
-    shown, stored = json.loads((runs[0] / "run.json").read_text()), checkpoint(runs[0])["origin"]
+    shown, stored = json.loads((runs[0] / "run.json").read_text()), read(runs[0])["origin"]
     for origin in (shown, stored):
         assert "trainer.deterministic=true" in origin["command"]
         assert origin["seed"] == 3

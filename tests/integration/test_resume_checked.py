@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import resource
@@ -12,6 +11,7 @@ import pytest
 import torch
 import yaml
 from tests.commands import run_command, small_run
+from tests.run_folder import checkpoint, read, rows
 
 from afa_wsss.api.other_settings import differences
 from afa_wsss.cli import train as training
@@ -38,24 +38,15 @@ def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
-def last(folder):
-    return folder / "checkpoints" / "last.ckpt"
-
-
 def go_on(root, run, *more):
     return run_command(training.main, *words(root, run, "resume=auto", "trainer.val_check_interval=2", *more))
 
 
-def rows(folder):
-    with (folder / "logs" / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def rewritten(folder, change):
     """The run as one with another configuration would have left it."""
-    state = torch.load(last(folder), weights_only=True)
+    state = read(folder)
     change(state["config"])
-    torch.save(state, last(folder))
+    torch.save(state, checkpoint(folder))
 
 
 REFUSED = {
@@ -101,7 +92,7 @@ def test_another_run_is_refused_with_both_sides(root, run, capfd, change, told):
     assert go_on(root, run) == 1
     line = capfd.readouterr().err
     assert line.startswith("error: " + told[0])
-    for part in (*told, str(last(run))):
+    for part in (*told, str(checkpoint(run))):
         assert part in line
 
 
@@ -111,14 +102,14 @@ def test_other_settings_are_applied_listed_and_stored(root, run, capfd):
     told = capfd.readouterr().out
     for line in ("optimizer.lr 5e-4 -> 1e-5", "trainer.max_steps 4 -> 6", "data.batch_size 2 -> 4"):
         assert f"resumed with {line}" in told
-    state = torch.load(last(run), weights_only=True)
+    state = read(run)
     group = state["optimizer_states"][0]["param_groups"][0]
     assert group["initial_lr"] == 1e-5
     assert state["config"]["optimizer"]["lr"] == 1e-5
     assert yaml.safe_load((run / "config.yaml").read_text())["optimizer"]["lr"] == 1e-5
-    rates = {int(row["step"]): float(row["lr-AdamW/backbone"]) for row in rows(run) if row["lr-AdamW/backbone"]}
+    rates = {int(row["step"]): float(row["lr-AdamW/backbone"]) for row in rows(run) if "lr-AdamW/backbone" in row}
     assert rates[5] == pytest.approx(1e-5 * (1 - 5 / 6))
-    assert [int(row["step"]) for row in rows(run) if row["train/loss"]] == [0, 1, 2, 3, 4, 5]
+    assert [int(row["step"]) for row in rows(run) if "train/loss" in row] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_finished_run_is_scored_and_reported_again(root, run):
@@ -134,23 +125,23 @@ def test_a_finished_run_is_scored_and_reported_again(root, run):
 
 def test_nothing_to_go_on_with_starts_anew(root, tmp_path):
     assert go_on(root, tmp_path / "new", "trainer.max_steps=1") == 0
-    assert torch.load(last(tmp_path / "new"), weights_only=True)["global_step"] == 1
+    assert torch.load(checkpoint(tmp_path / "new"), weights_only=True)["global_step"] == 1
 
 
 def test_a_checkpoint_that_is_cut_off_is_told_and_the_one_before_taken(root, run, capfd):
-    whole = last(run).read_bytes()
-    last(run).write_bytes(whole[: len(whole) // 2])
+    whole = checkpoint(run).read_bytes()
+    checkpoint(run).write_bytes(whole[: len(whole) // 2])
     before = torch.load(run / "checkpoints" / "previous.ckpt", weights_only=True)["global_step"]
     assert go_on(root, run) == 0
     told = capfd.readouterr().out
-    assert f"{last(run)} cannot be read" in told
+    assert f"{checkpoint(run)} cannot be read" in told
     assert f"going on from {run / 'checkpoints' / 'previous.ckpt'}, step {before}" in told
-    assert torch.load(last(run), weights_only=True)["global_step"] == STEPS
+    assert read(run)["global_step"] == STEPS
 
 
 @pytest.mark.parametrize("kept", [0, 1000])
 def test_a_best_checkpoint_that_is_missing_or_cut_off_is_begun_anew(root, run, capfd, kept):
-    best = run / "checkpoints" / "best.ckpt"
+    best = checkpoint(run, "best")
     cut = best.read_bytes()[:kept]
     best.unlink()
     if kept:
@@ -161,27 +152,27 @@ def test_a_best_checkpoint_that_is_missing_or_cut_off_is_begun_anew(root, run, c
 
 
 def test_a_run_that_went_back_to_its_best_goes_on_where_it_was_when_told_again(root, run, capfd):
-    best = run / "checkpoints" / "best.ckpt"
+    best = checkpoint(run, "best")
     before = best.read_bytes()
     assert go_on(root, run, f"resume={best}", "trainer.max_steps=6") == 0
     best.write_bytes(before)  # whatever was the best since
     capfd.readouterr()
     assert go_on(root, run, f"resume={best}", "trainer.max_steps=7") == 0
-    assert [int(row["step"]) for row in rows(run) if row["train/loss"]] == [*range(7)]
+    assert [int(row["step"]) for row in rows(run) if "train/loss" in row] == [*range(7)]
     assert "of which 6 are done" in capfd.readouterr().out.replace("\n", " ")
 
 
 def test_a_run_goes_back_to_its_best_without_held_out_photos(root, run):
     """The best loses its name then, since nothing of other data is compared with it."""
-    best = run / "checkpoints" / "best.ckpt"
+    best = checkpoint(run, "best")
     assert go_on(root, run, f"resume={best}", "trainer.max_steps=6", "data.val_split=null") == 0
-    assert torch.load(last(run), weights_only=True)["global_step"] == 6
+    assert read(run)["global_step"] == 6
     assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
 
 
 def test_a_run_that_went_back_with_other_photos_can_be_told_so_again(root, run, capfd):
     """As a scheduler does, after the best has lost its name."""
-    best = run / "checkpoints" / "best.ckpt"
+    best = checkpoint(run, "best")
     words = [f"resume={best}", "data.val_split=null"]
     assert go_on(root, run, *words, "trainer.max_steps=6") == 0
     assert not best.exists()
@@ -195,14 +186,14 @@ def test_best_of_other_data_is_not_the_best(root, run, tmp_path, capfd):
     assert go_on(other, run, "trainer.max_steps=5") == 0
     assert f"resumed with data.root {root} -> {other}" in capfd.readouterr().out
     assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
-    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    best = read(run, "best")
     assert best["global_step"] == 5
 
 
 def test_the_best_of_fewer_photos_is_not_the_best(root, run):
     assert go_on(root, run, "trainer.max_steps=5", "trainer.limit_val_batches=1", "data.eval_batch_size=2") == 0
     assert (run / "checkpoints" / "best_of_other_data.ckpt").is_file()
-    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 5
+    assert read(run, "best")["global_step"] == 5
 
 
 def test_a_folder_that_was_moved_keeps_its_best(root, run, tmp_path):
@@ -235,13 +226,13 @@ def test_the_newest_run_of_a_name(root, finished, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for age, name in ((100, "older"), (0, "newer")):
         folder = shutil.copytree(finished, tmp_path / "outputs" / "demo" / name)
-        changed = last(folder).stat().st_mtime - age
+        changed = checkpoint(folder).stat().st_mtime - age
         for file in (folder / "checkpoints").iterdir():
             os.utime(file, (changed, changed))
     some = [word for word in words(root, "") if not word.startswith("output_dir")]
     assert run_command(training.main, *some, "resume=auto", "trainer.max_steps=5") == 0
-    assert torch.load(last(tmp_path / "outputs" / "demo" / "newer"), weights_only=True)["global_step"] == 5
-    assert torch.load(last(tmp_path / "outputs" / "demo" / "older"), weights_only=True)["global_step"] == STEPS
+    assert torch.load(checkpoint(tmp_path / "outputs" / "demo" / "newer"), weights_only=True)["global_step"] == 5
+    assert torch.load(checkpoint(tmp_path / "outputs" / "demo" / "older"), weights_only=True)["global_step"] == STEPS
     assert "resumed with trainer.max_steps 4 -> 5" in capfd.readouterr().out
 
 
@@ -264,4 +255,4 @@ def test_the_wandb_run_goes_on(root, tmp_path):
     ids = [folder.name.rpartition("-")[2] for folder in (run / "wandb").glob("offline-run-*")]
     assert len(ids) == 2
     assert len(set(ids)) == 1
-    assert [int(row["step"]) for row in rows(run) if row["train/loss"]] == [0, 1, 2]
+    assert [int(row["step"]) for row in rows(run) if "train/loss" in row] == [0, 1, 2]

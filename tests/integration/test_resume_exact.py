@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 
 import pytest
 import torch
 from tests.commands import run_command, small_run
+from tests.run_folder import read, rows, scores
 
 from afa_wsss.cli import train as training
 from afa_wsss.training.callbacks import Checkpoints
@@ -39,21 +38,8 @@ def whole(root, tmp_path_factory):
     return folder, sorted(moments.iterdir())
 
 
-def state(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def scores(folder):
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def rows(folder):
-    with (folder / "logs" / "metrics.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 def assert_equal_runs(found, expected):
-    first, second = state(found), state(expected)
+    first, second = read(found), read(expected)
     for name, value in second["state_dict"].items():
         assert torch.equal(first["state_dict"][name], value), name
     moments = [one["optimizer_states"][0]["state"] for one in (first, second)]
@@ -65,7 +51,7 @@ def assert_equal_runs(found, expected):
         assert torch.equal(one["numpy"][1], other["numpy"][1])
     assert scores(found) == scores(expected)
     assert sorted(map(str, rows(found))) == sorted(map(str, rows(expected)))
-    best = [torch.load(one / "checkpoints" / "best.ckpt", weights_only=True) for one in (found, expected)]
+    best = [read(one, "best") for one in (found, expected)]
     assert best[0]["global_step"] == best[1]["global_step"]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import shutil
 
 import pytest
 import torch
 from tests.commands import run_command, small_run
+from tests.run_folder import read, rows
 
 from afa_wsss.cli import train
 from afa_wsss.training.callbacks import Checkpoints
@@ -33,13 +33,8 @@ TOGETHER = [("average for both", "layer decay", "frozen layers", "checkpointing"
 """All that can be."""
 
 
-def state(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 def losses(folder):
-    with (folder / "logs" / "metrics.csv").open(newline="") as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    return [float(row["train/loss"]) for row in rows(folder) if "train/loss" in row]
 
 
 def small(root, folder, names):
@@ -81,12 +76,12 @@ def test_it_trains_to_finite_values_and_goes_on_as_if_never_stopped(names, root,
     if "8 bits" in names:
         pytest.importorskip("bitsandbytes", reason="needs the extra eight-bit")
     run_with_copy(root, tmp_path / "whole", names, tmp_path / "stopped", step=2)
-    found, whole = losses(tmp_path / "whole"), state(tmp_path / "whole")
+    found, whole = losses(tmp_path / "whole"), read(tmp_path / "whole")
     assert len(found) == 4
     assert all(math.isfinite(loss) for loss in found)
     assert all(bool(value.isfinite().all()) for value in whole["state_dict"].values())
     assert run_command(train.main, *small(root, tmp_path / "stopped", names), "resume=auto") == 0
-    assert_same(state(tmp_path / "stopped"), whole)
+    assert_same(read(tmp_path / "stopped"), whole)
     assert losses(tmp_path / "stopped") == found
 
 
@@ -96,7 +91,7 @@ def test_gradient_checkpointing_changes_nothing_of_a_run_with_batch_norms(root, 
     for name, more in {"plain": [], "saving": WORDS["checkpointing"]}.items():
         words = [*small(root, tmp_path / name, []), "model=efficientnet_lite0", "model.pretrained=null", *more]
         assert run_command(train.main, *words, "trainer.max_steps=2", "trainer.val_check_interval=2") == 0
-        states.append(state(tmp_path / name)["state_dict"])
+        states.append(read(tmp_path / name)["state_dict"])
     plain, saving = states
     (counter, *_) = (name for name in plain if name.startswith("network.encoder.") and name.endswith("batches_tracked"))
     assert int(saving[counter]) == 2

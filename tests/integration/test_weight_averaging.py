@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.commands import composed, quiet_libraries, run_command, small_run
+from tests.run_folder import read, scores
 
 from afa_wsss import load
 from afa_wsss.api.train import train as train_run
@@ -32,7 +32,7 @@ def words(root, folder, *more):
 def trained(root, folder, *more):
     """The content of the last checkpoint of a run."""
     assert run_command(training.main, *words(root, folder, *more)) == 0
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return read(folder)
 
 
 def network_of(state):
@@ -48,11 +48,6 @@ def differing(one, other):
     return [name for name in one if not torch.equal(one[name], other[name])]
 
 
-def scores(folder):
-    found = json.loads((folder / "metrics.json").read_text())
-    return {name: math.nan if value is None else value for name, value in found.items()}
-
-
 def test_who_opens_a_checkpoint_gets_the_average_that_was_scored(root, tmp_path):
     state = trained(root, tmp_path / "run")
     assert not differing(network_of(state), state["weight_average"]["network"])
@@ -63,7 +58,7 @@ def test_who_opens_a_checkpoint_gets_the_average_that_was_scored(root, tmp_path)
     assert not differing(opened, state["weight_average"]["network"])
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}"
     assert run_command(evaluate.main, checkpoint, f"output_dir={tmp_path / 'eval'}") == 0
-    alone, found = scores(tmp_path / "eval"), scores(tmp_path / "run")
+    alone, found = (scores(tmp_path / name, missing=math.nan) for name in ("eval", "run"))
     assert alone == pytest.approx({name: found[name] for name in alone}, rel=1e-6, nan_ok=True)
 
 
@@ -84,7 +79,7 @@ def test_a_finished_run_predicts_with_the_average(root, tmp_path):
     quiet_libraries()
     composed_run = composed(*words(root, tmp_path / "run"))
     run = train_run(composed_run.settings, composed_run.config)
-    state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    state = read(run.folder)
     assert not differing(run.segmenter.network.state_dict(), state["weight_average"]["network"])
 
 
@@ -140,5 +135,5 @@ def test_two_processes_have_one_average(root, tmp_path):
     torch.set_num_threads(1)  # as each of the two processes: a pixel's label may hang on the order of a sum
     assert run_command(evaluate.main, checkpoint, f"output_dir={tmp_path / 'alone'}") == 0
     torch.set_num_threads(threads)
-    together, alone = (scores(tmp_path / name) for name in ("run", "alone"))
+    together, alone = (scores(tmp_path / name, missing=math.nan) for name in ("run", "alone"))
     assert alone == pytest.approx({name: together[name] for name in alone}, rel=1e-6, nan_ok=True)

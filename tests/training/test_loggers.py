@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import csv
-
 import pytest
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+from tests.run_folder import rows
 
 from afa_wsss.training.loggers import MetricsCSV, go_on_with, read_rows, wandb_ids
 
@@ -19,11 +18,6 @@ def log(made, **values):
     step = values.pop("step")
     made.log_metrics(values, step=step)
     made.save()
-
-
-def rows(folder):
-    with (folder / "logs" / "metrics.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def test_rows_of_several_columns(tmp_path):
