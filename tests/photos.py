@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from afa_wsss.types import Batch
+
 
 def _coordinates(height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
@@ -34,3 +36,10 @@ def speckled_photo(height: int, width: int) -> Tensor:
     body = torch.stack([210 - y, 60 + x / 2, 40 + y])
     picture = torch.where(disc, body, torch.where(bar, body.flip(0), background))
     return _as_photo(*(picture + 4 * torch.randn(3, height, width)))
+
+
+def two_photos(side: int) -> Batch:
+    """A batch of two random photos of three classes; the second is padded and has one class."""
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    boxes = torch.tensor([[0, side, 0, side], [3, side - 2, 5, side]])
+    return Batch(images, torch.tensor([[1.0, 0, 1], [1, 0, 0]]), boxes, ("a", "b"), most_classes=2)

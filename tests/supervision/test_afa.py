@@ -17,18 +17,10 @@ from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
 from afa_wsss.supervision import PAR, AFALabels, DenseCRF, NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.maps import Maps, make_maps
 from afa_wsss.supervision.scores import walk_scores
-from afa_wsss.types import FROM_BATCH, Batch
+from afa_wsss.types import FROM_BATCH
 
 SIDE = 64
 GRID = (4, 4)
-
-
-@pytest.fixture
-def batch():
-    """Two photos of three classes; the second is padded and has one class."""
-    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    boxes = torch.tensor([[0, SIDE, 0, SIDE], [3, SIDE - 2, 5, SIDE]])
-    return Batch(images, torch.tensor([[1.0, 0, 1], [1, 0, 0]]), boxes, ("a", "b"), most_classes=2)
 
 
 @pytest.fixture

@@ -36,14 +36,6 @@ def counts(right: int) -> torch.Tensor:
     return torch.tensor([[right, 10 - right], [10 - right, right]]).expand(len(CANDIDATES), -1, -1)
 
 
-@pytest.fixture
-def batch() -> Batch:
-    """Two photos of three classes; the second is padded and has one class."""
-    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    boxes = torch.tensor([[0, SIDE, 0, SIDE], [3, SIDE - 2, 5, SIDE]])
-    return Batch(images, torch.tensor([[1.0, 0, 1], [1, 0, 0]]), boxes, ("a", "b"), most_classes=2)
-
-
 def memory_of(maker: AFALabels) -> FoundThresholds:
     assert maker.memory is not None
     return maker.memory

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from benchmarks.options.table import OPTIONS
 from tests.commands import run_command, small_run, write_small_set
+from tests.photos import two_photos
 
 from afa_wsss.cli import train as training
 from afa_wsss.models import create_model
-from afa_wsss.types import Batch
 
 SIDE = 64
 
 
 @pytest.fixture
 def batch():
-    """Two photos of three classes; the second is padded and has one class."""
-    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    boxes = torch.tensor([[0, SIDE, 0, SIDE], [3, SIDE - 2, 5, SIDE]])
-    return Batch(images, torch.tensor([[1.0, 0, 1], [1, 0, 0]]), boxes, ("a", "b"), most_classes=2)
+    """See ``two_photos``."""
+    return two_photos(SIDE)
 
 
 @pytest.fixture
