@@ -16,9 +16,7 @@ from afa_wsss.evaluation.resampled import Expected, PhotoCounts, bootstrap_sprea
 from afa_wsss.supervision import AFALabels
 from afa_wsss.supervision.afa import BETTER
 from afa_wsss.supervision.label_race import Tally
-from afa_wsss.supervision.label_sweep import Study
-
-REFINED = "+par"
+from afa_wsss.supervision.label_sweep import REFINED, Study
 
 
 class Choice(NamedTuple):

@@ -15,7 +15,7 @@ from afa_wsss.evaluation.resampled import counts_of
 from afa_wsss.inference.views import Viewed, Views
 from afa_wsss.ops.full_size import enlarge_labels
 from afa_wsss.ops.image import normalize
-from afa_wsss.supervision.label_sweep import Study, stage_labels, stage_names
+from afa_wsss.supervision.label_sweep import REFINED, Study, stage_labels, stage_names
 
 FIRST_STOP, SECOND_STOP = 12, 4
 """A twelfth and a quarter of the photos: where walks drop out."""
@@ -95,7 +95,7 @@ def best_walks(tallies: dict[str, Tally], study: Study, count: int) -> list[str]
     """Titles of the walks whose labels are best at their best background score, refined or not."""
 
     def score(title: str) -> float:
-        names = [name for name in (title, f"{title}+par") if name in tallies]
+        names = [name for name in (title, f"{title}{REFINED}") if name in tallies]
         return max(float(tallies[name].miou().nan_to_num().max()) for name in names)
 
     return sorted(study.walks, key=score, reverse=True)[:count]

@@ -20,6 +20,9 @@ from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.scores import cam_scores, walk_scores
 
 STAGES = ("cam", "cam_par", "walk", "walk_par")
+REFINED = "+par"
+"""Suffix of a walk's title for its labels after refinement."""
+
 NODES = 7
 """Background scores that are computed where more are asked for."""
 
@@ -42,7 +45,7 @@ class Study(NamedTuple):
 
 def stage_names(study: Study) -> list[str]:
     """What ``stage_labels`` yields, in its order."""
-    walks = [(stage, title + end) for title in study.walks for stage, end in (("walk", ""), ("walk_par", "+par"))]
+    walks = [(stage, title + end) for title in study.walks for stage, end in (("walk", ""), ("walk_par", REFINED))]
     return [name for stage, name in (("cam", "cam"), ("cam_par", "cam_par"), *walks) if stage in study.stages]
 
 
@@ -56,12 +59,13 @@ def stage_labels(maps: Maps, refiner: Refiner, study: Study) -> Iterator[tuple[s
     nodes = score_nodes(study.scores) if is_linear(maps, study.maker.refinement) else tuple(study.scores)
     if "cam_par" in study.stages:
         yield "cam_par", _labels(cam_scores(cam, present, nodes, refiner=refiner), nodes, study.scores)
-    for title, maker in study.walks.items() if {"walk", "walk_par"} & set(study.stages) else ():
+    walks = study.walks if {"walk", "walk_par"} & set(study.stages) else {}
+    for title, maker in walks.items():
         moved = walk_scores(cam, maps.affinity, present, nodes, walk=maker.walk_on(maps.grid))
         if "walk" in study.stages:
             yield title, _labels(moved, nodes, study.scores)
         if "walk_par" in study.stages:
-            yield f"{title}+par", _labels(refiner.refine_each(moved, in_boxes=True), nodes, study.scores)
+            yield f"{title}{REFINED}", _labels(refiner.refine_each(moved, in_boxes=True), nodes, study.scores)
 
 
 def is_linear(maps: Maps, refinement: Refinement) -> bool:
