@@ -33,9 +33,9 @@ def load_backbone(encoder: Encoder, pretrained: str, *, affinity_head: nn.Module
     Args:
         encoder: Backbone to load into.
         pretrained: ``"default"`` (or ``"true"``) for those that go with the backbone's name, from an installed package
-            that has them (``weights.installed``) or else from the hub; ``"nano"`` for the file
-            that the package ships, ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a
-            whole network the backbone is taken; see ``weights.layouts.LAYOUTS``.
+            that has them (``weights.installed``) or else from the hub; ``"nano"`` for the file that the package ships,
+            ``hf-hub:owner/repository`` for one of the hub, or a path. Of a file that holds a whole network the backbone
+            is taken; see ``weights.layouts.LAYOUTS``.
         affinity_head: Loaded too where the file holds one: its weights do not depend on the classes.
 
     Raises:

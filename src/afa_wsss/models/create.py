@@ -34,9 +34,9 @@ def create_model(
     Args:
         backbone: Its name, or a callable that makes an ``Encoder``; see ``ModelSettings``.
         num_classes: Foreground classes.
-        pretrained: Weights of the backbone, see ``ModelSettings``; None for random weights; a path may be a ``Path``,
-            and True stands for "default", as in timm. With the backbone of an AFA
-            network, of any classes, comes its affinity head.
+        pretrained: Weights of the backbone, see ``ModelSettings``; None for random weights. A path may be a ``Path``,
+            and True stands for "default", as in timm. The backbone of an AFA network, of any classes, comes with its
+            affinity head.
         settings: Other fields of ``ModelSettings``.
 
     Raises:

@@ -124,9 +124,8 @@ def _simplices(features: Float[Tensor, "b m d"]) -> _Simplices:
 def _strides(nearest: Float[Tensor, "d m"], images: int) -> tuple[list[int], int]:
     """Strides of coordinates, image and k in a key, and the key of the lowest values; keys of corners are unique."""
     d = len(nearest)
-    low, high = torch.stack(
-        nearest.aminmax(dim=1)
-    ).tolist()  # one of two device syncs; the other is the number of corners
+    # One of two device syncs; the other is the number of corners.
+    low, high = torch.stack(nearest.aminmax(dim=1)).tolist()
     strides = [1]
     for first, last in zip(low, high, strict=True):
         # Corners lie up to d away, and their neighbors d farther, on either side.

@@ -103,7 +103,9 @@ def term_losses(terms: Mapping[str, LossTerm], output: AFAOutput, targets: Targe
             log.warning(
                 "loss.%s: need a loss with a gradient, %s.forward gave none at step %d, so it changes no weight; leave "
                 "out detach(), item(), argmax() and the like, or freeze less",
-                *(name, type(terms[name]).__name__, step),
+                name,
+                type(terms[name]).__name__,
+                step,
             )
     return losses
 

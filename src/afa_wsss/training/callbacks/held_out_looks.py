@@ -26,6 +26,12 @@ from afa_wsss.training.module import AFAModule
 from afa_wsss.training.terms import active_terms, asks_label_maker
 from afa_wsss.types import IGNORE_INDEX, Batch
 
+LOOKED_KEY = "held_out_looked_step"
+"""Where a checkpoint says which step held-out photos were last looked at before."""
+
+ADVICE, ARGUMENTS = "; add masks, or leave supervision.auto_from at photos", ("supervision.auto_from", "data.val_split")
+"""End of the errors about photos without masks, and the settings that they name."""
+
 
 class HeldOutLooks(Callback):
     """Calls ``LabelMaker.look`` before the training steps at which it wants to, with the network in evaluation mode.
@@ -88,12 +94,6 @@ class HeldOutLooks(Callback):
     ) -> None:
         """Called by Lightning."""
         self.looked_step = int(checkpoint.get(LOOKED_KEY, -1))
-
-
-LOOKED_KEY = "held_out_looked_step"
-"""Where a checkpoint says which step held-out photos were last looked at before."""
-
-ADVICE, ARGUMENTS = "; add masks, or leave supervision.auto_from at photos", ("supervision.auto_from", "data.val_split")
 
 
 def held_out_looks(label_maker: LabelMaker, photos: EvalSet | None, *, batch_size: int) -> list[HeldOutLooks]:

@@ -159,8 +159,10 @@ def requeue() -> None:
     except OSError as error:
         notes.warning("warning: SLURM was not asked to start job %s again: scontrol: %s", job, error.strerror)
         return
-    done = "SLURM starts job %s again" if code == 0 else "warning: scontrol requeue %s failed with exit code %s"
-    notes.warning(done, *((job,) if code == 0 else (job, code)))
+    if code == 0:
+        notes.warning("SLURM starts job %s again", job)
+    else:
+        notes.warning("warning: scontrol requeue %s failed with exit code %s", job, code)
 
 
 def was_launched(trainer: lightning.Trainer) -> bool:
