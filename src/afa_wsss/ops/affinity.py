@@ -19,8 +19,8 @@ class TokenAffinity(NamedTuple):
     """The affinity A = sigmoid(Q K^T + K Q^T + bias) as the vectors that it is made of (AFA, equation 4).
 
     Attributes:
-        queries: Q: the queries of all heads that are read side by side, each head times its weight.
-        keys: K: the keys of all heads.
+        queries: Q: the queries of all heads that are read, concatenated; each head is multiplied by its weight.
+        keys: K: the keys of all heads that are read, concatenated.
         bias: Added to every pair.
     """
 

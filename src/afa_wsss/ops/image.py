@@ -56,7 +56,7 @@ def sample_centers(maps: Shaped[Tensor, "H W"], size: Sequence[int]) -> Shaped[T
 
 
 def half_size(height: int, width: int) -> tuple[int, int]:
-    """Half of both sides, rounded down, and at least one pixel."""
+    """Half of the height and of the width, rounded down, at least one pixel each."""
     return max(1, height // 2), max(1, width // 2)
 
 

@@ -38,15 +38,15 @@ class AFALabels(LabelMaker):
     """Thresholds, walk, refinement, and the steps from which each kind of label is made (AFA, section 4.1).
 
     Attributes:
-        low: Background score beta_l. ``auto`` for one that is found while training, from the scores of the photos: see
-            ``FoundThresholds``. So for ``high``, ``background`` and their siblings of the walk.
-        high: Background score beta_h.
-        background: The one background score at which validation reads labels.
+        low: Background score beta_l in [0, 1], or ``auto`` to have it found while training: see ``FoundThresholds``.
+            The other background scores, those of the walk too, take ``auto`` as well.
+        high: Background score beta_h, above ``low``.
+        background: The one background score at which validation thresholds labels.
         auto_from: What ``auto`` is found from: ``photos``, the colors of training photos and no mask; or ``masks`` of a
             few held-out photos, at most ``recent_splits.LOOKED_AT``.
         walk_low: beta_l for labels after the walk; None, as in the paper, for ``low``.
         walk_high: beta_h for labels after the walk; None for ``high``.
-        walk_background: The one background score after the walk; None for ``background``.
+        walk_background: The one background score of validation after the walk; None for ``background``.
         radius: Window of affinity labels and walk, in tokens (Chebyshev). None for all pairs, whose time and memory
             grow with the square of the tokens; within a radius they grow with the tokens.
         walk_radius: Window of the walk alone; None, as in the paper, for ``radius``.
@@ -55,9 +55,10 @@ class AFALabels(LabelMaker):
         first_step: Training step (from 0) from which losses that need labels count, unless a term says otherwise: the
             loss table refers to it.
         walk_first_step: From this step on the walk makes the labels for segmentation; None for never.
-        walk_when: ``always`` from then on, or only while its labels are ``better`` than those before it: once they
-            surely split the photos' colors better or, with ``auto_from=masks``, have a higher mIoU on these.
-        affinity_from_walk: Whether it then also makes those for affinity, as on COCO.
+        walk_when: ``always`` to take labels from the walk at every step from ``walk_first_step`` on; ``better`` to take
+            them only while they surely split the photos' colors better than labels from the CAM or, with
+            ``auto_from=masks``, have a higher mIoU.
+        affinity_from_walk: Whether the labels for affinity are also taken from the walk from then on, as on COCO.
         truncate_photos: Whether the refinement gets photos in training as the official code hands them over: see
             ``afa_wsss.ops.image.truncated``.
         cam_scales: Scales of the class activation maps; the largest gives the affinity.

@@ -65,10 +65,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: AFA, *, left_out: Bool[Tensor, ""] | None = None) -> None:
-        """Takes a step of training in; none where ``left_out``, which is read on its device alone.
+        """Moves the average by one training step; it stays as it is where the step was ``left_out``.
 
-        Counters of batch norms are those of ``network``. ``AveragedModel`` of torch does the same, but makes the host
-        wait for a GPU in every step.
+        Counters of batch norms are those of ``network``. ``left_out`` is read on its device: no sync. torch's
+        ``AveragedModel`` computes the same average, but makes the host wait for a GPU in every step.
         """
         self.updates += 1
         pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
