@@ -1,4 +1,4 @@
-"""What all tests share: shapes checked at run time, the sample photos, a small set, the golden data, one seed."""
+"""What all tests share: shapes checked at run time, photos, a small set, golden data, an empty hub, one seed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from jaxtyping import install_import_hook
 
 # Before any test module imports the package: every annotated shape is checked at each call. Users never pay for this.
@@ -60,6 +61,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.commands import write_small_set  # loads all commands
 
     return write_small_set(tmp_path_factory.mktemp("partshapes"))
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, and no network: what ``HF_HUB_CACHE`` and ``HF_HUB_OFFLINE=1`` set on import."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
 
 
 @pytest.fixture

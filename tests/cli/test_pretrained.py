@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from tests.commands import composed, run_command, settings_of_run, small_run
@@ -58,14 +57,6 @@ def of_classes(count, folder):
         weights[name] = weights[name][: count + 1].clone()
     torch.save(weights, folder / "few.pth")
     return folder / "few.pth"
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """No network and an empty cache."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
 
 
 def complaint(capfd, main, *words):
@@ -157,7 +148,7 @@ def test_models_without_feature_maps_or_attention_end_the_command_with_one_line(
 
 
 @pytest.mark.parametrize("word", ["true", "default"])
-def test_a_backbone_of_timm_asks_for_weights_of_its_own(capfd, offline, root, tmp_path, word):
+def test_a_backbone_of_timm_asks_for_weights_of_its_own(capfd, hub_cache, root, tmp_path, word):
     words = [*small_run(root), "model.backbone=deit_small_patch16_224", f"output_dir={tmp_path / 'run'}"]
     line = complaint(capfd, training.main, *words, f"model.pretrained={word}")
     assert "need weights of hf-hub:timm/deit_small_patch16_224.fb_in1k, HF_HUB_OFFLINE is set" in line
@@ -172,11 +163,11 @@ def test_a_backbone_of_timm_goes_through_all_commands(root, tmp_path):
     assert len(list((tmp_path / "scored" / "masks").iterdir())) == 5
 
 
-def test_without_a_network_a_recipe_says_what_to_do(capfd, offline, voc, tmp_path):
+def test_without_a_network_a_recipe_says_what_to_do(capfd, hub_cache, voc, tmp_path):
     words = ["experiment=voc12_mit_b1", f"data.root={voc}", "data.train_split=train", "trainer.accelerator=cpu"]
     line = complaint(capfd, training.main, *words, f"output_dir={tmp_path / 'run'}")
     assert line.startswith("error: model.pretrained: need weights of hf-hub:nvidia/mit-b1, HF_HUB_OFFLINE is set and ")
-    assert str(offline) in line
+    assert str(hub_cache) in line
     assert "/nvidia/mit-b1/resolve/main/pytorch_model.bin where there is a network" in line
 
 
@@ -235,7 +226,7 @@ def test_pickles_that_run_code_end_the_command_with_the_way_to_convert_them(capf
     assert torch.equal(torch.load(tmp_path / "converted.pth", weights_only=True)["stages.0.norm.weight"], torch.ones(3))
 
 
-def test_a_run_goes_on_without_the_weights_that_it_began_with(offline, root, tmp_path):
+def test_a_run_goes_on_without_the_weights_that_it_began_with(hub_cache, root, tmp_path):
     words = [*small_run(root), "callbacks=none", "data.val_split=null"]
     assert run_command(training.main, *words, "trainer.max_steps=1", f"output_dir={tmp_path / 'run'}") == 0
     more = [f"resume={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}", "model.pretrained=hf-hub:nvidia/mit-b0"]

@@ -7,7 +7,6 @@ import re
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from safetensors.torch import save_file
 from tests.timm_models import DEIT, KINDS
 
@@ -123,17 +122,9 @@ def test_what_does_not_fit_is_named(tmp_path):
         load_backbone(create_vision_transformer(DEIT), str(tmp_path / "mit.safetensors"))
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache of the hub, and no network."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
-
-
 @pytest.mark.parametrize("word", ["default", "True", "true"])
-def test_default_weights_are_those_of_timm_on_the_hub(cache, word):
-    folder = cache / "models--timm--deit_tiny_patch16_224.fb_in1k"
+def test_default_weights_are_those_of_timm_on_the_hub(hub_cache, word):
+    folder = hub_cache / "models--timm--deit_tiny_patch16_224.fb_in1k"
     snapshot = folder / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     (folder / "refs").mkdir()
@@ -154,11 +145,11 @@ def test_default_weights_are_those_of_timm_on_the_hub(cache, word):
         ("mit_b2", "nvidia/mit-b2/resolve/main/model.safetensors"),
     ],
 )
-def test_without_a_network_the_file_is_named(cache, name, file):
+def test_without_a_network_the_file_is_named(hub_cache, name, file):
     with pytest.raises(UserError, match=rf"need weights of hf-hub:.*{re.escape(file)}.* give the path of that file"):
         create_model(name, pretrained="default")
 
 
-def test_default_weights_are_refused_where_timm_has_none(cache):
+def test_default_weights_are_refused_where_timm_has_none(hub_cache):
     with pytest.raises(UserError, match="need a file of weights, none goes with the name of this backbone"):
         create_model("vit_betwixt_patch16_gap_256", pretrained="default")

@@ -7,7 +7,7 @@ import sys
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import constants, errors
+from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 from tests.hugging_face import hugging_face, save_published
 from transformers import SegformerForImageClassification
@@ -24,17 +24,9 @@ CLIENT = sys.modules[errors.HfHubHTTPError.__mro__[1].__module__.partition(".")[
 """The HTTP client of the hub's library."""
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache, and no network: what ``HF_HUB_CACHE`` and ``HF_HUB_OFFLINE=1`` set as the library is imported."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
-
-
-def fill(cache, *, branch="main"):
+def fill(hub_cache, *, branch="main"):
     """The folder of one snapshot of the repository, without files."""
-    folder = cache / f"models--{REPOSITORY.replace('/', '--')}"
+    folder = hub_cache / f"models--{REPOSITORY.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True, exist_ok=True)
     (folder / "refs" / branch).write_text(COMMIT)
     snapshot = folder / "snapshots" / COMMIT
@@ -54,8 +46,8 @@ def message(name):
     return str(refused(name))
 
 
-def test_a_file_of_another_name_is_asked_for_after_the_repository(cache):
-    weights = fill(cache) / "original.bin"
+def test_a_file_of_another_name_is_asked_for_after_the_repository(hub_cache):
+    weights = fill(hub_cache) / "original.bin"
     torch.save(mix_transformer("mit_b0").state_dict(), weights)
     assert hub.download(f"{REPOSITORY}/original.bin") == weights
     assert "/other.bin " in message(f"{REPOSITORY}/other.bin")
@@ -63,9 +55,9 @@ def test_a_file_of_another_name_is_asked_for_after_the_repository(cache):
 
 @pytest.mark.parametrize("branch", ["main", "first"])
 @pytest.mark.parametrize("file", hub.WEIGHT_FILES)
-def test_weights_come_from_the_cache_without_a_network(cache, file, branch) -> None:
+def test_weights_come_from_the_cache_without_a_network(hub_cache, file, branch) -> None:
     other, own = hugging_face(SegformerForImageClassification, "mit_b0"), mix_transformer("mit_b0")
-    snapshot = fill(cache, branch=branch)
+    snapshot = fill(hub_cache, branch=branch)
     published = load_file(save_published(other, snapshot, "safetensors"))
     if file == "pytorch_model.bin":
         torch.save(published, snapshot / file)
@@ -74,31 +66,31 @@ def test_weights_come_from_the_cache_without_a_network(cache, file, branch) -> N
     assert torch.equal(own.stages[3].norm.weight, published["segformer.encoder.layer_norm.3.weight"])
 
 
-def test_safetensors_are_preferred(cache) -> None:
-    snapshot = fill(cache)
+def test_safetensors_are_preferred(hub_cache) -> None:
+    snapshot = fill(hub_cache)
     for file in hub.WEIGHT_FILES:
         (snapshot / file).write_bytes(b"")
     assert hub.download(REPOSITORY) == snapshot / "model.safetensors"
 
 
-def test_an_empty_cache_without_a_network_names_the_file_and_where_to_put_it(cache) -> None:
+def test_an_empty_cache_without_a_network_names_the_file_and_where_to_put_it(hub_cache) -> None:
     with pytest.raises(UserError) as caught:
         create_model("mit_b1", pretrained="hf-hub:nvidia/mit-b1")
     line = str(caught.value)
     assert line.startswith("need weights of hf-hub:nvidia/mit-b1, HF_HUB_OFFLINE is set and the cache ")
-    assert str(cache) in line
+    assert str(hub_cache) in line
     for file in hub.WEIGHT_FILES:
         assert f"/nvidia/mit-b1/resolve/main/{file} " in line
     assert "give the path of that file, or None (null) to start from random weights" in line
 
 
-def test_another_revision_is_not_taken_from_the_cache(cache) -> None:
-    save_file({"a": torch.zeros(1)}, fill(cache) / "model.safetensors")
+def test_another_revision_is_not_taken_from_the_cache(hub_cache) -> None:
+    save_file({"a": torch.zeros(1)}, fill(hub_cache) / "model.safetensors")
     assert "/nvidia/mit-b0/resolve/v2/model.safetensors " in message(f"{REPOSITORY}@v2")
 
 
 @pytest.mark.parametrize("name", ["--", "", "white space/b"])
-def test_invalid_names_are_refused(cache, name) -> None:
+def test_invalid_names_are_refused(hub_cache, name) -> None:
     assert "need hf-hub:OWNER/REPOSITORY, as hf-hub:nvidia/mit-b1; got hf-hub:" in message(name)
 
 
