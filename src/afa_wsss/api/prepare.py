@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from numpy.typing import NDArray
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from afa_wsss.api import resume
 from afa_wsss.api.options import check_network, check_options
@@ -189,9 +190,8 @@ def make_module(
     elif settings.optimizer.freeze_layers:
         network.encoder.freeze(settings.optimizer.freeze_layers)
 
-    def optimizer(network: AFA, others: Any) -> torch.optim.Optimizer:
-        own: list[Parameter] = list(others)
-        return afa_optimizer(network, settings.optimizer, others=own, fused=settings.trainer.takes_fused_optimizer)
+    def optimizer(network: AFA, others: Iterable[Parameter]) -> Optimizer:
+        return afa_optimizer(network, settings.optimizer, others=others, fused=settings.trainer.takes_fused_optimizer)
 
     return AFAModule(
         network,
