@@ -70,12 +70,14 @@ class DeviceSettings:
 class TrainerSettings(DeviceSettings):
     """Arguments of ``lightning.Trainer`` for training, and six of our own.
 
+    What is not listed here goes to ``lightning.Trainer`` as it is, under the same name.
+
     Attributes:
         max_steps: Training steps of the whole run.
         val_check_interval: Steps between validations; at least one in a run.
         checkpoint_interval: Steps between writes of ``last.ckpt``; not one of Lightning's.
         log_every_n_steps: Steps between logged values; at least once in a run.
-        sync_batchnorm: Whether batch norm is that of all processes, on any device.
+        sync_batchnorm: Whether batch norm is that of all processes, on any device; unlike Lightning's, on a CPU too.
         compile: Whether the encoder is compiled with ``torch.compile`` in training; not one of Lightning's.
         skip_nonfinite: Steps in a row that may be left out because a loss or gradient is not finite; not one of
             Lightning's.
