@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from afa_wsss.data.formats.mask_choice import form_warnings
 from afa_wsss.data.formats.nested_masks import find_all_masks
 from afa_wsss.data.formats.photo_files import PhotoFiles
 from afa_wsss.errors import UserError
-
-Split = Literal["train", "val", "all"]
 
 
 class FolderDataset(PhotoFiles):
