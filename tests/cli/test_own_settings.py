@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.commands import composed
+from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.losses import AffinityLoss
@@ -26,6 +27,14 @@ class Handing(AffinityLoss):
     def __init__(self, *, scale: float = 2.0, **others: float) -> None:
         super().__init__(**others)
         self.scale = scale
+
+
+class Projecting(AffinityLoss):
+    """Has weights that are random at first."""
+
+    def __init__(self, *, weight: float = 1.0, first_step: int = 0) -> None:
+        super().__init__(weight=weight, first_step=first_step)
+        self.head = nn.Linear(4, 2)
 
 
 class Annotated(AffinityLoss):
@@ -81,3 +90,12 @@ def test_a_constructor_of_ones_own_on_top_of_a_dataclass():
         f"supervision._target_={HERE}.WrittenByHand", "supervision.times=3", "supervision.low=0.2"
     ).settings
     assert (by_hand.supervision.scale, by_hand.supervision.low) == (3.0, 0.2)
+
+
+def test_the_first_weights_of_a_loss_follow_the_seed():
+    weights = [
+        composed(f"+loss.own._target_={HERE}.Projecting", f"seed={seed}").settings.loss["own"].head.weight
+        for seed in (1, 2, 1)
+    ]
+    assert weights[0].equal(weights[2])
+    assert not weights[0].equal(weights[1])

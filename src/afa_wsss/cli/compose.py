@@ -98,8 +98,17 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a dict
     for values in (plain, linked):
         _absolute_root(values)
+    _seed(plain)
     settings = assemble(kind, {name: _made(kind, name, value) for name, value in plain.items()})
     return Composed(settings, plain, linked)
+
+
+def _seed(values: Mapping[str, Any]) -> None:
+    """Seeds what parts draw when they are made, as the first weights of a loss of one's own; training seeds anew."""
+    if "seed" in values:
+        from afa_wsss.training.trainer import seed_everything  # on use: commands without a seed need no torch
+
+        seed_everything(values["seed"])
 
 
 TABLES = ("loss", "callbacks", "logger")
