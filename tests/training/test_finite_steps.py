@@ -9,6 +9,7 @@ from tests.imagined_gpu import imagined_gpu
 from tests.two_processes import in_two_processes
 from torch import nn
 
+from afa_wsss.errors import UserError
 from afa_wsss.supervision.found_thresholds import FoundThresholds, Look
 from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.training.finite_steps import TOTAL, FiniteSteps, Seen, first_not_finite
@@ -158,6 +159,26 @@ def test_all_processes_leave_out_the_same_steps(tmp_path):
     for found in in_two_processes(alone, tmp_path):
         assert found["state"].tolist() == [1, 3]
         assert found["same"]
+
+
+@pytest.mark.parametrize(("persistent", "first"), [(True, None), (True, torch.zeros(2)), (False, torch.zeros(2))])
+def test_a_stored_buffer_that_a_step_makes_or_resizes_is_refused(persistent, first):
+    """No resumed run could load it; a cache that is not stored may have the size of the images."""
+    steps = Steps("adamw")
+    steps.module[0].register_buffer("memory", first, persistent=persistent)
+
+    def take():
+        steps.steps.keep_buffers()
+        steps.module[0].memory = torch.ones(3)
+        steps.steps.decide(steps.optimizer, [Seen(("a",), {TOTAL: torch.ones(())})])
+        steps.steps.finish(steps.optimizer)
+
+    if persistent:
+        with pytest.raises(UserError, match=r"got 0\.memory of shape \(3,\), before this step (none|\(2,\)); register"):
+            take()
+    else:
+        take()
+        assert steps.module[0].memory.tolist() == [1, 1, 1]
 
 
 def test_the_first_tensor_that_is_not_finite():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from afa_wsss.errors import UserError
 from afa_wsss.ops.processes import is_distributed
 from afa_wsss.supervision.found_thresholds import FoundThresholds
 
@@ -99,12 +100,12 @@ class FiniteSteps:
         device = next(module.parameters()).device
         self.state = torch.zeros(3, device=device)  # left out, streak, over
         self.state[1].fill_(streak)
-        self.buffers: list[Tensor] = []
+        self.buffers: dict[str, Tensor] = {}
         self.memories = [part for part in module.modules() if isinstance(part, FoundThresholds)]
 
     def keep_buffers(self) -> None:
         """Before the batches of a step: a forward pass changes batch norm's means and what label makers remember."""
-        self.buffers = [buffer.detach().clone() for buffer in self.module.buffers()]
+        self.buffers = {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
 
     def decide(self, optimizer: Optimizer, batches: Sequence[Seen], scaler: GradScaler | None = None) -> OnItsWay:
         """Between the backward pass and the step of ``optimizer``: lets it change nothing where it is left out."""
@@ -130,15 +131,20 @@ class FiniteSteps:
 
     @torch.no_grad()
     def finish(self, optimizer: Optimizer) -> None:
-        """After the step: the buffers of a step that was left out are those of before."""
+        """After the step: the buffers of a step that was left out are those of before.
+
+        Raises:
+            UserError: For a buffer of checkpoints that was not there before, or had another shape.
+        """
         for name in ("found_inf", "grad_scale"):
             optimizer.__dict__.pop(name, None)
         left_out: Bool[Tensor, ""] = torch.maximum(self.state[0], self.state[2]) > 0
-        for buffer, before in zip(self.module.buffers(), self.buffers, strict=True):
+        _check_shapes(self.buffers, self.module)
+        for buffer, before in self._kept():
             buffer.copy_(torch.where(left_out, before, buffer))
         for memory in self.memories:
             memory.read_again()
-        self.buffers = []
+        self.buffers = {}
 
     @torch.no_grad()
     def abandon(self) -> None:
@@ -146,9 +152,29 @@ class FiniteSteps:
 
         A resumed run repeats such a step, and its forward pass would change them a second time.
         """
-        for buffer, before in zip(self.module.buffers(), self.buffers, strict=False):
+        for buffer, before in self._kept():
             buffer.copy_(before)
-        self.buffers = []
+        self.buffers = {}
+
+    def _kept(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each buffer beside what it was; without those of another shape, as of positions for other images."""
+        now = dict(self.module.named_buffers())
+        pairs = ((now[name], before) for name, before in self.buffers.items() if name in now)
+        return ((buffer, before) for buffer, before in pairs if buffer.shape == before.shape)
+
+
+def _check_shapes(before: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Refuses buffers that are stored and that a step has made, or given another shape: no resumed run takes them."""
+    old, new = ({name: tuple(one.shape) for name, one in side} for side in (before.items(), module.named_buffers()))
+    if old == new:
+        return
+    changed = next((name for name in module.state_dict() if old.get(name) != new.get(name)), None)
+    if changed is not None:
+        raise UserError(
+            f"need buffers that keep their shape while training, got {changed} of shape {new[changed]}, before this "
+            f"step {old.get(changed, 'none')}; register it at its full size where its module is made, as from a "
+            "setting num_classes, or with persistent=False: a resumed run could not load it"
+        )
 
 
 def _any_not_finite(values: Sequence[Tensor], like: Tensor) -> Float[Tensor, ""]:
