@@ -281,6 +281,28 @@ def test_a_subclass_may_change_the_maps_and_the_walk_alone(network, batch) -> No
     assert not torch.equal(labels, plain)
 
 
+@dataclass(frozen=True)
+class CountingLabels(AFALabels):
+    """Has a memory of its own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "memory", torch.nn.BatchNorm1d(2))
+
+
+def test_a_subclass_may_have_a_memory_of_its_own_where_nothing_is_found(network, batch) -> None:
+    settings = {"walk_first_step": 2001, "refinement": NoRefinement(), "cam_scales": (1.0,)}
+    images = normalize(batch.images)
+    own, plain = (
+        maker.targets(network, batch, images, network(images), step=2001).pseudo_label
+        for maker in (CountingLabels(**settings), AFALabels(**settings))
+    )
+    assert torch.equal(own, plain)
+    for finding in ({"low": "auto", "high": "auto"}, {"walk_when": "better"}):
+        with pytest.raises(UserError, match=r"need FoundThresholds as memory of CountingLabels .*, got BatchNorm1d"):
+            CountingLabels(**settings, **finding).wants_look(step=0)
+
+
 @pytest.mark.parametrize("refinement", [PAR(dilations=(1, 2), steps=2), NoRefinement()])
 def test_without_the_walk_pseudo_labels_are_those_before_it(network, batch, refinement):
     """They are what training learns from: ``walk_first_step=None`` means no walk, in validation too."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.inference.multi_scale import CAM_SCALES, check_scales
@@ -25,7 +25,7 @@ from afa_wsss.supervision.par import PAR
 from afa_wsss.supervision.refinement import NoRefinement, Refinement, Refiner
 from afa_wsss.supervision.score_curves import CANDIDATES
 from afa_wsss.supervision.scores import Walk, cam_scores, walk_scores
-from afa_wsss.supervision.threshold_checks import check_pair, check_scores, check_source, check_walk
+from afa_wsss.supervision.threshold_checks import check_found, check_pair, check_scores, check_source, check_walk
 from afa_wsss.supervision.thresholds import AUTO, PAPER, Threshold, Thresholds
 from afa_wsss.types import WALK_LABELS, AFAOutput, Batch, Labels, Targets
 
@@ -86,7 +86,7 @@ class AFALabels(LabelMaker):
     truncate_photos: bool = False
     cam_scales: tuple[float, ...] = CAM_SCALES
     refinement: Refinement = field(default_factory=PAR)
-    memory: FoundThresholds | None = field(default=None, init=False, repr=False, compare=False)
+    memory: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the settings once.
@@ -107,11 +107,22 @@ class AFALabels(LabelMaker):
             )
         if self.walk_when not in (ALWAYS, BETTER):
             raise UserError(f"need walk_when to be always or better, got {self.walk_when}", arguments=("walk_when",))
-        compares_walk = self.walk_when == BETTER and self.walk_first_step is not None
-        finds = compares_walk or AUTO in (*self._given(), *self._given(of_walk=True))
-        check_source(self.auto_from, finds=finds)
-        if finds:
-            object.__setattr__(self, "memory", FoundThresholds(compares_walk=compares_walk))
+        check_source(self.auto_from, finds=self._finds)
+        if self._finds:
+            object.__setattr__(self, "memory", FoundThresholds(compares_walk=self._compares_walk))
+
+    @property
+    def _compares_walk(self) -> bool:
+        return self.walk_when == BETTER and self.walk_first_step is not None
+
+    @property
+    def _finds(self) -> bool:
+        return self._compares_walk or AUTO in (*self._given(), *self._given(of_walk=True))
+
+    @property
+    def found(self) -> FoundThresholds | None:
+        """What is found while training; None where nothing is: ``memory`` may be a subclass's own then."""
+        return check_found(self.memory, owner=type(self).__name__) if self._finds else None
 
     def _of_walk(self, name: str) -> Threshold:
         """A background score of the walk: its own, or that of the CAM."""
@@ -126,12 +137,12 @@ class AFALabels(LabelMaker):
     @property
     def cam_thresholds(self) -> Thresholds:
         """For labels from the CAM, with what was found in place of ``auto``."""
-        return resolved(self._given(), self.memory, "cam")
+        return resolved(self._given(), self.found, "cam")
 
     @property
     def walk_thresholds(self) -> Thresholds:
         """For labels after the walk, with what was found for them in place of ``auto``."""
-        return resolved(self._given(of_walk=True), self.memory, "walk")
+        return resolved(self._given(of_walk=True), self.found, "walk")
 
     def _walks(self, step: int) -> bool:
         """Whether labels after the walk are looked at, and made unless others are better."""
@@ -140,7 +151,7 @@ class AFALabels(LabelMaker):
     @property
     def leaves_out_walk(self) -> bool:
         """Whether labels before the walk are the better ones, and ``walk_when`` goes by that."""
-        return self.walk_when == BETTER and self.memory is not None and not self.memory.walk_is_better
+        return self.walk_when == BETTER and self.found is not None and not self.found.walk_is_better
 
     def _takes_walk(self, step: int) -> bool:
         """Whether labels of a training step are those after the walk."""
@@ -158,24 +169,24 @@ class AFALabels(LabelMaker):
 
     def wants_look(self, *, step: int) -> bool:
         """At the first steps and then at every tenth; from photos, at every fifth when the walk begins."""
-        if self.memory is None:
+        if self.found is None:
             return False
-        return self.memory.wants_look(step, walks=self._walks(step), same_photos=self.learns_from_masks)
+        return self.found.wants_look(step, walks=self._walks(step), same_photos=self.learns_from_masks)
 
     @torch.no_grad()
     def look(self, network: Viewed, batches: Iterable[Batch], *, step: int) -> None:
         """Compares with masks the labels that each candidate for ``auto`` would give, of the kinds of this step."""
-        if self.memory is None:
+        if self.found is None:
             return
         classes = network.num_classes + 1
-        found = self.memory.looks.new_zeros(1 + self._walks(step), len(CANDIDATES), classes, classes)
+        found = self.found.looks.new_zeros(1 + self._walks(step), len(CANDIDATES), classes, classes)
         for batch in batches:
             images = normalize(batch.images)
             views = Views(network, images, cam_scales=self.cam_scales)
             maps = self._checked_maps(views, batch, images, views.output())
             for counts, walk in zip(found, (None, self.walk_on(maps.grid)), strict=False):
                 counts += compare_candidates(maps, batch, classes=classes, refinement=self.refinement, walk=walk)
-        self.memory.score(found, given=self._given(), given_walk=self._given(of_walk=True))
+        self.found.score(found, given=self._given(), given_walk=self._given(of_walk=True))
 
     def marks(self) -> dict[str, int]:
         """Where labels from the CAM begin, and those from the walk."""
@@ -206,12 +217,12 @@ class AFALabels(LabelMaker):
 
     def learn(self, maps: Maps, batch: Batch, *, step: int) -> None:
         """Looks at the labels that each candidate for ``auto`` would give, of the kinds that this step uses."""
-        if self.memory is None or not self.wants_look(step=step):
+        if self.found is None or not self.wants_look(step=step):
             return
         cam, after_walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=None), None
         if self._walks(step):
             after_walk = look_at_candidates(maps, batch, refinement=self.refinement, walk=self.walk_on(maps.grid))
-        self.memory.update(cam, after_walk, given=self._given(), given_walk=self._given(of_walk=True))
+        self.found.update(cam, after_walk, given=self._given(), given_walk=self._given(of_walk=True))
 
     def maps(self, network: Network, batch: Batch, images: Float[Tensor, "b 3 H W"], output: AFAOutput) -> Maps:
         """What all labels are made from, in training and validation; a subclass may change it alone."""
@@ -248,18 +259,10 @@ class AFALabels(LabelMaker):
             low, high, _ = self.cam_thresholds
             labels.append(labels_from_cam(photos, maps.cam, present, boxes, low=low, high=high, refiner=refiner))
         if walks:
-            low, high, _ = self.walk_thresholds
+            (low, high, _), walk = self.walk_thresholds, self.walk_on(maps.grid)
             labels.append(
                 labels_from_walk(
-                    photos,
-                    maps.cam,
-                    maps.affinity,
-                    present,
-                    boxes,
-                    low=low,
-                    high=high,
-                    walk=self.walk_on(maps.grid),
-                    refiner=refiner,
+                    photos, maps.cam, maps.affinity, present, boxes, low=low, high=high, walk=walk, refiner=refiner
                 )
             )
         return labels[-1], labels[0]

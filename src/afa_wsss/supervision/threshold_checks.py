@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from torch import nn
+
 from afa_wsss.errors import UserError
+from afa_wsss.supervision.found_thresholds import FoundThresholds
 from afa_wsss.supervision.thresholds import AUTO, Threshold
 
 SOURCES = ("photos", "masks")
@@ -78,3 +81,21 @@ def check_walk(least: Mapping[str, int | None], *, alpha: float, first_step: int
 
 def _is_score(value: Threshold) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def check_found(memory: nn.Module | None, *, owner: str) -> FoundThresholds:
+    """The memory of a label maker that finds its background scores; a subclass may have put its own in its place.
+
+    Args:
+        memory: Of the label maker.
+        owner: Its class.
+
+    Raises:
+        UserError: For a memory of another kind.
+    """
+    if isinstance(memory, FoundThresholds):
+        return memory
+    raise UserError(
+        f"need FoundThresholds as memory of {owner} for auto and walk_when=better, got {type(memory).__name__}; derive "
+        "its class from it, or set numbers and walk_when=always"
+    )
