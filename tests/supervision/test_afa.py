@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from afa_wsss.errors import UserError
-from afa_wsss.models import create_model
 from afa_wsss.ops.image import normalize, truncated
 from afa_wsss.ops.pseudo_label import argmax_labels, box_mask, present_classes
 from afa_wsss.supervision import PAR, AFALabels, DenseCRF, NoRefinement, Refinement, Refiner
@@ -27,11 +25,6 @@ GRID = (4, 4)
 def maps(batch):
     """Random maps of the slots, and a random affinity."""
     return Maps(present_classes(batch.image_labels, 2), torch.rand(2, 2, SIDE, SIDE), torch.rand(2, 16, 16), GRID)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return create_model("mit_nano", 3, decoder_width=8, drop_path_rate=0.0).eval()
 
 
 @torch.no_grad()
@@ -237,70 +230,6 @@ def test_impossible_settings_name_their_arguments(settings, message, arguments) 
     with pytest.raises(UserError, match=re.escape(message)) as error:
         AFALabels(**settings)
     assert error.value.arguments == arguments
-
-
-class Standstill(NamedTuple):
-    """An affinity whose walk leaves the scores where they are."""
-
-    pairs: torch.Tensor
-
-    def walked(self, scores, walk):
-        return scores
-
-    def dense(self):
-        return self.pairs
-
-    def row(self, image, token):
-        return self.pairs[image, token]
-
-    def detach(self):
-        return self
-
-
-@dataclass(frozen=True)
-class StandingLabels(AFALabels):
-    def maps(self, network, batch, images, output):
-        maps = super().maps(network, batch, images, output)
-        return maps._replace(affinity=Standstill(maps.affinity))
-
-
-def test_a_subclass_may_change_the_maps_and_the_walk_alone(network, batch) -> None:
-    settings = {"walk_first_step": 2001, "background": 0.45, "refinement": NoRefinement(), "cam_scales": (1.0,)}
-    images = normalize(batch.images)
-    output = network(images)
-    maps = make_maps(network, batch, images, output, scales=(1.0,))
-    walk = AFALabels(**settings).walk_on(maps.grid)
-    (still,) = walk_scores(maps.cam, Standstill(maps.affinity), maps.present.labels, (0.45,), walk=walk)
-    (moved,) = walk_scores(maps.cam, maps.affinity, maps.present.labels, (0.45,), walk=walk)
-    assert not torch.equal(still, moved)
-    stages = stages_of(StandingLabels(**settings), network, batch)
-    assert torch.equal(stages["walk"].labels, maps.present.named(argmax_labels(still)))
-    assert torch.equal(stages["cam"].labels, stages_of(AFALabels(**settings), network, batch)["cam"].labels)
-    labels = StandingLabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
-    plain = AFALabels(**settings).targets(network, batch, images, output, step=2001).pseudo_label
-    assert not torch.equal(labels, plain)
-
-
-@dataclass(frozen=True)
-class CountingLabels(AFALabels):
-    """Has a memory of its own."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "memory", torch.nn.BatchNorm1d(2))
-
-
-def test_a_subclass_may_have_a_memory_of_its_own_where_nothing_is_found(network, batch) -> None:
-    settings = {"walk_first_step": 2001, "refinement": NoRefinement(), "cam_scales": (1.0,)}
-    images = normalize(batch.images)
-    own, plain = (
-        maker.targets(network, batch, images, network(images), step=2001).pseudo_label
-        for maker in (CountingLabels(**settings), AFALabels(**settings))
-    )
-    assert torch.equal(own, plain)
-    for finding in ({"low": "auto", "high": "auto"}, {"walk_when": "better"}):
-        with pytest.raises(UserError, match=r"need FoundThresholds as memory of CountingLabels .*, got BatchNorm1d"):
-            CountingLabels(**settings, **finding).wants_look(step=0)
 
 
 @pytest.mark.parametrize("refinement", [PAR(dilations=(1, 2), steps=2), NoRefinement()])

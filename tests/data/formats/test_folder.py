@@ -13,8 +13,6 @@ from afa_wsss.data.checks.problems import Problem
 from afa_wsss.data.files.masks import write_mask
 from afa_wsss.data.formats.classes import voc_palette
 from afa_wsss.data.formats.folder import FolderDataset
-from afa_wsss.data.formats.folder_labels.reading import TaggedPhoto
-from afa_wsss.data.formats.folder_labels.splits import hold_out
 from afa_wsss.errors import UserError
 
 LABELS = {"a.jpg": ["dog"], "b 1.png": ["cat", "dog"], "sub/c.jpg": ["cat"], "über.jpg": ["emu"]}
@@ -102,32 +100,12 @@ def test_photos_with_masks_are_held_out_where_there_are_no_splits(table: Path) -
     np.testing.assert_array_equal(held_out.palette, palette)
 
 
-def test_masks_do_not_hold_out_every_photo_with_a_class() -> None:
-    """Where negatives alone have no mask, one photo in ten is held out, and at least one with a mask."""
-    for count in (2, 5, 100):
-        photos = [TaggedPhoto(f"{index}.jpg", ("dog",) if index < count else ()) for index in range(3 * count)]
-        has_mask = [bool(photo.labels) for photo in photos]
-        held_out = hold_out(photos, [photo.file for photo in photos], has_mask).flags
-        assert 0 < sum(held_out[:count]) <= count // 2
-        assert sum(held_out[count:]) <= count // 2
-
-
 def test_classes_that_no_photo_to_validate_with_has_are_named_by_that_split_alone(tmp_path: Path) -> None:
     for name in "abc":
         write_photo(tmp_path / f"{name}.jpg")
     (tmp_path / "labels.csv").write_text("file,labels,split\na.jpg,dog,train\nb.jpg,cat,train\nc.jpg,cat,val\n")
     kinds = {split: [problem.kind for problem in FolderDataset(tmp_path, split).warnings] for split in ("val", "all")}
     assert kinds == {"val": ["class not held out"], "all": []}
-
-
-def test_one_in_ten_is_held_out_where_there_are_no_masks_and_always_the_same_ones() -> None:
-    photos = [TaggedPhoto(f"{index}.jpg", ("dog",)) for index in range(1000)]
-    paths = [photo.file for photo in photos]
-    held_out = hold_out(photos, paths, [False] * 1000).flags
-    assert 70 < sum(held_out) < 130
-    assert hold_out(photos[::-1], paths[::-1], [True] * 1000).flags == held_out[::-1]
-    for count in (2, 3, 5):
-        assert 0 < sum(hold_out(photos[:count], paths[:count], [False] * count).flags) < count
 
 
 def test_classes_txt_orders_the_classes(table: Path) -> None:
