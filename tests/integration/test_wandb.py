@@ -131,5 +131,9 @@ def test_calls_from_python_have_a_run_each(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="need another step"):
         afa_wsss.train(*words, f"output_dir={tmp_path / 'failed'}")
     assert wandb.run is None
-    found = [run.run.run_id for name in ("first", "second", "failed") for run in offline_runs(tmp_path / name)]
-    assert len(set(found)) == 3
+    found = [
+        sorted(folder.name for folder in tmp_path.glob(f"{name}/**/offline-run-*-*") if folder.is_dir())
+        for name in ("first", "second", "failed")
+    ]
+    assert [len(names) for names in found] == [1, 1, 1]
+    assert len({name.rpartition("-")[2] for names in found for name in names}) == 3, "ids of runs"
