@@ -83,11 +83,15 @@ def _masks(root: Path) -> Path:
     return root / "masks"
 
 
-def test_starting_the_command_imports_neither_torch_nor_opencv() -> None:
+def test_the_command_imports_neither_torch_nor_opencv_before_it_acts() -> None:
     code = (
-        "import sys, afa_wsss.cli.data; assert not {'torch', 'cv2', 'albumentations', 'lightning'} & set(sys.modules)"
+        "import atexit, sys, afa_wsss.cli.data as data; sys.argv[1:] = ['partshapes', 'size=8']\n"
+        "atexit.register(lambda: print({'torch', 'cv2', 'albumentations', 'lightning'} & set(sys.modules)))\n"
+        "data.main()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "need train and val of at least 0" in done.stderr
+    assert done.stdout == "set()\n"
 
 
 def test_a_folder_is_checked_and_trained_on(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

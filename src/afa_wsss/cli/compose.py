@@ -105,8 +105,8 @@ def settings_of(config: DictConfig, kind: type[Settings], *, output_dir: str | N
 
 def _seed(values: Mapping[str, Any]) -> None:
     """Seeds what parts draw when they are made, as the first weights of a loss of one's own; training seeds anew."""
-    if "seed" in values:
-        from afa_wsss.training.trainer import seed_everything  # on use: commands without a seed need no torch
+    if {"seed", *TABLES} <= values.keys():
+        from afa_wsss.training.trainer import seed_everything  # on use: commands that train nothing need no torch
 
         seed_everything(values["seed"])
 
