@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from afa_wsss.errors import UserError
 from afa_wsss.losses import LossTerm
@@ -102,3 +103,22 @@ def test_slips_in_classes_are_named_before_training() -> None:
         check_targets({"mine": OneName()}, AFALabels())
     with pytest.raises(UserError, match=r"need a tuple as OneMade\.makes"):
         check_targets({}, OneMade())
+
+
+class Lazy(Mine):
+    """Has parameters, or buffers alone, whose size is that of its first input."""
+
+    def __init__(self, part, **settings) -> None:
+        super().__init__(**settings)
+        self.part = part
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [(nn.LazyLinear(4), "part.weight, part.bias"), (nn.LazyBatchNorm1d(affine=False), "part.running_mean")],
+)
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_parameters_without_a_size_are_refused_before_training(part, names, first_step) -> None:
+    with pytest.raises(UserError, match=f"parameters and buffers of a known size, Lazy has {names}") as error:
+        check_targets({"mine": Lazy(part, first_step=first_step)}, AFALabels())
+    assert error.value.arguments == ("loss.mine",)

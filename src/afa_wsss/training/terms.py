@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from afa_wsss.errors import UserError, argument, described
 from afa_wsss.losses import LossTerm
@@ -59,7 +61,8 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
     """Checks before training that somebody makes what each term with a weight needs.
 
     Raises:
-        UserError: Naming the first term that would lack a target, or that is not put together.
+        UserError: Naming the first term that would lack a target, that is not put together, or whose parameters have no
+            size yet.
     """
     made = (*FROM_BATCH, *_names(label_maker, "makes"))
     for name, term in losses.items():
@@ -69,6 +72,7 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
                     f"need a weight and a first_step, {type(term).__name__} has none; begin its __init__ with "
                     "super().__init__(weight=weight, first_step=first_step)"
                 )
+            _check_sizes(term)
             _names(term, "needs")
         missing = [need for need in term.needs if need not in made]
         if term.weight > 0 and missing:
@@ -79,6 +83,16 @@ def check_targets(losses: Mapping[str, LossTerm], label_maker: LabelMaker) -> No
                 kind="missing_target",
                 arguments=(f"loss.{name}",),
             )
+
+
+def _check_sizes(term: LossTerm) -> None:
+    """A checkpoint could not be loaded into parameters that get their size from the first batch."""
+    lazy = [name for name, part in chain(term.named_parameters(), term.named_buffers()) if is_lazy(part)]
+    if lazy:
+        raise UserError(
+            f"need parameters and buffers of a known size, {type(term).__name__} has {', '.join(lazy)} without; write "
+            "nn.Linear and the like, with the number of channels as a setting, in place of nn.LazyLinear"
+        )
 
 
 def _names(part: LossTerm | LabelMaker, attribute: str) -> tuple[str, ...]:
