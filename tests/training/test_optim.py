@@ -224,3 +224,16 @@ def test_8_bits_without_the_package_are_one_line(monkeypatch):
     with pytest.raises(UserError, match=r"pip install .afa-wsss\[eight-bit\]") as error:
         adamw_8bit()
     assert error.value.arguments == ("eight_bit",)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_a_backbone_may_name_parameters_by_iterators(network, monkeypatch, decay):
+    settings, encoder = OptimizerSettings(layer_decay=decay), network.encoder
+    lists = afa_optimizer(network, settings)
+    logits, layers = encoder.attention_inputs(), encoder.layers()
+    monkeypatch.setattr(encoder, "attention_inputs", lambda: iter(logits))
+    monkeypatch.setattr(encoder, "layers", lambda: [iter(layer) for layer in layers])
+    once = afa_optimizer(network, settings)
+    assert by_name(once, "lr") == by_name(lists, "lr")
+    for name, parameters in by_name(lists, "params").items():
+        assert list(map(id, by_name(once, "params")[name])) == list(map(id, parameters))

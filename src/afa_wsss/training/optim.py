@@ -96,7 +96,7 @@ def afa_optimizer(
             without bitsandbytes or on another device than a CPU or a GPU.
     """
     encoder = network.encoder
-    logits = encoder.attention_inputs()
+    logits = list(encoder.attention_inputs())  # parameters() of a module can be read once
     new = {id(parameter) for parameter in encoder.new_parameters()}
     norms = _without(encoder.norms(), new)
     taken = {id(parameter) for parameter in (*norms, *logits)}
@@ -112,7 +112,7 @@ def afa_optimizer(
     if own:
         groups.append({"params": own, "lr": lr * settings.head_lr_factor, "weight_decay": 0.0, "name": "losses"})
     check_layers(network, settings)
-    layers = encoder.layers() if settings.layer_decay < 1 else []
+    layers = [list(layer) for layer in encoder.layers()] if settings.layer_decay < 1 else []
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
     groups = [part for group in groups for part in _by_layer(group, layers, settings.layer_decay) if part["params"]]
