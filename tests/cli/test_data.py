@@ -83,9 +83,10 @@ def _masks(root: Path) -> Path:
     return root / "masks"
 
 
-def test_the_command_imports_neither_torch_nor_opencv_before_it_acts() -> None:
+def test_the_command_imports_neither_torch_nor_opencv_before_it_acts(tmp_path: Path) -> None:
     code = (
-        "import atexit, sys, afa_wsss.cli.data as data; sys.argv[1:] = ['partshapes', 'size=8']\n"
+        "import atexit, sys, afa_wsss.cli.data as data\n"
+        f"sys.argv[1:] = ['partshapes', 'size=8', 'root={tmp_path}/new']\n"
         "atexit.register(lambda: print({'torch', 'cv2', 'albumentations', 'lightning'} & set(sys.modules)))\n"
         "data.main()"
     )
