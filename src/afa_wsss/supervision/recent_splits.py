@@ -74,7 +74,7 @@ class RecentSplits(nn.Module):
         Args:
             differences: Weights of the splits: 1 for the labels in question, -1 for those to compare them with.
         """
-        # No products of matrices: in TF32, which a GPU may be told to use, they round by more than splits differ.
+        # No matmul: TF32, where a GPU is set to it, rounds by more than splits differ.
         mean = (differences * self.means).sum(dim=1)
         products = differences[:, :, None] * self.moments[1:, 1:] * differences[:, None]
         square = products.sum(dim=(1, 2)) / self.weight.clamp(min=1)
